@@ -1,0 +1,3 @@
+"""coder-local: the local backend of an IDE."""
+
+__version__ = "0.1.0"
