@@ -109,7 +109,7 @@ def check_sources(runner: Runner, *, fast: bool) -> None:
         runner.tool("mypy", "mypy")
         runner.with_node("pyright", lambda: runner.tool("pyright", "pyright", "--pythonpath", runner.python))
     lint_imports = shutil.which("lint-imports", path=str(venv_bin())) or "lint-imports"
-    runner.check("import contracts", [lint_imports])
+    runner.check("import contracts", [lint_imports, "--no-logo"])
     runner.check("sizes", [runner.python, str(ROOT / "scripts" / "sizes.py")])
     generate = ROOT / "scripts" / "generate.py"
     if generate.exists():

@@ -9,8 +9,8 @@ import pytest
 WORK_FOLDER = "/" + "work" + "/"
 ROOT_HOME = "/" + "root" + "/"
 # Made-up people of examples.
-PLACEHOLDERS = ("you", "me", "user", "ada", "alice", "bob", "NAME", "<name>")
-HOME = re.compile(r"(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)" rf"(?!(?:{'|'.join(PLACEHOLDERS)})\b)[\w.-]+")
+PLACEHOLDERS = ("you", "me", "user", "ada", "alice", "ann", "bob", "NAME", "<name>")
+HOME = re.compile(rf"(?:/home/|/Users/|[A-Za-z]:\\+Users\\+)(?!(?:{'|'.join(PLACEHOLDERS)})\b)[\w.-]+", re.IGNORECASE)
 REGISTRY_HOSTS = tuple(
     ".".join(parts)
     for parts in (
