@@ -57,9 +57,9 @@ def ensure_python(root: Path = ROOT) -> Path:
 
 
 def python_fingerprint(root: Path = ROOT) -> str:
-    """Return a hash of all that decides what belongs into `.venv`.
+    """Return the checkout's path and a hash of all that decides what belongs into `.venv`, a line each.
 
-    The checkout's path is part of it: an environment that was moved still points at the old place.
+    The path is part of it because an environment that was moved still points at the old place.
     """
     project = _read_pyproject(root)
     parts = {
@@ -68,9 +68,8 @@ def python_fingerprint(root: Path = ROOT) -> str:
         "groups": project.get("dependency-groups"),
         "packaging": project.get("tool", {}).get("hatch"),
         "python": [sys.implementation.name, *sys.version_info[:2], sys.platform],
-        "root": str(root),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return f"{root}\n{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}\n"
 
 
 def development_requirements(root: Path = ROOT) -> list[str]:
@@ -141,16 +140,24 @@ def _fault_of_environment(root: Path) -> str | None:
     python = venv_python(root)
     if not python.exists():
         return "it does not exist"
-    probe = "import sys, pip; print(sys.version_info[0], sys.version_info[1], sys.prefix)"
+    probe = "import sys, pip; print(sys.version_info[0], sys.version_info[1])"
     answer = subprocess.run([str(python), "-I", "-c", probe], capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         return "its interpreter does not run, or has no pip"
-    major, minor, prefix = answer.stdout.strip().split(" ", 2)
+    major, minor = answer.stdout.split()
     if (int(major), int(minor)) != sys.version_info[:2]:
         return f"it holds Python {major}.{minor}, this is {sys.version_info[0]}.{sys.version_info[1]}"
-    if Path(prefix).resolve() != (root / ".venv").resolve():
-        return "it was moved here from another place"
-    return None
+    # Its commands would start the old place's interpreter, which may well still be there.
+    place = _place_of_stamp(root / ".venv")
+    return f"it was made at {place}" if place not in {"", str(root)} else None
+
+
+def _place_of_stamp(venv: Path) -> str:
+    """Return the checkout that the environment was last set up for, or "" when it was made by other means."""
+    try:
+        return (venv / STAMP).read_text("utf-8").partition("\n")[0]
+    except OSError:
+        return ""
 
 
 def _create_environment(root: Path, reason: str) -> None:

@@ -141,6 +141,17 @@ def test_an_environment_whose_interpreter_is_gone_is_built_anew(checkout: Path) 
 
 
 @pytest.mark.alone
+def test_an_environment_that_was_copied_here_is_built_anew(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    set_up(checkout)
+    copy = tmp_path_factory.mktemp("copy") / "checkout"
+    shutil.copytree(checkout, copy, symlinks=True)
+    assert f"it was made at {checkout}" in set_up(copy)
+    assert str(copy) in (copy / ".venv" / "pyvenv.cfg").read_text()
+
+
+@pytest.mark.alone
 def test_of_two_set_ups_at_once_one_does_the_work(checkout: Path) -> None:
     processes = [start(checkout), start(checkout)]
     said = [process.communicate()[1] for process in processes]
