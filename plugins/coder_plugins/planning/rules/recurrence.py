@@ -1,0 +1,214 @@
+"""Tasks that come back: when the next one is due, and how many were missed meanwhile.
+
+Two modes. `after_done`: the next one is due some time after the last was finished. `fixed`: due dates lie on a grid
+that the finish day does not move. Either way there is one open task at a time; dates of the grid that pass while it is
+open are counted as missed and make no more tasks.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from itertools import islice, takewhile
+from typing import Literal
+
+import msgspec
+
+LIMIT = 1_000
+"""The most instances that an endless rule may make on an import."""
+
+_FREQUENCIES: dict[str, Literal["day", "week", "month", "year"]] = {
+    "DAILY": "day",
+    "WEEKLY": "week",
+    "MONTHLY": "month",
+    "YEARLY": "year",
+}
+
+
+class Endless(ValueError):
+    """A rule without an end would make more instances than `LIMIT`."""
+
+
+class Recurrence(msgspec.Struct, frozen=True):
+    """When a task comes back.
+
+    Either `every` so many units (`start` is the first due date and required for `fixed`), or, for `fixed` only, the
+    text of an iCalendar RRULE that says more than that. `until` is the last possible due date, `count` the number of
+    instances on the grid in all. A month that lacks the start's day has its last day instead, and the day comes back
+    in the next month that has it. Raises ValueError for what does not fit together.
+    """
+
+    mode: Literal["after_done", "fixed"]
+    every: int = 1
+    unit: Literal["day", "week", "month", "year"] = "week"
+    start: date | None = None
+    until: date | None = None
+    count: int | None = None
+    rrule: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.every <= 1_000:
+            raise ValueError(f"every must be 1 to 1000, not {self.every}")
+        if self.count is not None and self.count < 1:
+            raise ValueError(f"count must be 1 or more, not {self.count}")
+        if self.mode == "fixed" and self.start is None:
+            raise ValueError("start is required for a fixed recurrence: the first due date")
+        if self.mode == "after_done" and (self.rrule is not None or self.count is not None):
+            raise ValueError("an after_done recurrence takes neither rrule nor count; give it an until date")
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """The one open instance of a recurring task: its due date, and how many before it were missed."""
+
+    due: date
+    missed: int = 0
+
+    @property
+    def text(self) -> str:
+        """The missed ones in words, or an empty text."""
+        return f"{self.missed} missed" if self.missed else ""
+
+
+def next_due(rule: Recurrence, due: date | None, finished: date) -> date | None:
+    """Return the due date after the instance due at `due` was finished, or None when the rule has ended.
+
+    `after_done` counts from `finished`. `fixed` gives the first date of the grid after `due`, whatever the finish
+    day, or the grid's first date when there was no due date.
+    """
+    if rule.mode == "after_done":
+        following = _add(finished, rule.every, rule.unit)
+        ended = following is None or (rule.until is not None and following > rule.until)
+        return None if ended else following
+    return next(_dates(rule, due), None)
+
+
+def roll(rule: Recurrence, due: date, today: date) -> Instance:
+    """Return the open instance as of `today`: due dates that were overtaken by a later one count as missed.
+
+    An instance is overtaken on the day the next one falls due. Only a `fixed` rule overtakes.
+    """
+    if rule.mode == "after_done":
+        return Instance(due)
+    missed, latest = 0, due
+    for later in takewhile(lambda day: day <= today, _dates(rule, due)):
+        missed, latest = missed + 1, later
+    return Instance(latest, missed)
+
+
+def instances(rule: Recurrence, first: date, last: date, *, limit: int = LIMIT) -> list[date]:
+    """Return the due dates of a `fixed` rule from `first` to `last`, both included, at most `limit`.
+
+    Raises ValueError for an `after_done` rule, whose dates depend on when each one is finished.
+    """
+    if rule.mode == "after_done":
+        raise ValueError("an after_done recurrence has no dates in advance")
+    since = first - timedelta(days=1) if first > date.min else None
+    return list(islice(takewhile(lambda day: day <= last, _dates(rule, since)), limit))
+
+
+def refuse_endless(rule: Recurrence, through: date) -> None:
+    """Raise Endless when a rule without an end makes more than `LIMIT` instances up to `through`."""
+    ends = rule.until is not None or rule.count is not None or bool(re.search("UNTIL|COUNT", rule.rrule or ""))
+    if ends or rule.mode == "after_done" or rule.start is None:
+        return
+    if len(instances(rule, rule.start, through, limit=LIMIT + 1)) > LIMIT:
+        raise Endless(f"the recurrence has no end and makes more than {LIMIT} tasks up to {through}; give it an end")
+
+
+def from_rrule(text: str, start: date) -> Recurrence:
+    """Return the recurrence that an iCalendar RRULE describes, its first date at `start`.
+
+    A rule that is only a frequency with INTERVAL, UNTIL and COUNT becomes plain fields; any other keeps its text and
+    is read by python-dateutil. Raises ValueError when it is malformed or comes more often than daily.
+    """
+    body = text.strip().removeprefix("RRULE:").upper()
+    pairs = _pairs(body)
+    unit = _FREQUENCIES.get(pairs.get("FREQ", ""))
+    if unit is None:
+        raise ValueError(f"RRULE {text[:60]!r}: FREQ must be one of {', '.join(_FREQUENCIES)}")
+    parsed = Recurrence("fixed", start=start, rrule=body)
+    next(_rrule_dates(parsed, None), None)
+    # RFC 5545 skips a month that lacks the day, plain fields take its last day: such a rule keeps its text.
+    skips = unit in ("month", "year") and start.day > 28
+    if skips or not pairs.keys() <= {"FREQ", "INTERVAL", "UNTIL", "COUNT"}:
+        return parsed
+    count = int(pairs["COUNT"]) if "COUNT" in pairs else None
+    return Recurrence("fixed", int(pairs.get("INTERVAL", "1")), unit, start, _until(pairs), count)
+
+
+def _dates(rule: Recurrence, after: date | None) -> Iterator[date]:
+    """Yield the due dates of a fixed rule after `after`, ascending."""
+    if rule.start is None:
+        return
+    if rule.rrule is not None:
+        yield from _rrule_dates(rule, after)
+        return
+    number = 0 if after is None or after < rule.start else _steps(rule, rule.start, after)
+    while rule.count is None or number < rule.count:
+        day = _add(rule.start, number * rule.every, rule.unit)
+        if day is None or (rule.until is not None and day > rule.until):
+            return
+        if after is None or day > after:
+            yield day
+        number += 1
+
+
+def _steps(rule: Recurrence, start: date, after: date) -> int:
+    """Return a step of the grid that is not after `after`, so that old rules are not walked from their beginning."""
+    if rule.unit in ("day", "week"):
+        return (after - start).days // (rule.every * (7 if rule.unit == "week" else 1))
+    months = (after.year - start.year) * 12 + after.month - start.month
+    return max(0, months // (rule.every * (12 if rule.unit == "year" else 1)) - 1)
+
+
+def _rrule_dates(rule: Recurrence, after: date | None) -> Iterator[date]:
+    # Only rules from calendars need it, and importing it costs more than the rest of this package.
+    from dateutil.rrule import rrulestr  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    start = rule.start or date.min
+    pairs = _pairs(rule.rrule or "")
+    # A rule that never comes true, such as 30 February, is searched for up to the year 9999, for seconds. The calendar
+    # repeats itself every 400 years to the day, so the search is made where only some 100 to 500 years are left.
+    shift = 9499 + (start.year - 9499) % 400 - start.year
+    last = min(_until(pairs) or date.max, rule.until or date.max)
+    last = last.replace(year=min(last.year + shift, date.max.year))
+    count = pairs.pop("COUNT", None)
+    body = ";".join(f"{name}={value}" for name, value in (pairs | {"UNTIL": f"{last:%Y%m%d}T235959"}).items())
+    try:
+        if "BYEASTER" in pairs:
+            raise ValueError("BYEASTER is no part of RFC 5545")
+        first = datetime.combine(start.replace(year=start.year + shift), time())
+        found: Iterator[datetime] = iter(rrulestr(body, dtstart=first))
+        counted = islice(found, None if count is None else int(count))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"RRULE {rule.rrule!r:.80} cannot be read: {error}") from None
+    days = (moment.date().replace(year=moment.year - shift) for moment in counted)
+    yield from days if after is None else (day for day in days if day > after)
+
+
+def _pairs(body: str) -> dict[str, str]:
+    parts = (part.partition("=") for part in body.split(";") if part)
+    return {name: value for name, _, value in parts}
+
+
+def _until(pairs: dict[str, str]) -> date | None:
+    if "UNTIL" not in pairs:
+        return None
+    try:
+        return date.fromisoformat(pairs["UNTIL"][:8])
+    except ValueError:
+        raise ValueError(f"RRULE: UNTIL={pairs['UNTIL']:.20} is not a date like 20261201") from None
+
+
+def _add(day: date, number: int, unit: str) -> date | None:
+    """Return `day` plus a number of units, the last day of a month too short for it; None past the year 9999."""
+    try:
+        if unit in ("day", "week"):
+            return day + timedelta(days=number * (7 if unit == "week" else 1))
+        years, month = divmod(day.month - 1 + number * (12 if unit == "year" else 1), 12)
+        year = day.year + years
+        return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+    except (OverflowError, ValueError):
+        return None
