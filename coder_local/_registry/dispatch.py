@@ -1,0 +1,346 @@
+"""Dispatch: from a name and JSON bytes to JSON bytes or a named error, without a task or a future on the common path.
+
+Decode, admit, run, encode. A bounded query runs at once on the loop, any other query on the reader's thread, a command on
+the writer's, an action or a stream as a task on the loop. `answer(body, error)` is called exactly once, on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, LiteralString, TypeVar
+
+import msgspec
+
+from coder_local._store import idempotency
+from coder_local._store.clock import instant
+from coder_local._store.scope import Caller, WriteScope
+from coder_local._store.store import Store
+from coder_local.api import Broken, Context, Error, Instant, Kind, Settings, TimedOut
+from coder_local.api.errors import UnknownOperation
+
+from .principal import Gate, Principal
+from .registry import Prepared, Registry
+
+S = TypeVar("S", bound=Settings)
+Answer = Callable[[bytes | None, Error | None], None]
+Cancel = Callable[[], None]
+Progress = Callable[[float, float | None, str], None]
+Item = Callable[[bytes], "asyncio.Future[None] | None"]
+"""Takes one item of a stream; if it returns a future, the next item waits for it."""
+
+_log = logging.getLogger("coder_local.dispatch")
+_encode = msgspec.json.Encoder().encode
+_SWEEP = 1.0
+"""Seconds between two looks for commands that wait over their deadline behind another."""
+
+
+class Call:
+    """One call of an operation."""
+
+    __slots__ = (
+        "answer",
+        "confirm",
+        "expected_rev",
+        "item",
+        "key",
+        "name",
+        "principal",
+        "progress",
+        "raw",
+        "request_id",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        raw: bytes,
+        principal: Principal,
+        answer: Answer,
+        *,
+        request_id: str = "",
+        progress: Progress | None = None,
+        item: Item | None = None,
+    ) -> None:
+        self.name = name
+        self.raw = raw
+        self.principal = principal
+        self.answer = answer
+        self.request_id = request_id
+        self.progress = progress
+        self.item = item
+
+
+class Dispatcher:
+    """Runs calls."""
+
+    def __init__(self, registry: Registry, store: Store, gate: Gate) -> None:
+        self.registry = registry
+        self.store = store
+        self.gate = gate
+        self.offered: Callable[..., Iterable[Any]] = lambda _name, **_arguments: ()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[_Command, float] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.current = ""
+        """The operation that runs on the loop now, for the watchdog."""
+
+    @property
+    def busy(self) -> int:
+        """How many commands and actions have not been answered."""
+        return len(self._waiting) + len(self._tasks)
+
+    def start(self, call: Call) -> Cancel | None:
+        """Begin a call; the answer may come before this returns. The result, if any, cancels it."""
+        try:
+            prepared = self.registry.find(call.name)
+            if prepared is None:
+                raise self.unknown(call.name)
+            input = prepared.signature.decode(call.raw)
+            return self._run(call, prepared, input)
+        except Error as error:
+            call.answer(None, error)
+        except Exception as error:  # noqa: BLE001 - our fault, or a plugin's: the caller gets a report id
+            call.answer(None, self.broken(call, error))
+        return None
+
+    def _run(self, call: Call, prepared: Prepared, input: Any) -> Cancel | None:
+        operation = prepared.operation
+        confirm = input.confirm if operation.mutates else None
+        self.gate.admit(call.principal, operation, call.raw, confirm)
+        caller = Caller(call.principal.actor, call.principal.workspace, call.name, call.request_id)
+        if operation.kind is Kind.QUERY:
+            if prepared.bounded(input):
+                self.current = call.name
+                body = self.store.read(lambda scope: prepared.encode(prepared.run(scope, input)), caller)
+                self.current = ""
+                call.answer(body, None)
+                return None
+            return self._query(call, prepared, input, caller)
+        if operation.kind is Kind.COMMAND:
+            return self._command(call, prepared, input, caller)
+        task = self.loop.create_task(self._outside(call, prepared, input))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return lambda: void(task.cancel())
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that calls are answered on."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    # -- queries ------------------------------------------------------------------------------------------------------
+
+    def _query(self, call: Call, prepared: Prepared, input: Any, caller: Caller) -> Cancel | None:
+        timer: asyncio.TimerHandle | None = None
+
+        def done(body: Any, error: BaseException | None) -> None:
+            if timer is not None:
+                timer.cancel()
+            call.answer(body, None if error is None else self._named(call, error))
+
+        token = self.store.read_apart(lambda scope: prepared.encode(prepared.run(scope, input)), caller, done)
+        if token is None:
+            return None
+        timer = self.loop.call_later(prepared.operation.deadline, token.interrupt)
+        return token.interrupt
+
+    # -- commands -----------------------------------------------------------------------------------------------------
+
+    def _command(self, call: Call, prepared: Prepared, input: Any, caller: Caller) -> Cancel:
+        command = _Command(self, call, prepared, input)
+        expected = None if input.if_rev is None else (str(getattr(input, "id", "")), input.if_rev)
+        self._waiting[command] = time.monotonic() + prepared.operation.deadline + 5
+        self.store.submit(command.work, caller, command.done, expected=expected, deadline=prepared.operation.deadline)
+        return command.cancel
+
+    def forget(self, command: _Command) -> None:
+        """Take a command that was answered off the list of those that wait."""
+        self._waiting.pop(command, None)
+
+    def sweep(self) -> None:
+        """Answer the commands that wait over their deadline behind one that does not end; call again and again."""
+        now = time.monotonic()
+        for command in [each for each, deadline in self._waiting.items() if deadline < now]:
+            command.give_up()
+        self._sweeper = self.loop.call_later(_SWEEP, self.sweep)
+
+    # -- actions and streams ------------------------------------------------------------------------------------------
+
+    async def _outside(self, call: Call, prepared: Prepared, input: Any) -> None:
+        operation = prepared.operation
+        context = _Context(self, call)
+        try:
+            async with asyncio.timeout(None if operation.deadline == float("inf") else operation.deadline):
+                if operation.kind is Kind.STREAM:
+                    async for item in prepared.run(context, input):
+                        if call.item is not None and (wait := call.item(_encode(item))) is not None:
+                            await wait
+                    body = b"null"
+                else:
+                    body = prepared.encode(await prepared.run(context, input))
+        except asyncio.CancelledError:
+            call.answer(None, cancelled(call.name))
+        except TimeoutError:
+            call.answer(None, TimedOut(f"{call.name} took longer than {operation.deadline:g} s and was stopped"))
+        except BaseException as error:  # noqa: BLE001 - the caller must get an answer
+            call.answer(None, self._named(call, error))
+        else:
+            call.answer(body, None)
+
+    async def stop_tasks(self) -> None:
+        """Cancel all actions and streams, and wait until they have ended."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+
+    # -- errors -------------------------------------------------------------------------------------------------------
+
+    def unknown(self, name: str) -> Error:
+        """Return the answer for a name that is no operation, with the nearest one."""
+        plugin = name.split(".", 1)[0]
+        if plugin in self.registry.plugins and not self.registry.plugins[plugin].loaded:
+            return self.registry.unsupported(name)
+        close = difflib.get_close_matches(name, self.registry.names(), 1)
+        hint = f"did you mean {close[0]}?" if close else "see operations.list"
+        return UnknownOperation(f"there is no operation {name[:200]!r}", hint=hint, data={"operation": name[:200]})
+
+    def _named(self, call: Call, error: BaseException) -> Error:
+        return error if isinstance(error, Error) else self.broken(call, error)
+
+    def broken(self, call: Call, error: BaseException) -> Broken:
+        """Log a fault of ours or a plugin's, and return the answer that names the report."""
+        report = uuid.uuid4().hex[:12]
+        _log.error("%s failed", call.name, exc_info=error, extra={"report_id": report, "request_id": call.request_id})
+        return Broken(
+            f"{call.name} failed; this is a fault of the program, not of the call",
+            hint=f"report it with {report}, which is in the log",
+            data={"report_id": report},
+        )
+
+    async def call(self, name: str, raw: bytes, principal: Principal, request_id: str = "") -> bytes:
+        """Run a call and wait for its answer as JSON. Raises the named error."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def answer(body: bytes | None, error: Error | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(body or b"null")
+
+        cancel = self.start(Call(name, raw, principal, answer, request_id=request_id))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if cancel is not None:
+                cancel()
+            raise
+
+
+def void(_: object) -> None:
+    """Take an answer that nobody needs."""
+
+
+def cancelled(name: str) -> TimedOut:
+    """Return the answer to a call that its caller cancelled."""
+    return TimedOut(f"{name} was cancelled", data={"cancelled": True})
+
+
+class _Command:
+    """A command on its way through the writer."""
+
+    __slots__ = ("_call", "_cancelled", "_dispatcher", "_input", "_prepared")
+
+    def __init__(self, dispatcher: Dispatcher, call: Call, prepared: Prepared, input: Any) -> None:
+        self._dispatcher = dispatcher
+        self._call: Call | None = call
+        self._prepared = prepared
+        self._input = input
+        self._cancelled = False
+
+    def work(self, scope: WriteScope) -> bytes:
+        """Run in the transaction, on the writer's thread."""
+        prepared, input = self._prepared, self._input
+        if self._cancelled:
+            raise cancelled(prepared.operation.name)
+        key = input.idempotency_key
+        if key is None:
+            return prepared.encode(prepared.run(scope, input))
+        question = _encode(msgspec.structs.replace(input, idempotency_key=None, confirm=None))
+        answer = idempotency.replay(scope, key, question)
+        if answer is None:
+            answer = prepared.encode(prepared.run(scope, input))
+            idempotency.keep(scope, key, question, answer)
+        else:
+            scope.expected = None  # it was held to its rev the first time
+        return answer
+
+    def done(self, body: Any, error: BaseException | None) -> None:
+        """Answer, on the loop, after the commit."""
+        call, self._call = self._call, None
+        if call is None:
+            return
+        self._dispatcher.forget(self)
+        if error is None:
+            call.answer(body, None)
+        elif isinstance(error, Error):
+            call.answer(None, error)
+        else:
+            call.answer(None, self._dispatcher.broken(call, error))
+
+    def cancel(self) -> None:
+        """Keep it from running if it has not begun; what has begun comes to its end."""
+        self._cancelled = True
+
+    def give_up(self) -> None:
+        """Answer that it takes too long; it may still be carried out."""
+        self._cancelled = True
+        self.done(
+            None, TimedOut(f"{self._prepared.operation.name} waits for another command; it may still be carried out")
+        )
+
+
+class _Context(Context):
+    """What an action or a stream is handed."""
+
+    def __init__(self, dispatcher: Dispatcher, call: Call) -> None:
+        self._dispatcher = dispatcher
+        self._call = call
+        self.actor = call.principal.actor
+        self.workspace = call.principal.workspace
+
+    def now(self) -> Instant:
+        return instant(self._dispatcher.store.clock.now_ms())
+
+    async def call(self, name: LiteralString, /, **input: Any) -> Any:
+        registry = self._dispatcher.registry
+        if not registry.offers(name):
+            raise registry.unsupported(name)
+        body = await self._dispatcher.call(name, _encode(input), self._call.principal, self._call.request_id)
+        return msgspec.json.decode(body)
+
+    def offers(self, name: LiteralString, /) -> bool:
+        return self._dispatcher.registry.offers(name)
+
+    def settings(self, settings: type[S], /) -> S:
+        current: S = self._dispatcher.registry.settings_of(settings)
+        return current
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        if self._call.progress is not None:
+            self._call.progress(done, total, message)
+
+    def offered(self, hook: str, /, **arguments: Any) -> Iterable[Any]:
+        return self._dispatcher.offered(hook, **arguments)

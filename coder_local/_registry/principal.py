@@ -1,0 +1,50 @@
+"""Who asks, and what that one may do."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from coder_local.api import Operation, Safety
+
+ALL = frozenset(Safety)
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """A caller as the door it came in by knows it."""
+
+    actor: str = "user"
+    """`user`, `agent:<id>`, `plugin:<name>` or `peer:<id>`; stands in history."""
+    workspace: str = "default"
+    scopes: frozenset[Safety] = ALL
+    domains: frozenset[str] | None = None
+    """The domains it may speak to; None for all."""
+    owner: bool = True
+    """The person's own socket or token: exempt from rate limits."""
+    token: str | None = None
+    """Id of the scoped token it holds."""
+
+    @property
+    def person(self) -> bool:
+        """Whether a person asks, not an agent or a program acting alone."""
+        return self.actor == "user"
+
+
+OWNER = Principal()
+"""The person whose daemon it is."""
+
+
+class Gate(Protocol):
+    """Decides whether a call may run; the admission layer provides it."""
+
+    def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:
+        """Return if it may; raise `Refused`, `RateLimited` or `NeedsConfirmation` if not."""
+        ...
+
+
+class OpenGate:
+    """Lets everything through: for tests of a plugin without a daemon."""
+
+    def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:
+        """Return."""

@@ -1,0 +1,225 @@
+"""The registry: which plugins are loaded, and every operation, event and table they declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from coder_local._store import migrations
+from coder_local._store.migrations import MigrationSet, NewerData
+from coder_local._store.scope import ReadScope, WriteScope
+from coder_local._store.tables import Tables
+from coder_local.api import DeclarationError, Domain, Error, Event, Invalid, Kind, Operation, Settings, Unsupported
+from coder_local.api.hooks import Hooks
+
+from . import signature, standard
+from .plugins import Plugin, Status
+
+_encode = msgspec.json.Encoder().encode
+_PAST = ("created", "updated", "deleted", "restored")
+
+
+class Prepared:
+    """An operation with everything that a call needs, made once at its first call."""
+
+    __slots__ = ("bounded", "operation", "plugin", "run", "signature", "summary")
+
+    def __init__(self, operation: Operation, plugin: str, tables: Tables) -> None:
+        self.operation = operation
+        self.plugin = plugin
+        self.bounded: Callable[[Any], bool] = lambda _: operation.quick
+        if operation.standard is not None:
+            ready = standard.build(operation, tables.of(operation.standard.record))
+            self.signature, self.run, self.bounded, self.summary = ready
+            return
+        function: Any = operation.function
+        self.signature = signature.of_function(operation)
+        self.summary = " ".join(((function.__doc__ or "").strip().split("\n\n", 1)[0]).split())
+        names = tuple(parameter.name for parameter in self.signature.parameters)
+
+        def run(scope: Any, input: Any) -> Any:
+            return function(scope, **{name: getattr(input, name) for name in names})
+
+        self.run = run
+
+    @property
+    def description(self) -> str:
+        """The whole docstring."""
+        import inspect  # noqa: PLC0415 - only contracts and help ask for it
+
+        function = self.operation.function
+        return self.summary if function is None else inspect.getdoc(function) or self.summary
+
+    def encode(self, result: Any) -> bytes:
+        """Return an answer as JSON."""
+        return _encode(result)
+
+
+class Registry:
+    """Collects what plugins declare. It also serves the store's scopes: calls, settings and event types."""
+
+    def __init__(self) -> None:
+        self.plugins: dict[str, Plugin] = {}
+        self.tables = Tables()
+        self.settings_of: Callable[[type[Any]], Any] = lambda settings: settings()
+        self._operations: dict[str, tuple[Operation, str]] = {}
+        self._prepared: dict[str, Prepared] = {}
+        self._events: dict[type[Event], tuple[str, str]] = {}
+
+    # -- taking in ----------------------------------------------------------------------------------------------------
+
+    def add(self, plugin: Plugin) -> None:
+        """Import a plugin and take in its domain, or mark it with the reason why not. Never raises."""
+        if plugin.name in self.plugins:
+            plugin.stop(Status.STOPPED_BY_DECLARATION, f"there is already a plugin called {plugin.name}")
+            self.plugins[f"{plugin.name} ({plugin.source})"] = plugin
+            return
+        self.plugins[plugin.name] = plugin
+        domain = plugin.load()
+        if domain is not None:
+            self.take(plugin, domain)
+
+    def take(self, plugin: Plugin, domain: Domain) -> None:
+        """Take in a domain that is at hand, all or nothing."""
+        self.plugins[plugin.name] = plugin
+        plugin.domain = domain
+        try:
+            self._check(domain)
+            lists = {op.standard.record: op.standard for op in domain.operations.values() if op.standard}
+            for record, declaration in domain.tables.items():
+                found = lists.get(record)
+                self.tables.add(declaration, found.filters if found else (), found.sort if found else ())
+                self.tables.rules[record] = list(domain.rules.get(record, ()))
+        except DeclarationError as error:
+            plugin.stop(Status.STOPPED_BY_DECLARATION, str(error))
+            return
+        for operation in domain.operations.values():
+            self._operations[operation.name] = operation, plugin.name
+        for name, event in domain.events.items():
+            self._events[event] = name, name.rpartition(".")[0]
+        plugin.status, plugin.reason = Status.LOADED, ""
+
+    def _check(self, domain: Domain) -> None:
+        """Raise `DeclarationError` before anything of the domain is taken in."""
+        owner = next(
+            (p.name for p in self.plugins.values() if p.loaded and p.domain and p.domain.name == domain.name), None
+        )
+        if owner is not None:
+            raise DeclarationError(f"the domain name {domain.name} is taken by plugin {owner}")
+        for declaration in domain.tables.values():
+            if self.tables.named_record(declaration.sql_name) is not None:
+                raise DeclarationError(f"a table named {declaration.sql_name} belongs to another plugin")
+        for name in domain.hooks:
+            if not hasattr(Hooks, name):
+                raise DeclarationError(f"there is no hook {name!r}; see coder_local.api.hooks")
+        for record in domain.rules:
+            if record not in domain.tables:
+                raise DeclarationError(f"a rule for {record.__name__}, which {domain.name} does not keep")
+
+    def stop(self, plugin: Plugin, status: Status, reason: str) -> None:
+        """Take a plugin's operations and tables away again; what it keeps stays."""
+        plugin.stop(status, reason)
+        if plugin.domain is None:
+            return
+        for name in plugin.domain.operations:
+            self._operations.pop(name, None)
+            self._prepared.pop(name, None)
+        for record in plugin.domain.tables:
+            self.tables.discard(record)
+
+    def migration_sets(self) -> list[MigrationSet]:
+        """Return the migrations of every loaded plugin."""
+        return [
+            MigrationSet(plugin.name, migrations.find_files(plugin.folder / "migrations"), self._own_tables(plugin))
+            for plugin in self.plugins.values()
+            if plugin.loaded and plugin.folder is not None and plugin.domain is not None and plugin.domain.tables
+        ]
+
+    def _own_tables(self, plugin: Plugin) -> Callable[[], list[Any]]:
+        domain = plugin.domain
+        assert domain is not None  # noqa: S101 - for the type checker
+        return lambda: [self.tables.of(record) for record in domain.tables]
+
+    def stop_unmigrated(self, failed: Mapping[str, Error]) -> None:
+        """Stop the plugins whose migrations failed."""
+        for name, error in failed.items():
+            if name in self.plugins:
+                newer = isinstance(error, NewerData)
+                status = Status.STOPPED_BY_NEWER_DATA if newer else Status.STOPPED_BY_MIGRATION
+                self.stop(self.plugins[name], status, error.message)
+
+    # -- looking up ---------------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> Prepared | None:
+        """Return an operation, ready to be called, or None."""
+        prepared = self._prepared.get(name)
+        if prepared is None and name in self._operations:
+            operation, plugin = self._operations[name]
+            prepared = self._prepared[name] = Prepared(operation, plugin, self.tables)
+        return prepared
+
+    def operations(self) -> Iterable[Prepared]:
+        """Return every operation, by name."""
+        for name in sorted(self._operations):
+            prepared = self.find(name)
+            assert prepared is not None  # noqa: S101 - it was in the dict
+            yield prepared
+
+    def names(self) -> list[str]:
+        """Return the names of all operations, sorted."""
+        return sorted(self._operations)
+
+    def declared(self, name: str) -> Operation | None:
+        """Return an operation as it was declared, without making it ready."""
+        found = self._operations.get(name)
+        return None if found is None else found[0]
+
+    def events(self) -> dict[str, type[Event] | None]:
+        """Return every event type by name; None for those that tables say by themselves."""
+        found: dict[str, type[Event] | None] = {name: event for event, (name, _) in self._events.items()}
+        for table in self.tables.all():
+            found.update({f"{table.kind}.{verb}": None for verb in _PAST})
+        return dict(sorted(found.items()))
+
+    def settings_types(self) -> dict[str, type[Settings]]:
+        """Return the settings of the loaded plugins that have some."""
+        return {
+            plugin.name: plugin.domain.settings_type
+            for plugin in self.plugins.values()
+            if plugin.loaded and plugin.domain is not None and plugin.domain.settings_type is not None
+        }
+
+    # -- serving the store's scopes -------------------------------------------------------------------------------------
+
+    def offers(self, name: str) -> bool:
+        """Tell whether an operation is loaded."""
+        return name in self._operations
+
+    def event_type(self, event: type[Event]) -> tuple[str, str]:
+        """Return type and subject kind of an event. Raises `DeclarationError` for one that was not declared."""
+        found = self._events.get(event)
+        if found is None:
+            raise DeclarationError(f"{event.__name__} is no declared event: put @domain.event(...) on it")
+        return found
+
+    def run_inside(self, scope: Any, name: str, values: Mapping[str, Any]) -> Any:
+        """Run a query, or in a transaction a command, inside a scope; its answer is plain data, as on the wire."""
+        prepared = self.find(name)
+        if prepared is None:
+            raise self.unsupported(name)
+        kind = prepared.operation.kind
+        if kind is not Kind.QUERY and not (kind is Kind.COMMAND and isinstance(scope, WriteScope)):
+            raise Invalid(
+                f"{name} is a {kind}: it cannot run inside {'a transaction' if isinstance(scope, WriteScope) else 'a query'}"
+            )
+        assert isinstance(scope, ReadScope)  # noqa: S101 - for the type checker
+        decoded = prepared.signature.convert(values, strict=True)
+        return msgspec.json.decode(prepared.encode(prepared.run(scope, decoded)))
+
+    def unsupported(self, name: str) -> Unsupported:
+        """Return the answer for a soft dependency that is missing, naming the plugin to enable."""
+        plugin = name.split(".", 1)[0]
+        reason = f" ({self.plugins[plugin].reason})" if plugin in self.plugins and self.plugins[plugin].reason else ""
+        return Unsupported(f"{name} is not there{reason}", hint=f"enable the plugin {plugin}", data={"plugin": plugin})

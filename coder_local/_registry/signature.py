@@ -1,0 +1,246 @@
+"""The schema of an operation is the signature of its function: reading it, and decoding an input by it.
+
+msgspec stops at the first fault. On that rare path the input is looked at field by field, and all faults are named at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from coder_local.api import DeclarationError, Fault, Invalid, Operation
+
+TEXT_LIMIT = 100_000
+"""Characters of a text whose type states no limit of its own."""
+LIST_LIMIT = 10_000
+"""Items of a list whose type states no limit of its own."""
+DEPTH_LIMIT = 64
+
+REQUIRED = inspect.Parameter.empty
+_ENVELOPE: dict[str, Any] = {
+    "if_rev": Annotated[int, Meta(ge=1, description="The record must have this rev, else `stale`.")] | None,
+    "idempotency_key": Annotated[
+        str, Meta(min_length=1, max_length=200, description="The same key and input within 24 h: the first answer.")
+    ]
+    | None,
+    "confirm": Annotated[str, Meta(max_length=100, description="The token of a `needs_confirmation` answer.")] | None,
+}
+"""What every mutating operation takes besides its own parameters."""
+
+
+class Parameter(NamedTuple):
+    """One named input of an operation."""
+
+    name: str
+    annotation: Any
+    default: Any = REQUIRED
+
+
+class Signature:
+    """The input and answer of one operation."""
+
+    def __init__(self, parameters: Sequence[Parameter], result: Any, *, envelope: bool, name: str) -> None:
+        self.parameters = tuple(parameters)
+        self.result = result
+        self.envelope = tuple(_ENVELOPE) if envelope else ()
+        own = [parameter.name for parameter in parameters]
+        if taken := set(own) & set(_ENVELOPE):
+            raise DeclarationError(f"{name}: a parameter may not be called {', '.join(sorted(taken))}")
+        fields: list[Any] = [_field(parameter) for parameter in parameters]
+        fields += [(field, _ENVELOPE[field], None) for field in self.envelope]
+        title = "".join(part.capitalize() for part in re.split(r"[._]", name)) + "Input"
+        self.struct: type[msgspec.Struct] = msgspec.defstruct(
+            title, fields, kw_only=True, frozen=True, forbid_unknown_fields=True
+        )
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.struct)
+        self._normalisers = tuple(_normalisers(parameters))
+        self._types = {parameter.name: limited(parameter.annotation) for parameter in parameters} | (
+            _ENVELOPE if envelope else {}
+        )
+
+    def decode(self, raw: bytes) -> Any:
+        """Return the input of JSON bytes. Raises `Invalid` with all faults."""
+        try:
+            decoded = self._decoder.decode(raw)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise self._explain(_load(raw), strict=True) from error
+        if b"\\u0000" in raw:  # a NUL can stand in JSON only as its escape
+            raise self._explain(_load(raw), strict=True)
+        return self._normalise(decoded)
+
+    def convert(self, values: Mapping[str, Any], *, strict: bool) -> Any:
+        """Return the input of plain values; texts stand for numbers and truth where not strict. Raises `Invalid`."""
+        try:
+            decoded = msgspec.convert(dict(values), self.struct, strict=strict)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise self._explain(dict(values), strict=strict) from error
+        if any(_bad_text(value) for value in values.values() if isinstance(value, str)):
+            raise self._explain(dict(values), strict=strict)
+        return self._normalise(decoded)
+
+    def _normalise(self, decoded: Any) -> Any:
+        if not self._normalisers:
+            return decoded
+        changes: dict[str, Any] = {}
+        faults: list[Fault] = []
+        for name, function in self._normalisers:
+            value = getattr(decoded, name)
+            if isinstance(value, str):
+                try:
+                    changes[name] = function(value)
+                except ValueError as error:
+                    faults.append(Fault(f"/{name}", str(error)))
+        if faults:
+            raise invalid(faults)
+        return msgspec.structs.replace(decoded, **changes) if changes else decoded
+
+    def _explain(self, values: object, *, strict: bool) -> Invalid:
+        """Return the answer for a bad input, naming all that is wrong with it."""
+        if not isinstance(values, dict):
+            return invalid([Fault("", f"the input is an object, not {_word(values)}")])
+        faults = list(_texts(values))
+        for name, value in values.items():
+            if name not in self._types:
+                close = difflib.get_close_matches(str(name), self._types, 1)
+                hint = f"did you mean {close[0]}?" if close else "it takes " + (", ".join(self._types) or "nothing")
+                faults.append(Fault(f"/{_escape(str(name))}", f"there is no field {name!r}", hint))
+                continue
+            try:
+                msgspec.convert(value, self._types[name], strict=strict)
+            except msgspec.ValidationError as error:
+                faults.append(_fault(name, str(error)))
+            except RecursionError:
+                faults.append(Fault(f"/{name}", "it is nested too deeply"))
+        faults += [
+            Fault(f"/{each.name}", "this field is required")
+            for each in self.parameters
+            if each.default is REQUIRED and each.name not in values
+        ]
+        return invalid(faults or [Fault("", "the input does not fit its schema")])
+
+
+def of_function(operation: Operation) -> Signature:
+    """Return the signature of a plugin's function. Raises `DeclarationError` naming what its author must change."""
+    function = operation.function
+    assert function is not None  # noqa: S101 - for the type checker
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise DeclarationError(
+            f"{operation.name}: {error}; types in a signature are read at run time, so import them for real"
+        ) from error
+    first, *rest = inspect.signature(function).parameters.values()
+    if first.kind is inspect.Parameter.KEYWORD_ONLY:
+        raise DeclarationError(f"{operation.name}: its first parameter is the snapshot, transaction or context")
+    parameters: list[Parameter] = []
+    for each in rest:
+        if each.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise DeclarationError(f"{operation.name}: put a `*` before {each.name}; parameters are keyword-only")
+        if each.name not in hints:
+            raise DeclarationError(f"{operation.name}: {each.name} needs a type; it is its schema")
+        parameters.append(Parameter(each.name, hints[each.name], each.default))
+    if "return" not in hints:
+        raise DeclarationError(f"{operation.name}: it needs a return type; it is the schema of its answer")
+    return Signature(parameters, hints["return"], envelope=operation.mutates, name=operation.name)
+
+
+def limited(annotation: Any) -> Any:
+    """Return a type with limits on its texts and lists where it states none."""
+    origin = get_origin(annotation)
+    if annotation is str:
+        return Annotated[str, Meta(max_length=TEXT_LIMIT)]
+    if origin in {Union, types.UnionType}:
+        return Union[tuple(limited(part) for part in get_args(annotation))]  # noqa: UP007 - made at run time
+    if origin in {list, tuple, set, frozenset}:
+        parts = tuple(part if part is Ellipsis else limited(part) for part in get_args(annotation))
+        return Annotated[origin[parts], Meta(max_length=LIST_LIMIT)]
+    return annotation
+
+
+def invalid(faults: Sequence[Fault]) -> Invalid:
+    """Return one `Invalid` that names all faults."""
+    first = faults[0]
+    if len(faults) == 1:
+        return Invalid(first.message, field=first.field or None, hint=first.hint, faults=(first,))
+    fields = ", ".join(fault.field or "/" for fault in faults[:5])
+    return Invalid(
+        f"{len(faults)} things are wrong: {fields}", field=first.field, hint=first.hint, faults=tuple(faults)
+    )
+
+
+def _field(parameter: Parameter) -> Any:
+    annotation = limited(parameter.annotation)
+    if parameter.default is REQUIRED:
+        return parameter.name, annotation
+    default = parameter.default
+    if isinstance(default, (list, dict, set)):
+        default = msgspec.field(default_factory=type(default))
+    return parameter.name, annotation, default
+
+
+def _normalisers(parameters: Sequence[Parameter]) -> Iterator[tuple[str, Callable[[str], str]]]:
+    for parameter in parameters:
+        for part in (parameter.annotation, *get_args(parameter.annotation)):
+            for meta in getattr(part, "__metadata__", ()):
+                if isinstance(meta, Meta) and meta.extra and "normalise" in meta.extra:
+                    yield parameter.name, meta.extra["normalise"]
+
+
+def _load(raw: bytes) -> Any:
+    def constant(word: str) -> Any:
+        raise Invalid(f"{word} is not JSON", hint="send null or a number")
+
+    try:
+        return json.loads(raw, parse_constant=constant)
+    except RecursionError as error:
+        raise Invalid(f"the input is nested deeper than {DEPTH_LIMIT}", hint="flatten it") from error
+    except ValueError as error:
+        raise Invalid(f"the input is not JSON: {error}") from error
+
+
+def _texts(value: Any, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
+    """Yield a fault for each text that cannot be kept, and for nesting over the limit."""
+    if isinstance(value, str):
+        if fault := _bad_text(value):
+            yield Fault(pointer, fault)
+    elif depth >= DEPTH_LIMIT:
+        yield Fault(pointer, f"it is nested deeper than {DEPTH_LIMIT}", "flatten it")
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _texts(part, f"{pointer}/{_escape(str(name))}", depth + 1)
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _texts(part, f"{pointer}/{index}", depth + 1)
+
+
+def _bad_text(text: str) -> str | None:
+    if "\0" in text:
+        return "a text may not hold NUL"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "a text may not hold half a surrogate pair"
+    return None
+
+
+def _fault(name: str, message: str) -> Fault:
+    text, _, path = message.partition(" - at `")
+    pointer = re.sub(r"\[(\d+)\]", r"/\1", path.rstrip("`").removeprefix("$")).replace("[...]", "/*").replace(".", "/")
+    return Fault(f"/{_escape(name)}{pointer}", text[:1].lower() + text[1:])
+
+
+def _escape(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _word(value: object) -> str:
+    return {type(None): "null", list: "a list", str: "a text", bool: "true or false"}.get(type(value), "a number")

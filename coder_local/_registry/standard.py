@@ -1,0 +1,223 @@
+"""The functions of the standard operations: list, get, create, update, delete, history of any record."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from coder_local._store import changes
+from coder_local._store.changes import RecordChange
+from coder_local._store.scope import ReadScope, WriteScope, missing
+from coder_local._store.tables import Table
+from coder_local.api import Id, Invalid, Operation, Page
+from coder_local.api.operations import StandardOperation
+from coder_local.api.records import BASE_FIELDS
+
+from .signature import REQUIRED, Parameter, Signature
+
+Limit = Annotated[int, Meta(ge=1, le=500, description="Items on the page.")]
+Cursor = Annotated[str, Meta(max_length=2000, description="`next_cursor` of the page before.")]
+Query = Annotated[str, Meta(min_length=1, max_length=200, description="Text to find, in any case.")]
+
+_WIRE_PAGE: Any = msgspec.defstruct("WirePage", [("items", list[Any]), ("next_cursor", str | None)])
+
+
+class Standard(NamedTuple):
+    """A standard operation, ready: its signature, its function over a decoded input, and whether its cost is bounded."""
+
+    signature: Signature
+    run: Callable[[Any, Any], Any]
+    bounded: Callable[[Any], bool]
+    summary: str
+
+
+def build(operation: Operation, table: Table) -> Standard:
+    """Return the standard operation of a record's table."""
+    declared = operation.standard
+    assert declared is not None  # noqa: S101 - for the type checker
+    return {"list": _list, "get": _get, "create": _create, "update": _update, "delete": _delete, "history": _history}[
+        declared.verb
+    ](operation.name, table, declared)
+
+
+def _words(table: Table) -> str:
+    return table.declaration.word.replace("_", " ")
+
+
+def _get(name: str, table: Table, _: StandardOperation) -> Standard:
+    def run(scope: ReadScope, input: Any) -> Any:
+        row = scope.connection.execute(table.get_sql, (input.id,)).fetchone()
+        if row is None:
+            raise missing(table, input.id)
+        return table.to_wire(row)
+
+    signature = Signature([Parameter("id", Id)], table.record, envelope=False, name=name)
+    return Standard(signature, run, lambda _: True, f"Return one {_words(table)}.")
+
+
+def _create(name: str, table: Table, _: StandardOperation) -> Standard:
+    closed = {*BASE_FIELDS, *table.declaration.read_only} - {"meta"}
+    parameters = [
+        Parameter(field.name, table.hints[field.name], _default(field))
+        for field in msgspec.structs.fields(table.record)
+        if field.name not in closed
+    ]
+    parameters.sort(key=lambda each: each.default is not REQUIRED)
+    names = tuple(parameter.name for parameter in parameters)
+
+    def run(scope: WriteScope, input: Any) -> Any:
+        return scope.insert(table.record(**{field: getattr(input, field) for field in names}))
+
+    signature = Signature(parameters, table.record, envelope=True, name=name)
+    return Standard(signature, run, lambda _: False, f"Create one {_words(table)}.")
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default is not msgspec.NODEFAULT:
+        return field.default
+    return REQUIRED if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def _update(name: str, table: Table, _: StandardOperation) -> Standard:
+    closed = {*BASE_FIELDS, *table.declaration.read_only} - {"meta"}
+    open_ = [field for field in table.by_name if field not in closed]
+    parameters = [Parameter("id", Id), *(Parameter(field, table.hints[field] | UnsetType, UNSET) for field in open_)]
+
+    def run(scope: WriteScope, input: Any) -> Any:
+        changes = {field: value for field in open_ if (value := getattr(input, field)) is not UNSET}
+        return scope.update(scope.get(table.record, input.id), **changes)
+
+    signature = Signature(parameters, table.record, envelope=True, name=name)
+    return Standard(signature, run, lambda _: False, f"Change some fields of one {_words(table)}; the others stay.")
+
+
+def _delete(name: str, table: Table, _: StandardOperation) -> Standard:
+    def run(scope: WriteScope, input: Any) -> Any:
+        return scope.delete(scope.get(table.record, input.id))
+
+    signature = Signature([Parameter("id", Id)], table.record, envelope=True, name=name)
+    summary = f"Delete one {_words(table)}; it stays in history, and undo brings it back."
+    return Standard(signature, run, lambda _: False, summary)
+
+
+def _history(name: str, table: Table, _: StandardOperation) -> Standard:
+    def run(scope: ReadScope, input: Any) -> Page[RecordChange]:
+        if scope.find(table.record, input.id, deleted=True) is None:
+            raise missing(table, input.id)
+        before = _number(input.cursor)
+        found = changes.history(scope, table, input.id, before=before, limit=input.limit + 1)
+        more = len(found) > input.limit
+        return Page(items=found[: input.limit], next_cursor=str(found[input.limit - 1].seq) if more else None)
+
+    parameters = [Parameter("id", Id), Parameter("limit", Limit, 50), Parameter("cursor", Cursor | None, None)]
+    signature = Signature(parameters, Page[RecordChange], envelope=False, name=name)
+    return Standard(signature, run, lambda _: False, f"List the changes of one {_words(table)}, newest first.")
+
+
+def _number(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
+        raise bad_cursor()
+    return int(cursor)
+
+
+def bad_cursor() -> Invalid:
+    """Return the answer for a cursor that this list never gave."""
+    return Invalid("this is no cursor of this list", field="/cursor", hint="leave it out to begin at the first page")
+
+
+def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
+    filters, search = declared.filters, declared.search
+    orders = tuple(dict.fromkeys(["id", *declared.sort]))
+    parameters = [Parameter(field, table.hints[field] | None, None) for field in filters]
+    if search:
+        parameters.append(Parameter("q", Query | None, None))
+    choices = tuple(text for field in orders for text in (field, f"-{field}"))
+    parameters += [
+        Parameter("sort", _choice(choices), "id"),
+        Parameter("limit", Limit, 50),
+        Parameter("cursor", Cursor | None, None),
+    ]
+    found_in = " OR ".join(f"{field} LIKE :q ESCAPE '\\'" for field in search)
+    plans = {choice: Order(table, choice) for choice in choices}
+
+    def run(scope: ReadScope, input: Any) -> Any:
+        order = plans[input.sort]
+        terms, values = ["deleted_at IS NULL"], dict[str, Any](limit=input.limit + 1)
+        for field in filters:
+            if (value := getattr(input, field)) is not None:
+                terms.append(f"{field} = :{field}")
+                values[field] = table.by_name[field].to_sql(value)
+        if search and input.q is not None:
+            terms.append(f"({found_in})")
+            values["q"] = "%" + input.q.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+        if input.cursor is not None:
+            terms.append(order.after(input.cursor, values))
+        sql = f"SELECT {table.names} FROM {table.name} WHERE {' AND '.join(terms)} ORDER BY {order.sql} LIMIT :limit"  # noqa: S608
+        rows = scope.connection.execute(sql, values).fetchall()
+        more = len(rows) > input.limit
+        items = [table.to_wire(row) for row in rows[: input.limit]]
+        return _WIRE_PAGE(items, order.cursor(rows[input.limit - 1]) if more else None)
+
+    def bounded(input: Any) -> bool:
+        """Tell whether an index serves both what is asked for and its order, so that only the page's rows are read."""
+        asked = sum(getattr(input, field) is not None for field in filters)
+        return input.limit <= 50 and not (search and input.q) and (asked == 0 or (asked == 1 and input.sort == "id"))
+
+    signature = Signature(parameters, page_of(table.record), envelope=False, name=name)
+    return Standard(signature, run, bounded, f"List {_words(table)}s by page, in a stable order.")
+
+
+class Order:
+    """One order of a list: its SQL, and the cursor that goes on after a row. Empty values come last, reversed first."""
+
+    def __init__(self, table: Table, choice: str) -> None:
+        self._down = choice.startswith("-")
+        self._field = choice.removeprefix("-")
+        self._terms = table.sort_terms(self._field) if self._field != "id" else []
+        way = " DESC" if self._down else ""
+        self.sql = ", ".join(f"{term}{way}" for term in (*self._terms, "id"))
+        names = list(table.by_name)
+        self._at, self._id_at = names.index(self._field), names.index("id")
+        self._choice = choice
+
+    def cursor(self, row: Any) -> str:
+        """Return the text that stands for the place after a row."""
+        place = msgspec.json.encode([self._choice, row[self._at], row[self._id_at]])
+        return base64.urlsafe_b64encode(place).decode().rstrip("=")
+
+    def after(self, cursor: str, values: dict[str, Any]) -> str:
+        """Return the condition for the rows after a cursor, and put its values into `values`. Raises `Invalid`."""
+        try:
+            text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+            choice, value, id_ = msgspec.json.decode(text, type=tuple[str, str | int | float | None, str])
+        except (ValueError, binascii.Error, msgspec.DecodeError) as error:
+            raise bad_cursor() from error
+        if choice != self._choice:
+            raise bad_cursor()
+        values["after"], values["after_id"] = value, id_
+        sign = "<" if self._down else ">"
+        if not self._terms:
+            return f"id {sign} :after_id"
+        if len(self._terms) == 1:
+            return f"({self._field}, id) {sign} (:after, :after_id)"
+        if value is None:
+            beyond = f"({self._field} IS NULL AND id {sign} :after_id)"
+            return f"({beyond} OR {self._field} IS NOT NULL)" if self._down else beyond
+        beyond = f"({self._field}, id) {sign} (:after, :after_id)"
+        return beyond if self._down else f"({beyond} OR {self._field} IS NULL)"
+
+
+def _choice(words: tuple[str, ...]) -> Any:
+    return Literal[words]
+
+
+def page_of(record: Any) -> Any:
+    """Return the type of a page of records, made at run time."""
+    return Page[record]

@@ -1,0 +1,126 @@
+"""Copies of the database: snapshots, backup, restore, and setting a damaged file aside.
+
+Always by SQLite's backup API, never by copying the file: a copy without its write-ahead log is not the database.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from coder_local.api import Invalid, Locked
+
+from .connection import open_reader
+
+SNAPSHOTS = 5
+"""Snapshots that are kept; the oldest go first."""
+
+
+def copy(connection: sqlite3.Connection, target: Path) -> None:
+    """Write a consistent copy of an open database to a new file (0600). Raises `Locked` if it cannot be written whole."""
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.touch(mode=0o600)
+        copied = sqlite3.connect(part)
+        try:
+            connection.backup(copied, pages=-1)
+            copied.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            copied.close()
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    except (OSError, sqlite3.Error) as error:
+        part.unlink(missing_ok=True)
+        raise Locked(
+            f"the copy could not be written to {target}: {error}", hint="free some space or choose another place"
+        ) from error
+
+
+def check(path: Path) -> list[str]:
+    """Return what is wrong with a database file; nothing if it is whole."""
+    try:
+        connection = open_reader(path)
+    except sqlite3.Error as error:
+        return [str(error)]
+    try:
+        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)")]
+        connection.execute("SELECT count(*) FROM store_meta").fetchone()
+    except sqlite3.Error as error:
+        return [str(error)]
+    finally:
+        connection.close()
+    return [] if found == ["ok"] else found
+
+
+def snapshot(connection: sqlite3.Connection, folder: Path, name: str) -> Path:
+    """Write a snapshot into a folder and let the oldest go. Raises `Locked` if there is not twice the room for it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    need = 2 * pages * connection.execute("PRAGMA page_size").fetchone()[0]
+    if shutil.disk_usage(folder).free < need:
+        raise Locked(f"a snapshot needs {need // 2**20 + 1} MiB of free disk", hint="free some space")
+    target = folder / f"{name}.db"
+    copy(connection, target)
+    for old in sorted(snapshots(folder), key=lambda path: path.stat().st_mtime)[:-SNAPSHOTS]:
+        old.unlink(missing_ok=True)
+    return target
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """Return the snapshots of a folder, newest first."""
+    found = folder.glob("*.db") if folder.is_dir() else ()
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def newest_good(folder: Path) -> Path | None:
+    """Return the newest snapshot that is whole."""
+    return next((path for path in snapshots(folder) if not check(path)), None)
+
+
+def set_aside(database: Path, folder: Path, name: str) -> Path:
+    """Move a database file with its `-wal` and `-shm` into a folder of its own, and return that folder."""
+    aside = folder / name
+    aside.mkdir(mode=0o700, parents=True)
+    for file in family(database):
+        file.rename(aside / file.name)
+    return aside
+
+
+def family(database: Path) -> Iterable[Path]:
+    """Return the files that belong to a database and exist."""
+    return [path for suffix in ("", "-wal", "-shm") if (path := database.with_name(database.name + suffix)).exists()]
+
+
+def restore(source: Path, database: Path, aside: Path, name: str) -> Path | None:
+    """Put a copy of `source` in the place of a closed database; the old one is set aside. Gives the data a new epoch.
+
+    Returns where the old one is, or None if there was none. Raises `Invalid` if `source` is no whole database of ours.
+    """
+    if not source.is_file():
+        raise Invalid(f"there is no file {source}", field="/path", hint="give the path of a backup or snapshot")
+    if faults := check(source):
+        raise Invalid(f"{source} is not a whole backup: {faults[0]}", field="/path", hint="choose another one")
+    part = database.with_name(f".{database.name}.restore")
+    part.unlink(missing_ok=True)
+    opened = open_reader(source)
+    try:
+        copy(opened, part)
+    finally:
+        opened.close()
+    copied = sqlite3.connect(part, isolation_level=None)
+    # Cursors of the old file must not be served from this one: the same numbers may mean other events.
+    copied.execute("UPDATE store_meta SET value = ? WHERE name = 'epoch'", (new_epoch(),))
+    copied.close()
+    old = set_aside(database, aside, name) if database.exists() else None
+    part.replace(database)
+    return old
+
+
+def new_epoch() -> str:
+    """Return a fresh epoch for the event log."""
+    return uuid.uuid4().hex[:12]

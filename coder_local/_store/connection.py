@@ -1,0 +1,37 @@
+"""Opening SQLite the one right way for writing and for reading."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+MEMORY = Path(":memory:")
+"""The path of a store that lives in memory, for tests."""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the one connection that writes and checkpoints.
+
+    `synchronous=FULL`: an answered command has survived a power cut. Automatic checkpoints are off: the writer does them
+    between groups, because within a commit they make its tail ten times longer.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=5)
+    if path != MEMORY:
+        # Before the first table exists, or it has no effect until a VACUUM.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = FAST")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open a connection that cannot write: SQLite before 3.51.3 may corrupt a WAL that two connections reset."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=5)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection

@@ -1,0 +1,42 @@
+"""What SQLite's own errors mean to a caller."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from coder_local.api import Broken, Error, Locked, TimedOut
+
+
+def translate(error: BaseException) -> BaseException:
+    """Return the named error for one of SQLite's; any other error as it is."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return Locked("the disk is full: nothing was written", hint="free some space, then call again")
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}:
+        return Locked("the data directory cannot be written: nothing was written", hint="check its permissions")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return Locked("the database is busy", hint="another program holds it; close it, then call again")
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return TimedOut("it took longer than its deadline and was rolled back: nothing was written")
+    if is_damage(error):
+        return damaged(error)
+    if code == sqlite3.SQLITE_IOERR:
+        return Locked("the disk cannot be read or written: nothing was written", hint="check the disk, then call again")
+    return error
+
+
+def is_damage(error: BaseException) -> bool:
+    """Tell whether an error means that the database file itself is damaged."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, sqlite3.DatabaseError) and code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def damaged(error: BaseException) -> Error:
+    """Return the answer while the database file is damaged."""
+    return Broken(
+        "the database file is damaged; what is readable still answers",
+        hint="restart the daemon: it sets the file aside and offers the newest good snapshot",
+        data={"damage": str(error)},
+    )

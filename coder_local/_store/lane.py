@@ -1,0 +1,72 @@
+"""One thread that runs whole functions on one connection: the reader for queries that are not bounded."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class Lane:
+    """Runs functions one after another and calls `done(result, error)` on its own thread after each."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self.connection = connection
+        self._queue: queue.SimpleQueue[
+            tuple[Callable[[], Any], Callable[[Any, BaseException | None], None], Token] | None
+        ] = queue.SimpleQueue()
+        self._current: Token | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> Token:
+        """Queue a function; the token it returns can interrupt it."""
+        token = Token(self)
+        self._queue.put((work, done, token))
+        return token
+
+    def stop(self) -> None:
+        """End after what is queued, and close the connection."""
+        self._queue.put(None)
+        self._thread.join(5)
+        self.connection.close()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            work, done, token = item
+            with self._lock:
+                self._current = token
+            result, error = None, None
+            try:
+                if token.cancelled:
+                    raise sqlite3.OperationalError("interrupted")
+                result = work()
+            except BaseException as caught:  # noqa: BLE001 - whoever waits must get an answer
+                error = caught
+            with self._lock:
+                self._current = None
+            done(result, error)
+
+    def interrupt(self, token: Token) -> None:
+        """Stop a function: at once if it waits, at SQLite's next step if it runs."""
+        with self._lock:  # or the interrupt could hit the function after it
+            token.cancelled = True
+            if self._current is token:
+                self.connection.interrupt()
+
+
+class Token:
+    """Stands for one function in a lane."""
+
+    __slots__ = ("_lane", "cancelled")
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self.cancelled = False
+
+    def interrupt(self) -> None:
+        """Stop the function."""
+        self._lane.interrupt(self)

@@ -1,0 +1,292 @@
+"""The store's side of `Snapshot` and `Transaction`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any, LiteralString, Protocol, TypeVar
+
+import msgspec
+
+from coder_local.api import (
+    Event,
+    Instant,
+    Invalid,
+    NotFound,
+    Record,
+    Settings,
+    Snapshot,
+    Stale,
+    TooLarge,
+    Transaction,
+)
+
+from .clock import Clock, IdMaker, instant
+from .eventlog import DATA_LIMIT
+from .tables import Table, Tables, conflict_of
+
+R = TypeVar("R", bound=Record)
+S = TypeVar("S", bound=Settings)
+
+META_LIMIT = 64 * 1024
+_NOT_WRITTEN = frozenset({"id", "workspace_id", "created_at", "updated_at", "rev", "deleted_at", "origin"})
+_encode = msgspec.json.Encoder().encode
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """On whose behalf something runs."""
+
+    actor: str = "user"
+    workspace: str = "default"
+    operation: str = ""
+    request_id: str = ""
+    cause: int | None = None
+    """Sequence number of the event that led here, if one did."""
+    depth: int = 0
+    """How many events led to each other before this."""
+
+
+class Calls(Protocol):
+    """How a scope reaches other operations and settings; the registry provides it."""
+
+    def run_inside(self, scope: Snapshot, name: str, values: Mapping[str, Any]) -> Any:
+        """Run an operation inside a scope."""
+        ...
+
+    def offers(self, name: str) -> bool:
+        """Tell whether an operation is loaded."""
+        ...
+
+    def settings_of(self, settings: type[Any]) -> Any:
+        """Return current settings."""
+        ...
+
+    def event_type(self, event: type[Event]) -> tuple[str, str]:
+        """Return the type of a declared event, and the plugin and word of its subject, `notes.note`."""
+        ...
+
+
+class ReadScope(Snapshot):
+    """A snapshot on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection, tables: Tables, calls: Calls, caller: Caller, ms: int) -> None:
+        self.connection = connection
+        self.tables = tables
+        self.calls = calls
+        self.caller = caller
+        self.ms = ms
+        self.actor = caller.actor
+        self.workspace = caller.workspace
+
+    def now(self) -> Instant:
+        return instant(self.ms)
+
+    def get(self, record: type[R], id: str, /) -> R:
+        found = self.find(record, id)
+        if found is None:
+            raise missing(self.tables.of(record), id)
+        return found
+
+    def find(self, record: type[R], id: str, /, *, deleted: bool = False) -> R | None:
+        table = self.tables.of(record)
+        row = self.connection.execute(table.find_sql if deleted else table.get_sql, (id,)).fetchone()
+        return None if row is None else table.from_row(row)
+
+    def select(
+        self,
+        record: type[R],
+        where: LiteralString = "",
+        /,
+        *,
+        order: LiteralString = "",
+        limit: int | None = None,
+        deleted: bool = False,
+        **values: Any,
+    ) -> list[R]:
+        table = self.tables.of(record)
+        terms = [f"({where})"] if where else []
+        if not deleted:
+            terms.append("deleted_at IS NULL")
+        sql = f"SELECT {table.names} FROM {table.name}"  # noqa: S608 - literals and declared names only
+        if terms:
+            sql += " WHERE " + " AND ".join(terms)
+        sql += f" ORDER BY {order or 'id'}"
+        if limit is not None:
+            sql += f" LIMIT {int(limit)}"
+        return [table.from_row(row) for row in self.connection.execute(sql, bind(values))]
+
+    def rows(self, sql: LiteralString, /, **values: Any) -> list[tuple[Any, ...]]:
+        if not sql.lstrip()[:6].upper().startswith(("SELECT", "WITH")):
+            raise ValueError("rows() is for SELECT; write records with insert, update and delete")
+        return self.connection.execute(sql, bind(values)).fetchall()
+
+    def call(self, name: LiteralString, /, **input: Any) -> Any:
+        return self.calls.run_inside(self, name, input)
+
+    def offers(self, name: LiteralString, /) -> bool:
+        return self.calls.offers(name)
+
+    def settings(self, settings: type[S], /) -> S:
+        current: S = self.calls.settings_of(settings)
+        return current
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One record as a command wrote it; `before` and `after` hold the fields that differ."""
+
+    table: str
+    record_id: str
+    rev: int
+    before: bytes | None
+    after: bytes
+
+
+class WriteScope(ReadScope, Transaction):
+    """A transaction: what one command writes and says."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, tables: Tables, calls: Calls, caller: Caller, clock: Clock, ids: IdMaker
+    ) -> None:
+        super().__init__(connection, tables, calls, caller, clock.now_ms())
+        self._ids = ids
+        self.changes: list[Change] = []
+        self.events: list[tuple[str, str, str]] = []
+        """What was said: type, subject, data as JSON."""
+        self.undoes: tuple[int, int] | None = None
+        """First and last number of the change set that this one takes back."""
+        self.expected: tuple[str, int] | None = None
+        """Id and rev that the caller's `if_rev` holds a record to, until it is read for writing."""
+
+    def insert(self, record: R, /) -> R:
+        table = self.tables.of(type(record))
+        now = self.now()
+        new = msgspec.structs.replace(
+            record,
+            id=record.id or self._ids.new(),
+            workspace_id=record.workspace_id or self.workspace,
+            created_at=record.created_at or now,
+            updated_at=now,
+            rev=1,
+            deleted_at=None,
+            origin=record.origin or self.actor,
+        )
+        self._check(table, None, new)
+        try:
+            self.connection.execute(table.insert_sql, table.to_row(new))
+        except sqlite3.IntegrityError as error:
+            raise conflict_of(error, table) from error
+        self.changes.append(Change(table.name, new.id, 1, None, _encode(new)))
+        self._say(table, new, "created", ())
+        return new
+
+    def update(self, record: R, /, **changes: Any) -> R:
+        if wrong := _NOT_WRITTEN & changes.keys():
+            raise ValueError(f"{', '.join(sorted(wrong))}: written by the store, not by update()")
+        return self._write(record, changes, "updated")
+
+    def delete(self, record: R, /) -> R:
+        return self._write(record, {"deleted_at": self.now()}, "deleted")
+
+    def restore(self, record: R, /) -> R:
+        return self._write(record, {"deleted_at": None}, "restored")
+
+    def write_back(self, record: R, values: dict[str, Any]) -> R:
+        """Write old values of a record again, the mark of deletion among them; for undo."""
+        verb = "updated"
+        if "deleted_at" in values:
+            verb = "restored" if values["deleted_at"] is None else "deleted"
+        return self._write(record, values, verb)
+
+    def _write(self, record: R, changes: dict[str, Any], verb: str) -> R:
+        table = self.tables.of(type(record))
+        changes = {name: value for name, value in changes.items() if getattr(record, name) != value}
+        self._hold(table, record)
+        if not changes:
+            return record
+        new = msgspec.structs.replace(record, **changes, rev=record.rev + 1, updated_at=self.now())
+        self._check(table, record, new)
+        names = (*changes, "rev", "updated_at")
+        sql = f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ? AND rev = ?"  # noqa: S608
+        values = [table.by_name[name].to_sql(getattr(new, name)) for name in names]
+        try:
+            written = self.connection.execute(sql, (*values, record.id, record.rev)).rowcount
+        except sqlite3.IntegrityError as error:
+            raise conflict_of(error, table) from error
+        if not written:
+            raise self._stale(table, record.id)
+        before = _encode({name: getattr(record, name) for name in changes})
+        self.changes.append(Change(table.name, record.id, new.rev, before, _encode(changes)))
+        self._say(table, new, verb, tuple(changes))
+        return new
+
+    def _hold(self, table: Table, record: Record) -> None:
+        """Hold the record to the caller's `if_rev`, once: later writes of the same command have moved its rev."""
+        if self.expected is not None and self.expected[0] == record.id:
+            expected, self.expected = self.expected[1], None
+            if record.rev != expected:
+                raise self._stale(table, record.id)
+
+    def _stale(self, table: Table, id: str) -> Stale:
+        current = self.find(table.record, id, deleted=True)
+        return Stale(
+            f"this {table.declaration.word} was changed since you read it",
+            hint="look at data.current, then write again with its rev",
+            data={"current": None if current is None else msgspec.to_builtins(current)},
+        )
+
+    def _check(self, table: Table, before: Record | None, after: Record) -> None:
+        if after.meta and len(_encode(after.meta)) > META_LIMIT:
+            raise TooLarge("meta is over 64 KiB", field="/meta", data={"limit": META_LIMIT})
+        for rule in self.tables.rules.get(table.record, ()):
+            rule(self, before, after)
+
+    def emit(self, event: Event, /) -> None:
+        type_, kind = self.calls.event_type(type(event))
+        word = kind.rsplit(".", 1)[-1]
+        subject = getattr(event, word, None)
+        data = _encode(event)
+        if len(data) > DATA_LIMIT:
+            raise TooLarge(f"event {type_} is over 8 KB; say ids and words, not values", data={"limit": DATA_LIMIT})
+        self.events.append((type_, f"{kind}/{subject}" if isinstance(subject, str) else kind, data.decode()))
+
+    def _say(self, table: Table, record: Record, verb: str, changed: tuple[str, ...]) -> None:
+        data = _encode({"id": record.id, "rev": record.rev, "changed": changed}).decode()
+        self.events.append((f"{table.kind}.{verb}", f"{table.kind}/{record.id}", data))
+
+    def number(self, counter: str, /) -> int:
+        row = self.connection.execute(
+            "INSERT INTO counter (name, value) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+            (counter,),
+        ).fetchone()
+        return int(row[0])
+
+    def new_id(self) -> str:
+        """Return a fresh id."""
+        return self._ids.new()
+
+
+def missing(table: Table, id: str) -> NotFound:
+    """Return the answer for an id that names no record."""
+    return NotFound(
+        f"no {table.declaration.word} with id {id!r}",
+        field="/id",
+        hint=f"look ids up with {table.declaration.path}.list",
+        data={"record": table.kind, "id": id},
+    )
+
+
+def bind(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as SQLite takes them: lists and tuples as JSON text, for `json_each`."""
+    return {
+        name: _encode(value).decode() if isinstance(value, (list, tuple, set, frozenset, dict)) else value
+        for name, value in values.items()
+    }
+
+
+def unread_expectation(scope: WriteScope) -> Invalid:
+    """Return the answer for an `if_rev` that no written record was held to."""
+    return Invalid(
+        "if_rev holds nothing: this call wrote no record with that id",
+        field="/if_rev",
+        hint="leave if_rev out, or name the record by id",
+    )

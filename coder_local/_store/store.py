@@ -1,0 +1,281 @@
+"""The store: one SQLite database with one writer, and readers that never wait for it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from coder_local.api import Error, Locked
+
+from . import backup, eventlog, migrations
+from .clock import Clock, SystemClock, instant
+from .connection import MEMORY, open_reader, open_writer
+from .eventlog import Bounds, Published
+from .faults import is_damage, translate
+from .lane import Lane, Token
+from .migrations import MigrationSet
+from .scope import Caller, Calls, ReadScope, WriteScope
+from .tables import Tables
+from .writer import Done, EventRow, Job, Writer
+
+T = TypeVar("T")
+Loop = Callable[..., object]
+"""`loop.call_soon_threadsafe`, or in a store without a loop a plain call."""
+
+_CORE = MigrationSet("core", migrations.find_files(Path(__file__).parent / "migrations"))
+
+
+class Store:
+    """Everything that is kept. Make one with `Store(folder, ...)`, then `open`, then `start`, and `close` at the end.
+
+    Without a folder it lives in memory and runs commands at once on the calling thread: the store of tests.
+    """
+
+    def __init__(self, folder: Path | None, tables: Tables, calls: Calls, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self.path = MEMORY if folder is None else folder / "coder-local.db"
+        self.tables = tables
+        self.clock: Clock = clock or SystemClock()
+        self.epoch = ""
+        self.set_aside: Path | None = None
+        """Where a damaged database was put at this start."""
+        self.damage: str | None = None
+        self._calls = calls
+        self._post: Loop = lambda function, *arguments: function(*arguments)
+        self._on_events: Callable[[list[Published]], None] = lambda _: None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the file, set it aside if it is damaged, and make the core's own tables if they are missing."""
+        if self.folder is not None:
+            self._look_for_damage()
+        try:
+            connection = self._open_core()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error) or self.folder is None:
+                raise translate(error) from error
+            self._put_aside()
+            connection = self._open_core()
+        self.epoch = self._epoch(connection)
+        wal = None if self.folder is None else self.path.with_name(self.path.name + "-wal")
+        self.writer = Writer(connection, self.tables, self._calls, self.clock, self._deliver, wal=wal)
+        self._reader = connection if self.folder is None else open_reader(self.path)
+        self._lane: Lane | None = None
+
+    def start(self, post: Loop, on_events: Callable[[list[Published]], None]) -> None:
+        """Begin to write on a thread; answers and events are posted to the event loop with `post`."""
+        self._post, self._on_events = post, on_events
+        self.writer.start()
+
+    def close(self) -> bool:
+        """Run what waits, checkpoint, close every connection. False if a command hung and was left behind."""
+        if self._lane is not None:
+            self._lane.stop()
+        if self._reader is not self.writer.connection:
+            self._reader.close()
+        return self.writer.stop()
+
+    def _open_core(self) -> sqlite3.Connection:
+        connection = open_writer(self.path)
+        try:
+            if self._fingerprint(connection) == "":
+                migrations.apply(connection, _CORE)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _fingerprint(self, connection: sqlite3.Connection) -> str:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'store_meta'").fetchone():
+            return ""
+        row = connection.execute("SELECT value FROM store_meta WHERE name = 'migrations'").fetchone()
+        return row[0] if row else ""
+
+    def _epoch(self, connection: sqlite3.Connection) -> str:
+        row = connection.execute("SELECT value FROM store_meta WHERE name = 'epoch'").fetchone()
+        if row is None:
+            row = (backup.new_epoch(),)
+            connection.execute("INSERT INTO store_meta (name, value) VALUES ('epoch', ?)", row)
+        return str(row[0])
+
+    # -- damage -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _damage_mark(self) -> Path:
+        assert self.folder is not None  # noqa: S101 - for the type checker
+        return self.folder / "damaged"
+
+    def note_damage(self, error: BaseException) -> None:
+        """Remember that the file is damaged; the next start looks at it whole."""
+        if self.damage is None and self.folder is not None:
+            self.damage = str(error)
+            try:
+                self._damage_mark.write_text(self.damage, encoding="utf-8")
+            except OSError:
+                return  # a read-only or full disk: the next start finds the damage when it reads there
+
+    def _look_for_damage(self) -> None:
+        if self._damage_mark.exists():
+            if self.path.exists() and backup.check(self.path):
+                self._put_aside()
+            self._damage_mark.unlink(missing_ok=True)
+
+    def _put_aside(self) -> None:
+        assert self.folder is not None  # noqa: S101 - for the type checker
+        name = instant(self.clock.now_ms()).replace(":", "")
+        self.set_aside = backup.set_aside(self.path, self.folder / "quarantine", name)
+
+    # -- migrations ---------------------------------------------------------------------------------------------------
+
+    def migrate(self, sets: Sequence[MigrationSet]) -> dict[str, Error]:
+        """Bring every plugin's tables up to date and return, by plugin, why it could not be. Costs one row when nothing is new.
+
+        Before the first change of a database that holds something, a snapshot is written.
+        """
+        connection = self.writer.connection
+        wanted = migrations.fingerprint([_CORE, *sets])
+        if self._fingerprint(connection) == wanted:
+            return {}
+        failed: dict[str, Error] = {}
+        done = migrations.applied(connection)
+        snapped = False
+        for each in (_CORE, *sets):
+            applied = done.get(each.plugin, [])
+            try:
+                migrations.refuse_newer(each, applied)
+                if any(name not in applied for name in each.names):
+                    if not snapped and self.folder is not None and set(done) - {"core"}:
+                        self.snapshot("before-migration")
+                        snapped = True
+                    migrations.apply(connection, each)
+            except Error as error:
+                failed[each.plugin] = error
+        if not failed:
+            connection.execute("INSERT OR REPLACE INTO store_meta (name, value) VALUES ('migrations', ?)", (wanted,))
+        return failed
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        work: Callable[[WriteScope], Any],
+        caller: Caller,
+        done: Done,
+        *,
+        expected: tuple[str, int] | None = None,
+        deadline: float = 10.0,
+    ) -> None:
+        """Run a function as one durable transaction; `done(result, error)` is called after the commit, on the loop."""
+        self.writer.submit(Job(work, caller, done, expected=expected, deadline=deadline))
+
+    def write(self, work: Callable[[WriteScope], T], caller: Caller | None = None) -> T:
+        """Run a function as one transaction on this thread; only before `start`, or in memory."""
+        answers: list[tuple[Any, BaseException | None]] = []
+        self.submit(work, caller or Caller(), lambda result, error: answers.append((result, error)))
+        result, error = answers[0]
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def _deliver(self, jobs: Sequence[Job], events: Sequence[EventRow]) -> None:
+        self._post(self._answer, jobs, events)
+
+    def _answer(self, jobs: Sequence[Job], events: Sequence[EventRow]) -> None:
+        for job in jobs:
+            if job.error is not None and is_damage(job.error.__cause__ or job.error):
+                self.note_damage(job.error)
+            job.done(job.result, job.error)
+        if events:
+            self._on_events(eventlog.publish(self.epoch, events))
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, work: Callable[[ReadScope], T], caller: Caller) -> T:
+        """Run a bounded read at once, on the loop's own connection (8 us, against 80 for a hop to a thread)."""
+        try:
+            return work(ReadScope(self._reader, self.tables, self._calls, caller, self.clock.now_ms()))
+        except sqlite3.Error as error:
+            self._note(error)
+            raise translate(error) from error
+
+    def read_apart(self, work: Callable[[ReadScope], Any], caller: Caller, done: Done) -> Token | None:
+        """Run a read in one snapshot on the reader's thread; `done` is called on the loop. The token interrupts it."""
+        if self.folder is None:
+            self._read_here(work, caller, done)
+            return None
+        lane = self._lane
+        if lane is None:
+            lane = self._lane = Lane(open_reader(self.path), "reader")
+        connection = lane.connection
+        now = self.clock.now_ms()
+
+        def run() -> Any:
+            connection.execute("BEGIN")
+            try:
+                return work(ReadScope(connection, self.tables, self._calls, caller, now))
+            finally:
+                connection.execute("COMMIT")
+
+        def answer(result: Any, error: BaseException | None) -> None:
+            if error is not None:
+                self._note(error)
+                error = translate(error)
+            self._post(done, result, error)
+
+        return lane.submit(run, answer)
+
+    def _read_here(self, work: Callable[[ReadScope], Any], caller: Caller, done: Done) -> None:
+        try:
+            result = self.read(work, caller)
+        except Exception as error:  # noqa: BLE001 - handed to the caller
+            done(None, error)
+        else:
+            done(result, None)
+
+    def _note(self, error: BaseException) -> None:
+        if is_damage(error):
+            self.note_damage(error)
+
+    def bounds(self) -> Bounds:
+        """Return which events can be served."""
+        return eventlog.bounds(self._reader)
+
+    def events_after(self, seq: int, limit: int) -> list[Published]:
+        """Return committed events after a number, oldest first."""
+        return eventlog.read_after(self._reader, self.epoch, seq, limit)
+
+    # -- copies -------------------------------------------------------------------------------------------------------
+
+    def snapshot(self, name: str) -> Path:
+        """Write a snapshot into the data directory. Raises `Locked` when there is no room."""
+        if self.folder is None:
+            raise Locked("a store in memory has no snapshots")
+        stamp = instant(self.clock.now_ms()).replace(":", "")
+        connection = open_reader(self.path)
+        try:
+            return backup.snapshot(connection, self.folder / "snapshots", f"{stamp}-{name}")
+        finally:
+            connection.close()
+
+    def backup_to(self, target: Path) -> None:
+        """Write a consistent copy to a file while the daemon works."""
+        connection = open_reader(self.path)
+        try:
+            backup.copy(connection, target)
+        finally:
+            connection.close()
+
+    def trim_events(self) -> None:
+        """Ask the writer to take away events over age or over the cap, some at a time."""
+
+        def work(scope: WriteScope) -> int:
+            return eventlog.trim(scope.connection, scope.ms)
+
+        def again(removed: Any, error: BaseException | None) -> None:
+            if error is None and removed == eventlog.TRIM_BATCH:
+                self.trim_events()
+
+        self.submit(work, Caller(actor="daemon", operation="events.trim"), again)

@@ -1,0 +1,93 @@
+"""All that a plugin may import: declare records, events and operations, and everything else is derived.
+
+This package is the stable interface: what stands in `__all__` is documented, typed, and kept by the changelog's rules.
+Nothing here touches a database, a socket or a thread.
+"""
+
+from .domain import DeclarationError, Domain, Standard
+from .errors import (
+    Broken,
+    Conflict,
+    Error,
+    Fault,
+    Invalid,
+    Locked,
+    NeedsConfirmation,
+    NotFound,
+    Offline,
+    RateLimited,
+    Refused,
+    Stale,
+    TimedOut,
+    TooLarge,
+    Unsupported,
+)
+from .operations import Kind, Operation, Safety
+from .ranks import between, sequence
+from .records import Event, Page, Record, Settings, Value, replace
+from .scope import Context, Snapshot, Transaction
+from .values import (
+    Currency,
+    Duration,
+    Id,
+    Instant,
+    LocalDate,
+    Markdown,
+    Money,
+    Rank,
+    Title,
+    ZonedTime,
+    format_duration,
+    format_instant,
+    parse_duration,
+    parse_instant,
+)
+
+__all__ = [
+    "Broken",
+    "Conflict",
+    "Context",
+    "Currency",
+    "DeclarationError",
+    "Domain",
+    "Duration",
+    "Error",
+    "Event",
+    "Fault",
+    "Id",
+    "Instant",
+    "Invalid",
+    "Kind",
+    "LocalDate",
+    "Locked",
+    "Markdown",
+    "Money",
+    "NeedsConfirmation",
+    "NotFound",
+    "Offline",
+    "Operation",
+    "Page",
+    "Rank",
+    "RateLimited",
+    "Record",
+    "Refused",
+    "Safety",
+    "Settings",
+    "Snapshot",
+    "Stale",
+    "Standard",
+    "TimedOut",
+    "Title",
+    "TooLarge",
+    "Transaction",
+    "Unsupported",
+    "Value",
+    "ZonedTime",
+    "between",
+    "format_duration",
+    "format_instant",
+    "parse_duration",
+    "parse_instant",
+    "replace",
+    "sequence",
+]

@@ -1,0 +1,236 @@
+"""`Domain`: the object a plugin declares itself on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Concatenate, LiteralString, NamedTuple, ParamSpec, TypeVar
+
+from .operations import Kind, Operation, Rule, Safety, StandardOperation, TableDeclaration
+from .records import BASE_FIELDS, Event, Record, Settings
+from .scope import Context, Snapshot, Transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+_Class = TypeVar("_Class", bound=type[Any])
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+_VERBS = ("list", "get", "create", "update", "delete", "history")
+
+
+class DeclarationError(Exception):
+    """A plugin declares something that cannot be; the message says what and how to put it right."""
+
+
+class Standard(NamedTuple):
+    """The standard operations of one record, as `Domain.standard` declared them."""
+
+    record: type[Record]
+    operations: tuple[str, ...]
+
+
+class Domain:
+    """One plugin: its records, events, operations, rules, hooks and settings.
+
+    Make one as `domain` in `records.py`; the decorators register on it and return what they decorate unchanged.
+    `name` is the first word of every wire name and the prefix of every table. Third parties give their own `version`
+    (SemVer); the bundled domains have the daemon's.
+    """
+
+    def __init__(self, name: LiteralString, *, version: str = "", requires: tuple[str, ...] = ()) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name):
+            raise DeclarationError(f"domain name {name!r} must be 2 to 31 small letters, digits or underscores")
+        self.name = name
+        self.version = version
+        self.requires = requires
+        self.tables: dict[type[Record], TableDeclaration] = {}
+        self.operations: dict[str, Operation] = {}
+        self.events: dict[str, type[Event]] = {}
+        self.rules: dict[type[Record], list[Rule]] = {}
+        self.hooks: dict[str, Callable[..., Any]] = {}
+        self.settings_type: type[Settings] | None = None
+        self.started: list[Callable[..., Any]] = []
+
+    def table(
+        self,
+        name: LiteralString,
+        *,
+        unique: Iterable[tuple[str, ...]] = (),
+        indexes: Iterable[tuple[str, ...]] = (),
+        read_only: Iterable[str] = (),
+    ) -> Callable[[type[R]], type[R]]:
+        """Declare that a record is kept, in the table `<domain>_<name>` (or `<domain>` when `name` is the domain's own).
+
+        `unique` and `indexes` are tuples of field names; uniqueness holds among records that are not deleted.
+        `read_only` fields are written by the plugin's own functions only.
+        """
+
+        def declare(record: type[R]) -> type[R]:
+            own = name == self.name
+            declaration = TableDeclaration(
+                record=record,
+                path=name if own else f"{self.name}.{name}",
+                sql_name=name if own else f"{self.name}_{name}",
+                word=re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", record.__name__).lower(),
+                unique=tuple(unique),
+                indexes=tuple(indexes),
+                read_only=frozenset(read_only),
+            )
+            self._check_fields(declaration)
+            self.tables[record] = declaration
+            return record
+
+        return declare
+
+    def standard(
+        self,
+        record: type[Record],
+        *,
+        operations: tuple[LiteralString, ...] = _VERBS,
+        filters: tuple[LiteralString, ...] = (),
+        sort: tuple[LiteralString, ...] = (),
+        search: tuple[LiteralString, ...] = (),
+    ) -> Standard:
+        """Declare the standard operations of a record: any of list, get, create, update, delete, history.
+
+        `filters` are fields that list takes as equal-to, `sort` fields it can be ordered by (each gets an index; `id`,
+        which is by time of making, always can), `search` text fields that its `q` looks into.
+        """
+        declaration = self.tables.get(record)
+        if declaration is None:
+            raise DeclarationError(f"{record.__name__} has no table yet: put @domain.table(...) on it first")
+        for verb in operations:
+            if verb not in _VERBS:
+                raise DeclarationError(f"{declaration.path}.{verb}: standard operations are {', '.join(_VERBS)}")
+            kind = Kind.QUERY if verb in {"list", "get", "history"} else Kind.COMMAND
+            safety = Safety.READ if kind is Kind.QUERY else Safety.WRITE
+            standard = StandardOperation(verb, record, filters, sort, search)
+            self._add(
+                Operation(f"{declaration.path}.{verb}", kind, safety, None, quick=verb == "get", standard=standard)
+            )
+        for field in (*filters, *sort, *search):
+            if field not in record.__struct_fields__:
+                raise DeclarationError(f"{record.__name__} has no field {field!r} to filter, sort or search by")
+        return Standard(record, operations)
+
+    def rule(
+        self, record: type[R]
+    ) -> Callable[[Callable[[Transaction, R | None, R], None]], Callable[[Transaction, R | None, R], None]]:
+        """Declare what must hold for a record on every way of writing it: operation, import, undo, sync.
+
+        The function is given the record before (None when new) and after; it raises `Invalid` or `Conflict`.
+        """
+
+        def declare(function: Callable[[Transaction, R | None, R], None]) -> Callable[[Transaction, R | None, R], None]:
+            self.rules.setdefault(record, []).append(function)
+            return function
+
+        return declare
+
+    def event(self, name: LiteralString) -> Callable[[type[_EventT]], type[_EventT]]:
+        """Declare an event beside those that every table says by itself (`.created`, `.updated`, `.deleted`, `.restored`)."""
+
+        def declare(event: type[_EventT]) -> type[_EventT]:
+            self._check_name(name)
+            if name in self.events:
+                raise DeclarationError(f"event {name} is declared twice")
+            self.events[name] = event
+            return event
+
+        return declare
+
+    def query(
+        self, name: LiteralString, *, deadline: float = 10.0, quick: bool = False
+    ) -> Callable[[Callable[Concatenate[Snapshot, P], T]], Callable[Concatenate[Snapshot, P], T]]:
+        """Declare a function that reads, in one snapshot. `quick` only for a bounded look-up by key."""
+
+        def declare(function: Callable[Concatenate[Snapshot, P], T]) -> Callable[Concatenate[Snapshot, P], T]:
+            self._add(Operation(name, Kind.QUERY, Safety.READ, function, deadline=deadline, quick=quick))
+            return function
+
+        return declare
+
+    def command(
+        self,
+        name: LiteralString,
+        *,
+        emits: type[Event] | tuple[type[Event], ...] = (),
+        safety: Safety = Safety.WRITE,
+        deadline: float = 10.0,
+        person_only: bool = False,
+    ) -> Callable[[Callable[Concatenate[Transaction, P], T]], Callable[Concatenate[Transaction, P], T]]:
+        """Declare a function that reads and writes, in one transaction on the one writer thread."""
+
+        def declare(function: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[Transaction, P], T]:
+            said = emits if isinstance(emits, tuple) else (emits,)
+            self._add(Operation(name, Kind.COMMAND, safety, function, said, deadline, person_only))
+            return function
+
+        return declare
+
+    def action(
+        self,
+        name: LiteralString,
+        *,
+        safety: Safety = Safety.EXTERNAL,
+        deadline: float = 600.0,
+        person_only: bool = False,
+    ) -> Callable[[Callable[Concatenate[Context, P], T]], Callable[Concatenate[Context, P], T]]:
+        """Declare an `async def` that talks to the outside world, never inside a transaction."""
+
+        def declare(function: Callable[Concatenate[Context, P], T]) -> Callable[Concatenate[Context, P], T]:
+            self._add(Operation(name, Kind.ACTION, safety, function, (), deadline, person_only))
+            return function
+
+        return declare
+
+    def stream(
+        self, name: LiteralString, *, safety: Safety = Safety.READ
+    ) -> Callable[[Callable[Concatenate[Context, P], T]], Callable[Concatenate[Context, P], T]]:
+        """Declare an async generator that answers with many items until it ends or the caller leaves."""
+
+        def declare(function: Callable[Concatenate[Context, P], T]) -> Callable[Concatenate[Context, P], T]:
+            self._add(Operation(name, Kind.STREAM, safety, function, (), float("inf")))
+            return function
+
+        return declare
+
+    def hook(self, function: _F) -> _F:
+        """Implement the hook of the function's own name; see `coder_local.api.hooks` for those there are."""
+        self.hooks[function.__name__] = function
+        return function
+
+    def settings(self, settings: _Class) -> _Class:
+        """Declare the record of the plugin's settings."""
+        self.settings_type = settings
+        return settings
+
+    def on_start(self, function: Callable[[Context], Any]) -> Callable[[Context], Any]:
+        """Run an `async def` once after the daemon can answer; a failure stops this plugin only."""
+        self.started.append(function)
+        return function
+
+    def _add(self, operation: Operation) -> None:
+        self._check_name(operation.name)
+        if operation.name in self.operations:
+            raise DeclarationError(f"operation {operation.name} is declared twice")
+        if operation.standard is None and not (operation.function and operation.function.__doc__):
+            raise DeclarationError(f"operation {operation.name} needs a docstring: it is its description at every door")
+        self.operations[operation.name] = operation
+
+    def _check_name(self, name: str) -> None:
+        if not _NAME.fullmatch(name) or name.split(".", 1)[0] != self.name:
+            raise DeclarationError(f"{name!r} must be {self.name}.<words>, small letters, joined by dots")
+
+    def _check_fields(self, table: TableDeclaration) -> None:
+        fields = set(table.record.__struct_fields__)
+        if missing := set(BASE_FIELDS) - fields:
+            raise DeclarationError(f"{table.record.__name__} must be a Record (it lacks {', '.join(sorted(missing))})")
+        for field in {name for group in (*table.unique, *table.indexes) for name in group} | table.read_only:
+            if field not in fields:
+                raise DeclarationError(f"{table.record.__name__} has no field {field!r}")
+
+
+_EventT = TypeVar("_EventT", bound=Event)

@@ -1,0 +1,85 @@
+"""Operations as data: what the decorators of a `Domain` collect and every door is derived from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from .records import Event, Record
+
+
+class Kind(StrEnum):
+    """What an operation is, hence where it runs and what it may do."""
+
+    QUERY = "query"
+    COMMAND = "command"
+    ACTION = "action"
+    STREAM = "stream"
+
+
+class Safety(StrEnum):
+    """The one word on an operation's danger; it drives confirmation, MCP hints, scopes and the audit line."""
+
+    READ = "read"
+    """Changes nothing."""
+    WRITE = "write"
+    """Changes local records, and can be undone."""
+    DESTRUCTIVE = "destructive"
+    """Loses something that undo cannot bring back, or touches files or processes."""
+    EXTERNAL = "external"
+    """Leaves the machine, or spends money."""
+
+
+class StandardOperation(NamedTuple):
+    """One of the operations that `Domain.standard` declares for a record; the registry writes its function."""
+
+    verb: str
+    record: type[Record]
+    filters: tuple[str, ...]
+    sort: tuple[str, ...]
+    search: tuple[str, ...]
+
+
+class Operation(NamedTuple):
+    """One thing that may be asked."""
+
+    name: str
+    """The full wire name, `notes.create`."""
+    kind: Kind
+    safety: Safety
+    function: Callable[..., Any] | None
+    """The plugin's function; None for a standard operation."""
+    emits: tuple[type[Event], ...] = ()
+    deadline: float = 10.0
+    """Seconds until it is interrupted."""
+    person_only: bool = False
+    """Refused to agents, whatever their grant."""
+    quick: bool = False
+    """A query whose cost is bounded (a look-up by key): it may be answered without leaving the event loop."""
+    standard: StandardOperation | None = None
+
+    @property
+    def mutates(self) -> bool:
+        """Whether it takes `if_rev` and `idempotency_key`."""
+        return self.kind is Kind.COMMAND
+
+
+class TableDeclaration(NamedTuple):
+    """A record and how it is kept."""
+
+    record: type[Record]
+    path: str
+    """Wire path of its standard operations, `notes.tags`."""
+    sql_name: str
+    """Name of its table, `notes_tags`."""
+    word: str
+    """The record's word in event types, `tag`."""
+    unique: tuple[tuple[str, ...], ...]
+    indexes: tuple[tuple[str, ...], ...]
+    read_only: frozenset[str]
+    """Fields that only the plugin's own functions write; standard create and update do not take them."""
+
+
+Rule = Callable[[Any, Any, Any], None]
+"""`rule(tx, before, after)`; raises if the record must not become what `after` is. `before` is None for a new record."""
