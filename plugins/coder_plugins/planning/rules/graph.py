@@ -22,7 +22,7 @@ REASONS = 50
 """The most reasons told of one task; a task below hundreds of blocked ancestors would else repeat them all."""
 
 
-class Node(msgspec.Struct, frozen=True):
+class Node(msgspec.Struct, frozen=True, gc=False):
     """A task as the graph sees it: its fixed status category, and why it is held, if it is."""
 
     id: str
@@ -30,7 +30,7 @@ class Node(msgspec.Struct, frozen=True):
     hold: str | None = None
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, gc=False):
     """One direct reason for which `task` waits.
 
     `kind` is "hold" (then `hold` is its text) or "blocks" (then `blocker` is the open task it waits for).

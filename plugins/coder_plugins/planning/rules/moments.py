@@ -22,7 +22,7 @@ from typing import Literal
 import msgspec
 
 
-class Link(msgspec.Struct, frozen=True):
+class Link(msgspec.Struct, frozen=True, gc=False):
     """`source` blocks `target`, or `source` is the parent of `target`."""
 
     kind: Literal["blocks", "parent"]

@@ -54,7 +54,7 @@ class Activity(msgspec.Struct, frozen=True):
     hold: Hold | None = None
 
 
-class Driver(msgspec.Struct, frozen=True):
+class Driver(msgspec.Struct, frozen=True, gc=False):
     """What sets a task's early start: another task's finish, a date of its own, or the start of the schedule.
 
     `task` is the one waited for when `kind` is "task"; `until` the date of a hold or of `wait_until`; `via` the
@@ -67,7 +67,7 @@ class Driver(msgspec.Struct, frozen=True):
     via: str | None = None
 
 
-class Slot(msgspec.Struct, frozen=True):
+class Slot(msgspec.Struct, frozen=True, gc=False):
     """The place of one task: offsets in minutes of working time, [es, ef) early and [ls, lf) late, and its dates.
 
     `last` is, for a summary, the child that finishes last.
@@ -108,7 +108,7 @@ class Schedule(msgspec.Struct, frozen=True):
     assumptions: list[Assumption]
 
 
-class Span(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct, frozen=True, gc=False):
     """The first and the last day of a task."""
 
     start: date

@@ -12,6 +12,7 @@ A task takes the score of the most urgent task it unblocks, directly or not, whe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -29,7 +30,7 @@ TAGS = (0.0, 0.8, 0.9, 1.0)
 PROJECT = 1.0
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """A task as its urgency sees it.
 
     `due_in_days` is negative when overdue; `rank` is the key that decides between equal scores.
@@ -54,6 +55,7 @@ class Ranked(msgspec.Struct, frozen=True):
     inherited_from: str | None = None
 
 
+@lru_cache(maxsize=4096)
 def due_term(due_in_days: float) -> float:
     """Return the due term, 2.4 to 12.0: least 14 days ahead or more, greatest 7 days overdue or more."""
     overdue = -due_in_days
@@ -111,7 +113,7 @@ def rank(items: Iterable[Item], graph: Graph, ready: Collection[str], *, limit: 
     """
     values = [0.0] * len(graph.nodes)
     known: dict[str, Item] = {}
-    blocking = {source for source, targets in graph.blocks.items() if any(graph.open[t] for t in targets)}
+    blocking = _blocking(graph)
     for item in items:
         position = graph.positions.get(item.id)
         if position is not None:
@@ -133,3 +135,13 @@ def rank(items: Iterable[Item], graph: Graph, ready: Collection[str], *, limit: 
             told["inherited"] = round(-negative - values[position], 3)
         answer.append(Ranked(id, -negative, told, None if origin is None else graph.nodes[origin].id))
     return answer
+
+
+def _blocking(graph: Graph) -> set[int]:
+    found: set[int] = set()
+    for source, targets in graph.blocks.items():
+        for target in targets:
+            if graph.open[target]:
+                found.add(source)
+                break
+    return found
