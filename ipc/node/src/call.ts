@@ -52,7 +52,6 @@ export class Call implements Reply {
   }
 
   send(channel: Channel): void {
-    if (this.#settled) return;
     this.#channel = channel;
     this.#sends += 1;
     try {

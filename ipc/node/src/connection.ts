@@ -88,9 +88,10 @@ export class Connection implements ChannelOwner, CallOwner {
   /** Send a call now, or as soon as there is a connection again. */
   request(request: Request): Promise<unknown> {
     const call = new Call(request, this);
+    if (request.signal?.aborted) return call.promise;
     if (this.#state === "closed") call.drop(this.#end);
     else if (this.#channel !== undefined) call.send(this.#channel);
-    else if (request.signal?.aborted !== true) this.#waiting.add(call);
+    else this.#waiting.add(call);
     return call.promise;
   }
 

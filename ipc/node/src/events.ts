@@ -103,7 +103,6 @@ class Feed implements Subscription {
   #overflowed = false;
   #closed = false;
   #number: unknown;
-  #attempt = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -138,20 +137,20 @@ class Feed implements Subscription {
 
   /** Ask the daemon for the events behind the last one received. */
   attach(): void {
-    const attempt = ++this.#attempt;
     const { types, subjects } = this.#options;
     const params = { cursor: this.#received, types, subjects };
     this.#connection
       .request({
         method: "events.subscribe", params, reads: true, resend: false,
-        onAnswer: (answer) => this.#attached(answer as Attached, attempt),
+        onAnswer: (answer) => this.#attached(answer as Attached),
       })
-      .catch((error: unknown) => this.#refused(error as CoderLocalError, attempt));
+      .catch((error: unknown) => this.#refused(error as CoderLocalError));
   }
 
   /** The daemon has forgotten the subscription with the connection. */
   reconnected(): void {
     this.#number = undefined;
+    clearTimeout(this.#timer);
     // An overflowed one comes back when its handler has caught up.
     if (!this.#overflowed) this.attach();
   }
@@ -173,8 +172,8 @@ class Feed implements Subscription {
     else if (error !== undefined) this.#report(error);
   }
 
-  #attached(answer: Attached, attempt: number): void {
-    if (this.#closed || attempt !== this.#attempt) return this.#unsubscribe(answer.subscription);
+  #attached(answer: Attached): void {
+    if (this.#closed) return this.#unsubscribe(answer.subscription);
     this.#number = answer.subscription;
     this.#byNumber.set(answer.subscription, this);
     this.#received ??= answer.cursor;
@@ -185,15 +184,15 @@ class Feed implements Subscription {
     setImmediate(() => void this.#deliver());
   }
 
-  #refused(error: CoderLocalError, attempt: number): void {
-    if (this.#closed || attempt !== this.#attempt) return;
+  #refused(error: CoderLocalError): void {
+    if (this.#closed) return;
     // The next connection attaches it again; a client that is closed ends it by `fail`.
     if (error instanceof ConnectionLostError && this.#connection.state !== "closed") return;
     const busy = error instanceof RateLimitedError || error instanceof LockedError;
     if (!busy) return this.fail(error);
     const wait = error instanceof RateLimitedError ? error.retryAfterMs : undefined;
     this.#timer = setTimeout(() => {
-      if (this.#connection.state === "connected" && attempt === this.#attempt) this.attach();
+      if (this.#connection.state === "connected") this.attach();
     }, wait ?? RETRY_MS);
   }
 
@@ -232,7 +231,6 @@ class Feed implements Subscription {
   }
 
   #detach(): void {
-    this.#attempt += 1;
     if (this.#number === undefined) return;
     this.#byNumber.delete(this.#number);
     this.#unsubscribe(this.#number);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { readFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { connect, type Client, type ConnectionState, type ConnectOptions } from "../src/index.js";
@@ -208,6 +209,7 @@ describe("cancelling", LIMIT, () => {
     await assert.rejects(client.request("slow", {}, { signal: AbortSignal.timeout(5) }), { name: "TimeoutError" });
     const controller = new AbortController();
     await client.request("echo", {}, { signal: controller.signal });
+    assert.equal(getEventListeners(controller.signal, "abort").length, 0);
     controller.abort();
     await client.request("echo");
     assert.equal(daemon.received("$/cancelRequest").length, 1);

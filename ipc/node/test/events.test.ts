@@ -180,6 +180,22 @@ describe("after a lost connection a subscription", LIMIT, () => {
     assert.deepEqual(await items(2000), Array.from({ length: 2000 }, (_, i) => i + 1));
   });
 
+  test("closed while it resumes is taken back at the daemon", async () => {
+    const subscription = await client.events.subscribe({}, note);
+    const subscribe = daemon.operations.get("events.subscribe");
+    let release: () => void = () => undefined;
+    daemon.operations.set("events.subscribe", async (params, exchange) => {
+      await new Promise<void>((resolve) => (release = resolve));
+      return subscribe?.(params, exchange);
+    });
+    daemon.drop();
+    await daemon.until(() => daemon.received("events.subscribe").length === 2);
+    subscription.close();
+    release();
+    await daemon.until(() => daemon.received("events.unsubscribe").length === 1);
+    assert.deepEqual(daemon.received("events.unsubscribe")[0]?.params, { subscription: "s2" });
+  });
+
   test("that cannot resume is closed, and its owner is told", async () => {
     const told: unknown[] = [];
     let tell: () => void = () => undefined;
