@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from coder_local._store.feed import Feed
 from coder_local._store.store import Loop, Store
 from coder_local.api import Domain
 
+from .clients import Clients
 from .dispatch import Dispatcher
+from .host import Host
 from .plugins import Plugin, Source
 from .principal import Gate, OpenGate
 from .registry import Registry
@@ -28,11 +30,17 @@ class Kernel:
         self.store = Store(folder, self.registry.tables, self.registry, clock)
         self.dispatcher = Dispatcher(self.registry, self.store, gate or OpenGate())
         self.dispatcher.offered = self.offered
+        self.clients = Clients()
+        self.host: Host | None = None
         self._hooks: Any = None
 
-    def open(self) -> None:
-        """Open the store and bring the tables of the loaded plugins up to date; one whose migration fails is stopped."""
+    def open(self, granted: Callable[[Kernel], Iterable[Plugin]] = lambda _: ()) -> None:
+        """Open the store, load the plugins that it holds a grant for, and bring the tables of all loaded ones up to date.
+
+        A plugin whose migration fails is stopped.
+        """
         self.store.open()
+        self.load(granted(self))
         self.registry.stop_unmigrated(self.store.migrate(self.registry.migration_sets()))
         self.feed = Feed(self.store.bounds, self.store.events_after)
 

@@ -1,0 +1,90 @@
+"""Watching from outside the loop: the parent process, the end of standard input, and a loop that does not come round.
+
+On native threads, because a busy loop would miss all three.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from coder_ipc import process
+
+_log = logging.getLogger("coder_local.watch")
+LATE = 1.0
+"""Seconds after which a loop or a command counts as blocked."""
+_PARENT_WAIT = 3600.0
+
+
+def parent(pid: int, gone: Callable[[], None]) -> None:
+    """Call `gone` (on a thread) when the process has ended; at once if it already has."""
+
+    def run() -> None:
+        while not process.wait_exit(pid, _PARENT_WAIT):
+            pass
+        gone()
+
+    threading.Thread(target=run, name="parent-watch", daemon=True).start()
+
+
+def stdin(gone: Callable[[], None]) -> None:
+    """Call `gone` (on a thread) at the end of standard input."""
+
+    def run() -> None:
+        try:
+            while os.read(0, 4096):
+                pass
+        except OSError:
+            pass  # closed before we began: the same as its end
+        gone()
+
+    threading.Thread(target=run, name="stdin-watch", daemon=True).start()
+
+
+class Watchdog:
+    """Notices a blocked loop and a command that holds the writer, and writes where they stand to the log, once each."""
+
+    def __init__(self, loop_busy_with: Callable[[], str], command: Callable[[], tuple[str, float] | None]) -> None:
+        self._loop_busy_with = loop_busy_with
+        self._command = command
+        self._beat = time.monotonic()
+        self._loop_thread = threading.get_ident()
+        self._stopped = threading.Event()
+        self.blocked: dict[str, int] = {}
+        """How often each operation was found blocking."""
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+
+    def beat(self) -> None:
+        """Tell that the loop has come round; called on the loop, twice in `LATE` seconds."""
+        self._beat = time.monotonic()
+
+    def stop(self) -> None:
+        """End."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        told_loop, told_command = False, 0.0
+        while not self._stopped.wait(LATE):
+            now = time.monotonic()
+            late = now - self._beat > 2 * LATE
+            if late and not told_loop:
+                self._tell("the event loop", self._loop_busy_with(), now - self._beat, self._loop_thread)
+            told_loop = late
+            running = self._command()
+            if running is not None and now - running[1] > 2 * LATE and running[1] != told_command:
+                told_command = running[1]
+                writer = next((t.ident for t in threading.enumerate() if t.name == "writer"), None)
+                self._tell("the writer", running[0], now - running[1], writer)
+
+    def _tell(self, what: str, operation: str, seconds: float, thread: int | None) -> None:
+        name = operation or "no operation"
+        self.blocked[name] = self.blocked.get(name, 0) + 1
+        frame = sys._current_frames().get(thread or 0)  # noqa: SLF001 - the documented way to another thread's stack
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+        plugin = name.split(".", 1)[0]
+        _log.warning("%s is blocked for %.1f s by %s\n%s", what, seconds, name, stack, extra={"plugin": plugin})

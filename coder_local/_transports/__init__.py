@@ -1,0 +1,1 @@
+"""The doors: JSON-RPC over the socket, HTTP on loopback."""

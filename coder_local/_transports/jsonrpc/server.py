@@ -1,0 +1,179 @@
+"""The socket: a Unix socket that only its owner may speak to, or a named pipe on Windows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from coder_ipc import framing
+from coder_local._registry.kernel import Kernel
+from coder_local._registry.principal import OWNER, Principal
+
+from .session import Session
+
+BODY_LIMIT = 16 * 1024 * 1024
+"""Bytes of the largest message."""
+_HIGH_WATER = 1024 * 1024
+"""Bytes that wait for a peer before nothing more is read from it."""
+
+
+class SocketServer:
+    """Serves JSON-RPC on one address."""
+
+    def __init__(self, kernel: Kernel, address: str, authenticate: Callable[[str], Principal]) -> None:
+        self.address = address
+        self._kernel = kernel
+        self._authenticate = authenticate
+        self._server: asyncio.Server | None = None
+        self._pipes: list[Any] = []
+        self._connections: set[_Connection] = set()
+
+    async def start(self) -> None:
+        """Listen. The caller holds the lock of the data directory, so what lies at the address is left from a crash."""
+        loop = asyncio.get_running_loop()
+        if sys.platform == "win32":
+            proactor = cast("Any", loop)  # the pipe server is a method of the proactor loop only
+            self._pipes = await proactor.start_serving_pipe(self._connection, self.address)
+            return
+        Path(self.address).unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)  # the file is never, not even for a moment, open to others
+        try:
+            listening.bind(self.address)
+        finally:
+            os.umask(before)
+        self._server = await loop.create_unix_server(self._connection, sock=listening, backlog=1024)
+
+    async def stop(self) -> None:
+        """Take no new connections, close those there are, remove the socket."""
+        if self._server is not None:
+            self._server.close()
+            Path(self.address).unlink(missing_ok=True)
+        for pipe in self._pipes:
+            pipe.close()
+        for connection in list(self._connections):
+            connection.close()
+        await asyncio.sleep(0)
+
+    def _connection(self) -> _Connection:
+        pipe = sys.platform == "win32"
+        principal = None if pipe else OWNER  # the kernel told us the peer's user; a pipe's client must show the token
+        return _Connection(self._kernel, self._connections, principal, self._authenticate)
+
+
+class _Connection(asyncio.Protocol):
+    """Frames in, frames out, with back-pressure: a peer that does not read is not read from."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        connections: set[_Connection],
+        principal: Principal | None,
+        authenticate: Callable[[str], Principal],
+    ) -> None:
+        self._kernel = kernel
+        self._connections = connections
+        self._parser = framing.FrameParser(BODY_LIMIT)
+        self._session = Session(kernel, principal, self._send, self._is_writable, authenticate=authenticate)
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._reading = False
+        self._writable = True
+        self._soon = asyncio.get_running_loop().call_soon
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        peer = transport.get_extra_info("socket")
+        if peer is not None and not _is_same_user(peer):
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self._transport = transport
+        self._connections.add(self)
+        self._kernel.clients.came()
+
+    def data_received(self, data: bytes) -> None:
+        self._reading = True  # answers that are ready at once go out in one write
+        try:
+            for body in self._parser.feed(data):
+                self._session.receive(body)
+        except framing.FrameError as error:
+            for body in error.bodies:
+                self._session.receive(body)
+            self._broken_frame(error)
+        finally:
+            self._reading = False
+            self._flush()
+
+    def _broken_frame(self, error: framing.FrameError) -> None:
+        """Say what is wrong and hang up: where the next frame begins is not known."""
+        self._out.append(framing.encode(_frame_fault(error)))
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._transport is not None:
+            self._transport.resume_reading()
+        self._session.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._writable = False
+        if self._transport is not None:
+            self._transport = None
+            self._connections.discard(self)
+            self._session.close()
+            self._kernel.clients.left()
+
+    def close(self) -> None:
+        """Send what is left, and hang up."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _is_writable(self) -> bool:
+        return self._writable
+
+    def _send(self, message: bytes) -> None:
+        if not self._out and not self._reading:
+            self._soon(self._flush)
+        self._out.append(framing.encode(message))
+
+    def _flush(self) -> None:
+        if self._out and self._transport is not None:
+            self._transport.write(b"".join(self._out) if len(self._out) > 1 else self._out[0])
+        self._out.clear()
+
+
+def _frame_fault(error: framing.FrameError) -> bytes:
+    message = str(error).replace('"', "'").replace("\\", "/")
+    kind = "too_large" if error.kind == "too_large" else "invalid"
+    data = f'{{"kind":"{kind}","message":"{message}","data":{{"limit":{BODY_LIMIT}}}}}'
+    return f'{{"jsonrpc":"2.0","id":null,"error":{{"code":-32700,"message":"{message}","data":{data}}}}}'.encode()
+
+
+def _is_same_user(peer: socket.socket) -> bool:
+    """Tell whether the process at the other end runs as our user."""
+    if sys.platform == "linux":
+        size = struct.calcsize("3i")
+        _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+        return bool(uid == os.getuid())
+    if sys.platform == "darwin":  # struct xucred: version, uid, ngroups, groups; LOCAL_PEERCRED is 1 at level 0
+        with contextlib.suppress(OSError):
+            _, uid = struct.unpack("2I", peer.getsockopt(0, 1, 76)[:8])
+            return bool(uid == os.getuid())
+        return False
+    return True

@@ -1,0 +1,387 @@
+"""One JSON-RPC connection: messages in, messages out, whatever carries them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from coder_local import __version__
+from coder_local._registry.dispatch import Call, Cancel
+from coder_local._registry.kernel import Kernel
+from coder_local._registry.principal import Principal
+from coder_local._registry.signature import Parameter, Signature
+from coder_local._store.eventlog import Published
+from coder_local._store.feed import Reset, Subscription
+from coder_local.api import Conflict, Error, Invalid, RateLimited, Unsupported
+from coder_local.api.errors import Unauthenticated
+
+PROTOCOL = 1
+IN_FLIGHT = 2048
+"""Calls of one connection that may wait for the writer, a thread or the outside world at the same time."""
+SUBSCRIPTIONS = 100
+"""Subscriptions that one connection may have."""
+_PROGRESS_INTERVAL = 0.1
+
+_encode = msgspec.json.Encoder().encode
+_NO_PARAMS = msgspec.Raw(b"{}")
+
+
+class _Request(msgspec.Struct):
+    method: str
+    jsonrpc: str = ""
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    params: msgspec.Raw = _NO_PARAMS
+
+
+class _Client(msgspec.Struct, frozen=True):
+    name: str = ""
+    version: str = ""
+
+
+class _Range(msgspec.Struct, frozen=True):
+    min: int = 1
+    max: int = 1
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+_decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_TEXTS = list[str]
+_INITIALIZE = Signature(
+    [
+        Parameter("client", _Client | None, None),
+        Parameter("protocol", _Range, _Range()),
+        Parameter("workspace", str, ""),
+        Parameter("token", str, ""),
+    ],
+    dict[str, Any],
+    envelope=False,
+    name="initialize",
+)
+_SUBSCRIBE = Signature(
+    [
+        Parameter("cursor", str | None, None),
+        Parameter("types", _TEXTS, []),
+        Parameter("subjects", _TEXTS, []),
+    ],
+    dict[str, Any],
+    envelope=False,
+    name="events.subscribe",
+)
+_UNSUBSCRIBE = Signature([Parameter("subscription", str)], None, envelope=False, name="events.unsubscribe")
+
+
+class Session:
+    """One connection. `send` takes a whole message; `writable` tells whether the peer keeps up.
+
+    Without a principal the first call must be `initialize` with a token that `authenticate` accepts.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        principal: Principal | None,
+        send: Callable[[bytes], None],
+        writable: Callable[[], bool],
+        *,
+        authenticate: Callable[[str], Principal] | None = None,
+    ) -> None:
+        self._kernel = kernel
+        self._principal = principal
+        self._send = send
+        self._writable = writable
+        self._authenticate = authenticate
+        self._calls: dict[bytes, Cancel | None] = {}
+        self._subscriptions: dict[str, Subscription] = {}
+        self._subscribed = 0
+        self._drain: asyncio.Future[None] | None = None
+        self._methods: dict[str, Callable[[bytes], Any]] = {
+            "initialize": self._initialize,
+            "events.subscribe": self._subscribe,
+            "events.unsubscribe": self._unsubscribe,
+        }
+
+    # -- messages in --------------------------------------------------------------------------------------------------
+
+    def receive(self, body: bytes) -> None:
+        """Take one message or batch."""
+        if body.lstrip()[:1] == b"[":
+            self._batch(body)
+        else:
+            self._one(body, self._say)
+
+    def _batch(self, body: bytes) -> None:
+        try:
+            parts = _decode_batch(body)
+        except msgspec.DecodeError as error:
+            self._send(_failure(b"null", -32700, f"the batch is not JSON: {error}"))
+            return
+        if not parts:
+            self._send(_failure(b"null", -32600, "an empty batch asks nothing"))
+            return
+        if len(parts) > IN_FLIGHT:
+            self._send(_failure(b"null", -32600, f"a batch has at most {IN_FLIGHT} calls"))
+            return
+        batch = _Batch(self._send)
+        for part in parts:
+            self._one(bytes(part), batch.expect())
+        batch.begin()
+
+    def _one(self, body: bytes, send: Callable[[bytes], None]) -> None:
+        try:
+            request = _decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            send(_unreadable(body, error))
+            return
+        id_ = b"" if request.id is msgspec.UNSET else bytes(request.id)
+        if request.jsonrpc != "2.0" or id_[:1] in (b"{", b"["):
+            send(_failure(b"null", -32600, 'a request has "jsonrpc": "2.0" and a text or number as id'))
+            return
+        if request.method == "$/cancelRequest":
+            self._cancel(request.params)
+            send(b"")
+        elif request.method in self._methods:
+            self._answer_own(request.method, bytes(request.params), id_, send)
+        else:
+            self._call(request.method, bytes(request.params), id_, send)
+
+    def _answer_own(self, method: str, raw: bytes, id_: bytes, send: Callable[[bytes], None]) -> None:
+        try:
+            if self._principal is None and method != "initialize":
+                raise _first_initialize()
+            result = self._methods[method](raw)
+        except Error as error:
+            send(_error(id_, error) if id_ else b"")
+        else:
+            send(_result(id_, _encode(result)) if id_ else b"")
+            if method == "events.subscribe":  # only after its answer may events come
+                self._subscriptions[result["subscription"]].resume()
+
+    def _call(self, method: str, raw: bytes, id_: bytes, send: Callable[[bytes], None]) -> None:
+        if self._principal is None:
+            send(_error(id_, _first_initialize()) if id_ else b"")
+            return
+        if id_ and (id_ in self._calls or len(self._calls) >= IN_FLIGHT):
+            send(_error(id_, self._refuse(id_)))
+            return
+        answered = False
+
+        def answer(body: bytes | None, error: Error | None) -> None:
+            nonlocal answered
+            answered = True
+            if id_:
+                self._calls.pop(id_, None)
+                send(_result(id_, body or b"null") if error is None else _error(id_, error))
+            else:
+                send(b"")
+
+        call = Call(method, raw, self._principal, answer)
+        call.progress = self._progress(id_) if id_ else None
+        call.item = (lambda item: self._item(id_, item)) if id_ else None
+        cancel = self._kernel.dispatcher.start(call)
+        if not answered and id_:
+            self._calls[id_] = cancel
+
+    def _refuse(self, id_: bytes) -> Error:
+        if id_ in self._calls:
+            return Conflict(f"a call with the id {id_.decode()} has not been answered yet", hint="give each call its own id")
+        return RateLimited(
+            f"{IN_FLIGHT} calls of this connection wait already; nothing was done",
+            hint="wait for some answers first",
+            data={"retry_after_ms": 50},
+        )
+
+    def _cancel(self, params: msgspec.Raw) -> None:
+        try:
+            id_ = msgspec.json.decode(params, type=dict[str, msgspec.Raw]).get("id")
+        except msgspec.DecodeError:
+            return  # a notification has no answer to say it in
+        cancel = self._calls.get(bytes(id_)) if id_ is not None else None
+        if cancel is not None:
+            cancel()
+
+    # -- the connection's own methods -----------------------------------------------------------------------------------
+
+    def _initialize(self, raw: bytes) -> dict[str, Any]:
+        asked = _INITIALIZE.decode(raw)
+        if not asked.protocol.min <= PROTOCOL <= asked.protocol.max:
+            raise Unsupported(
+                f"this daemon speaks protocol {PROTOCOL}, not {asked.protocol.min} to {asked.protocol.max}",
+                hint="use a client of the same version",
+                data={"protocol": PROTOCOL, "version": __version__},
+            )
+        if self._principal is None:
+            if self._authenticate is None or not asked.token:
+                raise _first_initialize()
+            self._principal = self._authenticate(asked.token)
+        if asked.workspace:
+            self._principal = msgspec.structs.replace(self._principal, workspace=asked.workspace)
+        about = self._kernel.host.about() if self._kernel.host is not None else {}
+        return {
+            "protocol": PROTOCOL,
+            "version": __version__,
+            **about,
+            "scopes": sorted(self._principal.scopes),
+            "workspace": self._principal.workspace,
+        }
+
+    def _subscribe(self, raw: bytes) -> dict[str, Any]:
+        asked = _SUBSCRIBE.decode(raw)
+        if len(self._subscriptions) >= SUBSCRIPTIONS:
+            raise RateLimited(f"a connection has at most {SUBSCRIPTIONS} subscriptions", data={"retry_after_ms": 1000})
+        feed = self._kernel.feed
+        self._subscribed += 1
+        name = f"s{self._subscribed}"
+        start = asked.cursor
+        try:
+            feed.place(start)
+            reset = None
+        except Reset as error:
+            start, reset = error.head, error
+        listener = _Listener(name, feed.epoch, self._send, self._writable)
+        self._subscriptions[name] = feed.subscribe(start, asked.types, asked.subjects, listener.deliver, listener.reset)
+        if reset is not None:
+            listener.reset(reset)
+        bounds = self._kernel.store.bounds()
+        return {
+            "subscription": name,
+            "cursor": start or f"{feed.epoch}:{feed.head}",
+            "head": f"{bounds.epoch}:{bounds.head}",
+            "min": f"{bounds.epoch}:{bounds.low}",
+        }
+
+    def _unsubscribe(self, raw: bytes) -> None:
+        name = _UNSUBSCRIBE.decode(raw).subscription
+        subscription = self._subscriptions.pop(name, None)
+        if subscription is None:
+            raise Invalid(f"there is no subscription {name[:20]!r}", field="/subscription")
+        subscription.close()
+
+    # -- messages out -------------------------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Go on with events and streams, after the peer has kept up again."""
+        drain, self._drain = self._drain, None
+        if drain is not None and not drain.done():
+            drain.set_result(None)
+        for subscription in list(self._subscriptions.values()):
+            subscription.resume()
+
+    def close(self) -> None:
+        """Let go of everything: the connection is lost. Commands that wait are dropped, those that run come to their end."""
+        for subscription in self._subscriptions.values():
+            subscription.close()
+        self._subscriptions.clear()
+        for cancel in list(self._calls.values()):
+            if cancel is not None:
+                cancel()
+
+    def _progress(self, id_: bytes) -> Callable[[float, float | None, str], None]:
+        last = 0.0
+
+        def report(done: float, total: float | None, message: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last < _PROGRESS_INTERVAL and done != total:
+                return
+            last = now
+            params = {"id": msgspec.Raw(id_), "done": done, "total": total, "message": message}
+            self._send(_encode({"jsonrpc": "2.0", "method": "$/progress", "params": params}))
+
+        return report
+
+    def _item(self, id_: bytes, item: bytes) -> asyncio.Future[None] | None:
+        self._send(b'{"jsonrpc":"2.0","method":"$/item","params":{"id":%b,"item":%b}}' % (id_, item))
+        return None if self._writable() else self._drained()
+
+    def _drained(self) -> asyncio.Future[None]:
+        """Return what ends when the peer has kept up again, for a stream to wait for."""
+        if self._drain is None:
+            self._drain = asyncio.get_running_loop().create_future()
+        return self._drain
+
+    def _say(self, message: bytes) -> None:
+        if message:  # a notification has no answer
+            self._send(message)
+
+
+class _Listener:
+    """Puts the events of one subscription into messages."""
+
+    def __init__(self, name: str, epoch: str, send: Callable[[bytes], None], writable: Callable[[], bool]) -> None:
+        self._head = f'{{"jsonrpc":"2.0","method":"events.event","params":{{"subscription":"{name}","cursor":"{epoch}:'.encode()
+        self._name = name
+        self._send = send
+        self._writable = writable
+
+    def deliver(self, events: Sequence[Published]) -> bool:
+        """Send events, and tell whether more may come now."""
+        head = self._head
+        for event in events:
+            self._send(b'%b%d","event":%b}}' % (head, event.seq, event.body))
+        return self._writable()
+
+    def reset(self, reset: Reset) -> None:
+        """Say that the cursor could not be served."""
+        params = {"subscription": self._name, "reason": reset.reason, "head": reset.head}
+        self._send(_encode({"jsonrpc": "2.0", "method": "events.reset", "params": params}))
+
+
+class _Batch:
+    """Collects the answers of a batch and sends them as one message."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self._answers: list[bytes] = []
+        self._open = 0
+        self._begun = False
+
+    def expect(self) -> Callable[[bytes], None]:
+        """Return where one more answer goes; an empty one stands for a notification."""
+        self._open += 1
+        return self._take
+
+    def begin(self) -> None:
+        """All calls have been made: send as soon as all answers are there."""
+        self._begun = True
+        self._finish()
+
+    def _take(self, answer: bytes) -> None:
+        if answer:
+            self._answers.append(answer)
+        self._open -= 1
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._begun and self._open == 0 and self._answers:
+            self._send(b"[" + b",".join(self._answers) + b"]")
+
+
+def _result(id_: bytes, body: bytes) -> bytes:
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (id_, body)
+
+
+def _error(id_: bytes, error: Error) -> bytes:
+    wire = {"code": error.code.rpc, "message": error.message, "data": error.to_wire()}
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_ or b"null", _encode(wire))
+
+
+def _failure(id_: bytes, code: int, message: str) -> bytes:
+    wire = {"code": code, "message": message, "data": {"kind": "invalid", "message": message}}
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_, _encode(wire))
+
+
+def _unreadable(body: bytes, error: Exception) -> bytes:
+    """Return the answer to what is no JSON, or JSON but no request."""
+    if isinstance(error, RecursionError):
+        return _failure(b"null", -32700, "the message is nested too deeply")
+    if isinstance(error, msgspec.ValidationError):
+        return _failure(b"null", -32600, f"this is no JSON-RPC request: {error}")
+    return _failure(b"null", -32700, f"the message is not JSON: {error}")
+
+
+def _first_initialize() -> Unauthenticated:
+    return Unauthenticated("call `initialize` first, with the token of runtime.json", field="/token")
