@@ -13,7 +13,7 @@ Modules: `framing` (bytes to bodies), `messages` (bodies to JSON-RPC), `errors`,
 `spawn` (attach to the daemon, or start one).
 """
 
-from .errors import CallTimeoutError as CallTimeoutError
+from .errors import CallTimeout as CallTimeout
 from .errors import ConnectionLost as ConnectionLost
 from .errors import IpcError as IpcError
 from .errors import NotRunning as NotRunning

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import handshake, messages
 from .channel import not_running
-from .errors import CallTimeoutError, ConnectionLost
+from .errors import CallTimeout, ConnectionLost
 from .framing import FrameError, FrameParser
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Client(asyncio.Protocol):
             client.hello = handshake.check(hello, found)
         except TimeoutError:
             await client.close()
-            raise CallTimeoutError(f"the daemon at {found.socket} does not answer in {timeout:g} s") from None
+            raise CallTimeout(f"the daemon at {found.socket} does not answer in {timeout:g} s") from None
         except BaseException:
             await client.close()
             raise
@@ -84,11 +84,11 @@ class Client(asyncio.Protocol):
         params: object = None,
         timeout: float | None = None,  # noqa: ASYNC109 (the same word as in the synchronous client)
         on_progress: Handler | None = None,
-    ) -> Any:  # noqa: ANN401 (what is answered is the operation's to say)
+    ) -> Any:
         """Call an operation and return its answer.
 
         `timeout` in seconds, None for the daemon's own deadline. Raises `RemoteError`, `ConnectionLost` or
-        `CallTimeoutError`. Cancelling the awaiting task, and the time limit, cancel the call in the daemon too.
+        `CallTimeout`. Cancelling the awaiting task, and the time limit, cancel the call in the daemon too.
         """
         call = self._start(method, params, on_progress)
         try:
@@ -99,7 +99,7 @@ class Client(asyncio.Protocol):
                 await self._drained()
                 return messages.result_of(await call.answer)
         except TimeoutError:
-            raise CallTimeoutError(f"{method} gave no answer in {timeout:g} s") from None
+            raise CallTimeout(f"{method} gave no answer in {timeout:g} s") from None
         finally:
             self._finish(call)
 

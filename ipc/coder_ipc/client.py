@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import handshake, messages
 from .channel import Channel, open_channel
-from .errors import CallTimeoutError, ConnectionLost
+from .errors import CallTimeout, ConnectionLost
 from .framing import FrameError, FrameParser
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Client:
         """Connect to the daemon of a data directory, or to the one that a `Runtime` names.
 
         `timeout` in seconds covers connecting and `initialize`. Raises `NotRunning` when no daemon answers for that
-        data directory, `CallTimeoutError` when one is there and does not answer, `RemoteError` when it refuses
+        data directory, `CallTimeout` when one is there and does not answer, `RemoteError` when it refuses
         (`refused`: wrong token; `unsupported`: no common protocol).
         """
         found = handshake.locate(target)
@@ -66,7 +66,7 @@ class Client:
         try:
             client = cls(open_channel(found.socket, timeout))
         except TimeoutError:
-            raise CallTimeoutError(f"the daemon at {found.socket} takes no connection in {timeout:g} s") from None
+            raise CallTimeout(f"the daemon at {found.socket} takes no connection in {timeout:g} s") from None
         try:
             params = handshake.params(name, found.token, workspace)
             hello = client.call("initialize", params, timeout=max(deadline - time.monotonic(), 0.001))
@@ -78,11 +78,11 @@ class Client:
 
     def call(
         self, method: str, params: object = None, timeout: float | None = None, on_progress: Progress | None = None
-    ) -> Any:  # noqa: ANN401 (what is answered is the operation's to say)
+    ) -> Any:
         """Call an operation and return its answer.
 
         `timeout` in seconds, None for the daemon's own deadline. `on_progress` gets the params of each `$/progress` of
-        this call. Raises `RemoteError`, `ConnectionLost` or `CallTimeoutError`. When the wait ends early, by the time
+        this call. Raises `RemoteError`, `ConnectionLost` or `CallTimeout`. When the wait ends early, by the time
         limit, by Ctrl-C or by an exception of `on_progress`, the daemon is asked to cancel.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -91,7 +91,7 @@ class Client:
             while call.answer is None:
                 self._pump(deadline)
         except TimeoutError:
-            raise CallTimeoutError(f"{method} gave no answer in {timeout:g} s") from None
+            raise CallTimeout(f"{method} gave no answer in {timeout:g} s") from None
         finally:
             self._finish(call)
         return messages.result_of(call.answer)
@@ -165,13 +165,16 @@ class Client:
     def _send(self, frame: bytes, deadline: float | None) -> None:
         self._check_open()
         if self._sending:
-            # Ctrl-C came in the middle of a frame: whatever followed would be read as the rest of it
+            # Ctrl-C came in the middle of a frame: whatever followed would be read as the rest of it. The daemon
+            # cancels the calls of a connection that ends, so the caller's wish is met this way too.
             self._lose("a frame was interrupted halfway")
         self._sending = True
         try:
             self._channel.send(frame, deadline)
         except TimeoutError:
             self._lose("the daemon reads nothing")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # a daemon that refuses a frame halfway has said why: reading finds that, or the end
         except OSError as fault:
             self._lose(fault.strerror or str(fault))
         self._sending = False

@@ -38,7 +38,7 @@ class IpcError(Exception):
         return EXIT_CODES["broken"]
 
 
-class NotRunning(IpcError):  # noqa: N818 (the state is the error's name, as in `coder-local status`)
+class NotRunning(IpcError):
     """No daemon answers for the data directory."""
 
     @property
@@ -47,7 +47,7 @@ class NotRunning(IpcError):  # noqa: N818 (the state is the error's name, as in 
         return EXIT_CODES["not_found"]
 
 
-class ConnectionLost(IpcError):  # noqa: N818 (names the event, like ConnectionResetError's `Reset`)
+class ConnectionLost(IpcError):
     """The connection ended before the answer came; whether a command took effect is unknown.
 
     Repeating the call with the same `idempotency_key` is safe.
@@ -57,7 +57,7 @@ class ConnectionLost(IpcError):  # noqa: N818 (names the event, like ConnectionR
         super().__init__(f"the connection to the daemon is lost: {reason}")
 
 
-class CallTimeoutError(IpcError, TimeoutError):
+class CallTimeout(IpcError, TimeoutError):
     """The caller's own time limit passed; the daemon was asked to cancel the call."""
 
     @property

@@ -62,7 +62,7 @@ def params_of(message: dict[str, Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", params) if isinstance(params, dict) else {}
 
 
-def result_of(answer: dict[str, Any]) -> Any:  # noqa: ANN401 (what is answered is the operation's to say)
+def result_of(answer: dict[str, Any]) -> Any:
     """Return the result of an answer; raises `RemoteError` when it is an error."""
     if "error" in answer:
         raise RemoteError.from_wire(answer["error"])

@@ -30,21 +30,28 @@ _START_TIME_SLACK = 2.0  # seconds; /proc, ps and psutil round a start time diff
 class SpawnError(IpcError):
     """The daemon that was started is not there.
 
-    `returncode` is its exit code, None when it runs and has not become ready in time; `stderr` is the end of what it
+    `returncode` is its exit code, None when it runs or never ran; `stderr` is the end of what it
     wrote on standard error, at most 4 KB.
     """
 
-    def __init__(self, message: str, *, returncode: int | None, stderr: str, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        returncode: int | None = None,
+        stderr: str = "",
+        hint: str | None = None,
+        exit_code: int = EXIT_CODES["broken"],
+    ) -> None:
         super().__init__(f"{message}\n{stderr}" if stderr else message, hint=hint)
         self.returncode = returncode
         self.stderr = stderr
+        self._exit_code = returncode if returncode is not None and returncode > 0 else exit_code
 
     @property
     def exit_code(self) -> int:
-        """Return the daemon's own exit code where it has one, else the code of `timeout` or `broken`."""
-        if self.returncode is None:
-            return EXIT_CODES["timeout"]
-        return self.returncode if self.returncode > 0 else EXIT_CODES["broken"]
+        """Return the daemon's own exit code where it failed with one, else that of `timeout` or `broken`."""
+        return self._exit_code
 
 
 def attach(data_dir: str | os.PathLike[str], timeout: float = _PROBE_LIMIT) -> Runtime:
@@ -86,7 +93,7 @@ def attach_or_spawn(
     if line is None:
         raise SpawnError(
             f"the daemon (pid {child.pid}) was not ready in {timeout:g} s and is left running",
-            returncode=None,
+            exit_code=EXIT_CODES["timeout"],
             stderr=_tail(log.name, start),
             hint=f"try again later, or look into {log.name}",
         )
@@ -161,8 +168,6 @@ def _start(argv: list[str], log: IO[bytes], env: Mapping[str, str] | None) -> _C
     except OSError as fault:
         raise SpawnError(
             f"{argv[0]} cannot be started: {fault.strerror}",
-            returncode=127,
-            stderr="",
             hint="is coder-local installed?",
         ) from fault
     assert started.stdout is not None, "stdout=PIPE gives one"  # noqa: S101

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coder_ipc.errors import EXIT_CODES, CallTimeoutError, ConnectionLost, NotRunning, RemoteError
+from coder_ipc.errors import EXIT_CODES, CallTimeout, ConnectionLost, NotRunning, RemoteError
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -64,4 +64,4 @@ def test_a_kind_of_a_later_version_is_kept_by_name():
 
 
 def test_failures_on_this_side_have_exit_codes_too():
-    assert (NotRunning("m").exit_code, CallTimeoutError("m").exit_code, ConnectionLost("m").exit_code) == (3, 11, 70)
+    assert (NotRunning("m").exit_code, CallTimeout("m").exit_code, ConnectionLost("m").exit_code) == (3, 11, 70)

@@ -7,7 +7,6 @@ wrong there: `exit`, `silent`, `garbage`.
 import asyncio
 import json
 import os
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -190,14 +189,11 @@ class _Connection(asyncio.Protocol):
     async def do_test_hang(self, call, params):
         await asyncio.Event().wait()
 
-    def do_test_interrupt(self, call, params):
-        # the answer to this call never comes; its caller gets Ctrl-C instead
-        signal.pthread_kill(params["thread"], signal.SIGINT)
-        return NotImplemented
-
-    def do_test_progress(self, call, params):
+    async def do_test_progress(self, call, params):
         for done in range(1, 4):
             self.send({"method": "$/progress", "params": {"id": call, "done": done, "total": 3}})
+        if params.get("then") == "hang":
+            await asyncio.Event().wait()
         return "done"
 
     async def do_test_count(self, call, params):
@@ -340,6 +336,7 @@ def main() -> None:
         raise SystemExit(8)
     if fault == "garbage":
         say(sys.stdout, "Hello from a plugin that prints")
+        raise SystemExit(0)
     if fault == "silent":
         threading.Event().wait()
     asyncio.run(_serve(Path(folder)))
