@@ -1,0 +1,240 @@
+"""The running daemon: what starts in which order, what it watches, how it stops.
+
+Order at start: lock, database, plugins' declarations, socket, ready line; then, on a thread, the heavy imports of HTTP. The
+port of HTTP is bound before the ready line, so that whoever reads it may connect at once and waits in the backlog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from coder_ipc import process, runtime
+from coder_local import __version__
+from coder_local._admission import Admission
+from coder_local._registry import plugins
+from coder_local._registry.kernel import Kernel
+from coder_local._transports.jsonrpc.server import SocketServer
+from coder_local._transports.jsonrpc.session import PROTOCOL
+
+from . import log, runtimefile, watch
+from .core import core_domains, granted_plugins
+from .main import EXIT_BROKEN, EXIT_OK, ServeOptions, say
+
+_log = logging.getLogger("coder_local.daemon")
+DRAIN = 10.0
+"""Seconds that running work has to end or park when the daemon stops."""
+_TRIM_EVERY = 600.0
+
+
+class Daemon:
+    """One daemon process; `run` serves until it is told to stop."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        self.options = options
+        self.data_dir: Path = options.data_dir
+        self.incarnation = uuid.uuid4().hex
+        self.started_at = process.started_at(os.getpid()) or time.time()
+        self.socket = options.socket or runtime.socket_path(options.data_dir)
+        self.http: str | None = None
+        self.state = "starting"
+        self._stopping = asyncio.Event()
+        self._orphan = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._http_server: Any = None
+        self._code = EXIT_OK
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Serve until stopped, and return the exit code."""
+        log.configure(self.options.log_level)
+        self._loop = asyncio.get_running_loop()
+        kernel = self.kernel = Kernel(self.data_dir)
+        self._admission = Admission(kernel)
+        kernel.dispatcher.gate = self._admission
+        kernel.host = self
+        for domain in core_domains(kernel):
+            kernel.take(domain)
+        kernel.load(plugins.bundled())
+        kernel.open(granted_plugins)
+        kernel.start(self._loop.call_soon_threadsafe)
+        server = SocketServer(kernel, self.socket, self._admission.authenticate)
+        runtime.make_socket_folder(self.socket)
+        await server.start()
+        listening = self._bind_http()
+        found = self._announce()
+        try:
+            self._watch()
+            self.state = "ready"
+            say("ready", found)
+            serving = None if listening is None else self._loop.create_task(self._serve_http(listening))
+            await self._after_ready()
+            await self._stopping.wait()
+            await self._stop(server, serving)
+        finally:
+            runtimefile.remove(self.data_dir, self.incarnation)
+        return self._code
+
+    def about(self) -> dict[str, Any]:
+        """Return what `initialize` tells of this process."""
+        return {
+            "incarnation": self.incarnation,
+            "pid": os.getpid(),
+            "data_dir": str(self.data_dir),
+            "http": self.http,
+        }
+
+    def stop(self) -> None:
+        """Begin to stop; returns at once."""
+        self.state = "stopping"
+        self._stopping.set()
+
+    def _announce(self) -> runtime.Runtime:
+        found = runtime.Runtime(
+            protocol=PROTOCOL,
+            version=__version__,
+            incarnation=self.incarnation,
+            pid=os.getpid(),
+            process_started_at=self.started_at,
+            socket=self.socket,
+            http=self.http,
+            token=self._admission.owner_token,
+            data_dir=str(self.data_dir),
+        )
+        runtimefile.write(self.data_dir, found)
+        return found
+
+    async def _after_ready(self) -> None:
+        """Do what may come after the first answer: start hooks, housekeeping, the log of what became of each plugin."""
+        for plugin in self.kernel.registry.plugins.values():
+            if not plugin.loaded:
+                _log.warning("plugin %s is %s: %s", plugin.name, plugin.status, plugin.reason)
+        if self.kernel.store.set_aside is not None:
+            _log.error("the database was damaged and set aside in %s", self.kernel.store.set_aside)
+        self.kernel.dispatcher.sweep()
+        self._trim()
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked at again
+
+    def _trim(self) -> None:
+        self.kernel.store.trim_events()
+        self._timers[:] = [self._loop.call_later(_TRIM_EVERY, self._trim)]
+
+    async def _stop(self, server: SocketServer, serving: asyncio.Task[None] | None) -> None:
+        """Take no new work, let what runs end within `DRAIN` seconds, checkpoint, remove the socket."""
+        self.state = "stopping"
+        for timer in (*self._timers, *([self._linger] if self._linger else [])):
+            timer.cancel()
+        self._watchdog.stop()
+        end = time.monotonic() + DRAIN
+        while self.kernel.dispatcher.busy and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        await self.kernel.dispatcher.stop_tasks()
+        await server.stop()
+        if self._http_server is not None:
+            await self._http_server.stop()
+        if serving is not None:
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+        if not await asyncio.to_thread(self.kernel.store.close):
+            _log.error("a command did not come to an end; it was not committed")
+            self._code = EXIT_BROKEN
+
+    # -- HTTP ---------------------------------------------------------------------------------------------------------
+
+    def _bind_http(self) -> socket.socket | None:
+        if self.options.http_port is None:
+            return None
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if sys.platform != "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", self.options.http_port))
+        except OSError as error:
+            listening.close()
+            _log.error("HTTP is off: port %s cannot be bound: %s", self.options.http_port, error)  # noqa: TRY400
+            return None
+        listening.listen(1024)
+        listening.setblocking(False)
+        self.http = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        return listening
+
+    async def _serve_http(self, listening: socket.socket) -> None:
+        """Import aiohttp on a thread (200 ms), then serve on the socket that is bound already."""
+        try:
+            self._http_server = await asyncio.to_thread(_import_http, self.kernel, self._admission)
+            await self._http_server.start(listening)
+        except Exception:
+            _log.exception("HTTP is off")
+            listening.close()
+
+    # -- watching -----------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        dispatcher, writer = self.kernel.dispatcher, self.kernel.store.writer
+
+        def command() -> tuple[str, float] | None:
+            job = writer.current
+            return None if job is None else (job.caller.operation, job.started)
+
+        self._watchdog = watch.Watchdog(lambda: dispatcher.current, command)
+        self._beat()
+        self._signals()
+        if self.options.parent_pid is not None:
+            watch.parent(self.options.parent_pid, lambda: self._post(self._parent_gone))
+        if self.options.watch_stdin:
+            watch.stdin(lambda: self._post(self._parent_gone))
+        self.kernel.clients.changed = self._clients_changed
+        self._clients_changed()
+
+    def _post(self, function: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we are stopping anyway
+            self._loop.call_soon_threadsafe(function)
+
+    def _beat(self) -> None:
+        self._watchdog.beat()
+        self._beating = self._loop.call_later(watch.LATE / 2, self._beat)
+
+    def _signals(self) -> None:
+        if sys.platform == "win32":
+            for name in (signal.SIGINT, signal.SIGBREAK):
+                signal.signal(name, lambda *_: self._post(self.stop))
+            return
+        for name in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(name, self.stop)
+        self._loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a closed terminal is not the end of the daemon
+
+    def _parent_gone(self) -> None:
+        self._orphan = True
+        self._clients_changed()
+
+    def _clients_changed(self) -> None:
+        """Stop when the parent is gone and nobody else is attached, or when the time to linger is over."""
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self.kernel.clients.count:
+            return
+        if self._orphan:
+            self.stop()
+        elif self.options.linger is not None:
+            self._linger = self._loop.call_later(self.options.linger, self.stop)
+
+
+def _import_http(kernel: Kernel, admission: Admission) -> Any:
+    from coder_local._transports.http import HttpServer  # noqa: PLC0415 - aiohttp: 200 ms
+
+    return HttpServer(kernel, admission)

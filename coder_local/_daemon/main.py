@@ -1,0 +1,108 @@
+"""`coder-local serve`: attach to the daemon of the data directory, or become it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from coder_ipc import runtime, spawn
+from coder_ipc.errors import IpcError
+
+from .lock import Lock
+
+EXIT_OK = 0
+EXIT_LOCKED = 8
+"""Another process holds the data directory, and does not answer."""
+EXIT_BROKEN = 70
+EXIT_NO_DIRECTORY = 73
+"""The data directory cannot be made or written."""
+
+
+_ATTACH_WAIT = 15.0
+
+
+class ServeOptions(NamedTuple):
+    """What `serve` was asked for."""
+
+    data_dir: Path
+    socket: str | None = None
+    """Address instead of the data directory's own."""
+    http_port: int | None = 0
+    """Port on loopback, 0 for any, None for no HTTP."""
+    parent_pid: int | None = None
+    watch_stdin: bool = False
+    linger: float | None = None
+    """Seconds to stay after the last client; None to stay until stopped."""
+    log_level: str = "INFO"
+
+
+def serve(options: ServeOptions) -> int:
+    """Print the one ready line and serve until stopped; return the exit code."""
+    folder = options.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = folder.resolve()
+        if os.name == "posix":
+            folder.chmod(0o700)
+        lock = Lock(folder)
+        taken = lock.take()
+    except OSError as error:
+        print(f"error: the data directory {folder} cannot be used: {error}", file=sys.stderr)
+        print("hint: check its permissions, or give another with --data-dir", file=sys.stderr)
+        return EXIT_NO_DIRECTORY
+    if not taken and (code := _attach(folder, lock)) is not None:
+        return code
+    try:
+        return _run(options._replace(data_dir=folder))
+    finally:
+        lock.release()
+
+
+def _attach(folder: Path, lock: Lock) -> int | None:
+    """Print the line of the daemon that holds the directory, waiting for one that starts; None if it left us the lock."""
+    end = time.monotonic() + _ATTACH_WAIT
+    while True:
+        try:
+            found = spawn.attach(folder)
+        except IpcError as error:
+            if lock.take():
+                return None
+            if time.monotonic() > end:
+                print(f"error: another process holds {folder} and does not answer: {error}", file=sys.stderr)
+                print("hint: it may be starting or stopping; look at `coder-local status`", file=sys.stderr)
+                return EXIT_LOCKED
+            time.sleep(0.05)
+        else:
+            say("attached", found)
+            return EXIT_OK
+
+
+def say(event: str, found: runtime.Runtime) -> None:
+    """Print the one line that a parent reads from standard output."""
+    line = {
+        "event": event,
+        "protocol": found.protocol,
+        "version": found.version,
+        "incarnation": found.incarnation,
+        "pid": found.pid,
+        "socket": found.socket,
+        "http": found.http,
+        "data_dir": str(found.data_dir),
+    }
+    try:
+        print(json.dumps(line), flush=True)
+    except OSError:
+        pass  # nobody reads our standard output; who wants to know reads runtime.json
+
+
+def _run(options: ServeOptions) -> int:
+    from .daemon import Daemon  # noqa: PLC0415 - attaching needs none of it
+
+    os.umask(0o077)  # whatever the daemon writes is its owner's alone
+    os.chdir(options.data_dir)  # the folder it was started from must not be held, nor matter
+    return asyncio.run(Daemon(options).run())
