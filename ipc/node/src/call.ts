@@ -79,11 +79,11 @@ export class Call implements Reply {
     guard(() => this.#request.onItem?.(item));
   }
 
-  lost(): void {
+  lost(cause: Error | undefined): void {
     this.#channel = undefined;
     if (this.#settled) return;
     const again = this.#request.resend && this.#sends < MAX_SENDS && this.#owner.requeue(this);
-    if (!again) this.failed(this.#lostError());
+    if (!again) this.failed(this.#lostError(cause));
   }
 
   /** Reject a call that was never sent, or will not be sent again. */
@@ -106,13 +106,15 @@ export class Call implements Reply {
     return true;
   }
 
-  #lostError(): ConnectionLostError {
+  #lostError(cause?: Error): ConnectionLostError {
     const { method, reads, resend } = this.#request;
     const lost = `the connection was lost before ${method} was answered`;
-    if (reads) return new ConnectionLostError(`${lost}; it only reads, so nothing was changed`, { hint: "ask again" });
+    if (reads) {
+      return new ConnectionLostError(`${lost}; it only reads, so nothing was changed`, { hint: "ask again", cause });
+    }
     const times = this.#sends > 1 ? ` (it was sent ${this.#sends} times)` : "";
     const hint = resend ? "look at the daemon's log" : "look before you ask again, or give an idempotencyKey: then it is sent again by itself";
-    return new ConnectionLostError(`${lost}${times}; it may have been carried out`, { hint, maybeCarriedOut: true });
+    return new ConnectionLostError(`${lost}${times}; it may have been carried out`, { hint, cause, maybeCarriedOut: true });
   }
 }
 

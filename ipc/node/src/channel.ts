@@ -11,8 +11,8 @@ import type { Progress } from "./types.js";
 export interface Reply {
   answered(result: unknown): void;
   failed(error: CoderLocalError): void;
-  /** The channel closed before the answer. */
-  lost(): void;
+  /** The channel closed before the answer; `cause` tells why, where that is known. */
+  lost(cause: Error | undefined): void;
   progressed?(progress: Progress): void;
   item?(item: unknown): void;
 }
@@ -57,12 +57,12 @@ export class Channel {
     return this.#closed;
   }
 
-  /** Send a call and return its id. Raises `TypeError`, and sends nothing, for params that JSON cannot say. */
+  /** Send a call and return its id. Raises what `encodeFrame` does, and sends nothing then. */
   call(method: string, params: object, reply: Reply): number {
     const id = this.#nextId++;
     const frame = encodeFrame({ jsonrpc: "2.0", id, method, params });
     if (this.#closed) {
-      queueMicrotask(() => reply.lost());
+      queueMicrotask(() => reply.lost(this.#cause));
       return id;
     }
     this.#pending.set(id, reply);
@@ -136,7 +136,7 @@ export class Channel {
     this.#closed = true;
     const lost = [...this.#pending.values()];
     this.#pending.clear();
-    for (const reply of lost) reply.lost();
+    for (const reply of lost) reply.lost(this.#cause);
     this.#owner.closed(this);
   }
 }
@@ -145,7 +145,7 @@ function progressFrom({ done, total, message }: Record<string, unknown>): Progre
   return {
     done: Number(done),
     ...(typeof total === "number" ? { total } : {}),
-    ...(typeof message === "string" ? { message } : {}),
+    ...(typeof message === "string" && message !== "" ? { message } : {}),
   };
 }
 

@@ -1,4 +1,5 @@
 /** A connection that comes back: one channel after another to whichever daemon runs on the data directory. */
+import { realpath } from "node:fs/promises";
 import { Call, guard, type CallOwner, type Request } from "./call.js";
 import { Channel, openSocket, type ChannelOwner } from "./channel.js";
 import {
@@ -136,7 +137,9 @@ export class Connection implements ChannelOwner, CallOwner {
     this.#opening = channel;
     try {
       if (this.#isClosed()) throw lostError(channel);
-      this.#server = await this.#initialize(channel, runtime);
+      const server = await this.#initialize(channel, runtime);
+      await checkFolder(server, this.#options.dataDir);
+      this.#server = server;
       if (channel.closed || this.#isClosed()) throw lostError(channel);
     } catch (error) {
       channel.destroy();
@@ -221,6 +224,16 @@ function isFinal(error: unknown): error is CoderLocalError {
 function lostError(channel: Channel): CoderLocalError {
   if (channel.cause instanceof CoderLocalError) return channel.cause;
   return new ConnectionLostError("the connection to the daemon was lost", { cause: channel.cause });
+}
+
+/** A data directory that was copied brings the runtime.json of the other: calls would go to the wrong database. */
+async function checkFolder(server: ServerInfo, dataDir: string): Promise<void> {
+  if (typeof server.data_dir !== "string") return;
+  const [served, meant] = await Promise.all([server.data_dir, dataDir].map((path) => realpath(path).catch(() => path)));
+  if (served === meant) return;
+  throw new ConnectionLostError(`the daemon that answers serves ${served}, not ${meant}`, {
+    hint: "the folder was probably copied or moved: remove its runtime.json, and start a daemon on it",
+  });
 }
 
 function checkProtocol(server: ServerInfo): ServerInfo {

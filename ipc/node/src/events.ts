@@ -189,7 +189,7 @@ class Feed implements Subscription {
     // The next connection attaches it again; a client that is closed ends it by `fail`.
     if (error instanceof ConnectionLostError && this.#connection.state !== "closed") return;
     const busy = error instanceof RateLimitedError || error instanceof LockedError;
-    if (!busy) return this.fail(error);
+    if (!busy || !this.#isReady) return this.fail(error);
     const wait = error instanceof RateLimitedError ? error.retryAfterMs : undefined;
     this.#timer = setTimeout(() => {
       if (this.#connection.state === "connected") this.attach();

@@ -1,14 +1,22 @@
 /** The base protocol's frames: `Content-Length: N`, an empty line, N bytes of UTF-8 JSON. */
-import { BrokenError } from "./errors.js";
+import { BrokenError, InvalidError, TooLargeError } from "./errors.js";
 
 const MAX_HEADER = 8 * 1024;
 const MAX_BODY = 256 * 1024 * 1024;
+// The daemon hangs up on a larger message, which would lose every other call under way.
+const MAX_SENT = 16 * 1024 * 1024;
 const CONTENT_LENGTH = /^content-length:[ \t]*(\d{1,15})[ \t]*$/im;
 
-/** Return the frame of one message. Raises `TypeError` for what JSON cannot say (a cycle, a BigInt). */
+/**
+ * Return the frame of one message. Raises `TooLargeError` over the daemon's limit of 16 MiB, `InvalidError` for NaN and
+ * infinities, `TypeError` for what else JSON cannot say (a cycle, a BigInt).
+ */
 export function encodeFrame(message: unknown): Buffer {
-  const text = JSON.stringify(message);
+  const text = JSON.stringify(message, refuseNaN);
   const length = Buffer.byteLength(text);
+  if (length > MAX_SENT) {
+    throw new TooLargeError(`a message of ${length} bytes is over the daemon's limit of ${MAX_SENT}`, { data: { limit: MAX_SENT } });
+  }
   const header = `Content-Length: ${length}\r\n\r\n`;
   const frame = Buffer.allocUnsafe(header.length + length);
   frame.write(header, 0, "latin1");
@@ -74,6 +82,12 @@ export class FrameParser {
     this.#filled += copied;
     return chunk.subarray(copied);
   }
+}
+
+/** JSON would turn it into null, which may well mean something else there: "clear this field". */
+function refuseNaN(name: string, value: unknown): unknown {
+  if (typeof value !== "number" || Number.isFinite(value)) return value;
+  throw new InvalidError(`${JSON.stringify(name)} is ${value}, which JSON cannot say`, { hint: "send null or a number" });
 }
 
 function headerEnd(bytes: Buffer, from: number): number | undefined {

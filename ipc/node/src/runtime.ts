@@ -1,8 +1,8 @@
 /** Where the daemon is: its data directory, and the `runtime.json` that it keeps there. */
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { join, posix, win32 } from "node:path";
-import { BrokenError, ConnectionLostError } from "./errors.js";
+import { join, posix, win32, type PlatformPath } from "node:path";
+import { ConnectionLostError } from "./errors.js";
 
 /** What `runtime.json` says. It may be stale after a crash: trust only what the daemon answers to `initialize`. */
 export interface RuntimeInfo {
@@ -31,7 +31,8 @@ export function defaultDataDir(
   { env, platform, home }: Surroundings = { env: process.env, platform: process.platform, home: homedir() },
 ): string {
   const chosen = env["CODER_LOCAL_DATA_DIR"];
-  if (chosen) return chosen;
+  const paths: PlatformPath = platform === "win32" ? win32 : posix;
+  if (chosen) return paths.resolve(chosen.replace(/^~(?=$|[/\\])/, home));
   if (platform === "win32") {
     return win32.join(env["LOCALAPPDATA"] || win32.join(home, "AppData", "Local"), "coder-local");
   }
@@ -42,7 +43,7 @@ export function defaultDataDir(
   return posix.join(home, ...below, "coder-local");
 }
 
-/** Return what `<dataDir>/runtime.json` says. Raises `ConnectionLostError` without one, `BrokenError` for a damaged one. */
+/** Return what `<dataDir>/runtime.json` says. Raises `ConnectionLostError` without one, or for a damaged one: the next daemon writes it anew. */
 export async function readRuntime(dataDir: string): Promise<RuntimeInfo> {
   const path = join(dataDir, "runtime.json");
   const hint = `start it with: coder-local serve --data-dir ${JSON.stringify(dataDir)}`;
@@ -64,10 +65,10 @@ function parseRuntime(content: string, path: string, hint: string): RuntimeInfo 
   try {
     info = JSON.parse(content) as Partial<RuntimeInfo> | null;
   } catch (error) {
-    throw new BrokenError(`${path} is not JSON`, { hint: `remove it, then ${hint}`, cause: error });
+    throw new ConnectionLostError(`no daemon can be found by ${path}: it is not JSON`, { hint, cause: error });
   }
   if (typeof info?.socket !== "string" || info.socket === "") {
-    throw new BrokenError(`${path} names no socket`, { hint: `remove it, then ${hint}` });
+    throw new ConnectionLostError(`no daemon can be found by ${path}: it names no socket`, { hint });
   }
   return info as RuntimeInfo;
 }

@@ -96,6 +96,6 @@ export type UnknownEvent = EventEnvelope<string, Record<string, unknown>>;
 export interface RecordChanged {
   id: string;
   rev: number;
-  /** Names of the changed fields. */
-  changed?: string[];
+  /** Names of the changed fields; empty for a record that is new. */
+  changed: string[];
 }

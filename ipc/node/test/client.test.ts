@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { connect, type Client, type ConnectionState, type ConnectOptions } from "../src/index.js";
 import * as errors from "../src/errors.js";
@@ -74,6 +75,12 @@ describe("connecting", LIMIT, () => {
     await assert.rejects(open(), (error) => error instanceof errors.UnsupportedError && error.hint === "update @coder-local/client");
   });
 
+  test("to the daemon of another folder, whose runtime.json was copied, is refused", async () => {
+    const introduce = daemon.operations.get("initialize");
+    daemon.operations.set("initialize", (params, exchange) => ({ ...(introduce?.(params, exchange) as object), data_dir: tmpdir() }));
+    await assert.rejects(open(), (error) => error instanceof errors.ConnectionLostError && /serves .*, not .*coder-local-/.test(error.message));
+  });
+
   test("to a daemon that refuses raises its refusal", async () => {
     daemon.operations.set("initialize", () => {
       throw new WireError("refused", "another user");
@@ -140,9 +147,14 @@ describe("calls", LIMIT, () => {
     });
   });
 
-  test("that JSON cannot say reject and harm nothing", async () => {
+  test("that cannot be sent reject, name the fault, and harm nothing", async () => {
     const client = await open();
     await assert.rejects(client.request("echo", { n: 1n }), TypeError);
+    await assert.rejects(client.request("echo", { due: [NaN] }), (error) => error instanceof errors.InvalidError && /NaN/.test(error.message));
+    await assert.rejects(
+      client.request("echo", { text: "ż".repeat(9_000_000) }, { idempotencyKey: "k" }),
+      (error) => error instanceof errors.TooLargeError && error.limit === 16 * 1024 * 1024,
+    );
     assert.deepEqual(await client.request("echo", { n: 1 }), { n: 1 });
   });
 

@@ -46,7 +46,8 @@ describe("framing", () => {
 
   test("takes time in proportion to a large message", { timeout: 20_000 }, () => {
     // 64 MB in pieces of 1 kB: copying what is there at each piece would move two terabytes.
-    const frame = encodeFrame("x".repeat(64 * 1024 * 1024));
+    const body = Buffer.alloc(64 * 1024 * 1024, "x").fill('"', 0, 1).fill('"', 64 * 1024 * 1024 - 1);
+    const frame = Buffer.concat([Buffer.from(`Content-Length: ${body.length}\r\n\r\n`), body]);
     const parser = new FrameParser();
     let messages = 0;
     for (let at = 0; at < frame.length; at += 1024) messages += [...parser.push(frame.subarray(at, at + 1024))].length;

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { BrokenError, ConnectionLostError } from "../src/errors.js";
+import { ConnectionLostError } from "../src/errors.js";
 import { defaultDataDir, readRuntime } from "../src/runtime.js";
 
 describe("the default data directory", () => {
@@ -14,6 +14,8 @@ describe("the default data directory", () => {
     ["linux", home, { XDG_DATA_HOME: "/data" }, "/data/coder-local"],
     ["linux", home, { XDG_DATA_HOME: "data" }, "/home/ada/.local/share/coder-local"],
     ["linux", home, { CODER_LOCAL_DATA_DIR: "/elsewhere", XDG_DATA_HOME: "/data" }, "/elsewhere"],
+    ["linux", home, { CODER_LOCAL_DATA_DIR: "~/it" }, "/home/ada/it"],
+    ["win32", winHome, { CODER_LOCAL_DATA_DIR: "~\\it" }, "C:\\Users\\ada\\it"],
     ["linux", home, { CODER_LOCAL_DATA_DIR: "" }, "/home/ada/.local/share/coder-local"],
     ["darwin", home, {}, "/home/ada/Library/Application Support/coder-local"],
     ["win32", winHome, { LOCALAPPDATA: "D:\\Local" }, "D:\\Local\\coder-local"],
@@ -48,7 +50,7 @@ describe("runtime.json", () => {
   for (const content of ["{", "", "null", "[]", "{}", '{"socket": 7}', '{"socket": ""}']) {
     test(`damaged: ${JSON.stringify(content)} is refused with the cure`, async () => {
       await writeFile(join(folder, "runtime.json"), content);
-      await assert.rejects(readRuntime(folder), (error) => error instanceof BrokenError && /remove it, then start it with/.test(error.hint ?? ""));
+      await assert.rejects(readRuntime(folder), (error) => error instanceof ConnectionLostError && /^start it with/.test(error.hint ?? ""));
     });
   }
 });
