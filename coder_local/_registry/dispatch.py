@@ -20,7 +20,7 @@ from coder_local._store import idempotency
 from coder_local._store.clock import instant
 from coder_local._store.scope import Caller, WriteScope
 from coder_local._store.store import Store
-from coder_local.api import Broken, Context, Error, Instant, Kind, Settings, TimedOut
+from coder_local.api import Broken, Context, Error, Instant, Kind, Safety, Settings, TimedOut
 from coder_local.api.errors import UnknownOperation
 
 from .principal import Gate, Principal
@@ -111,7 +111,7 @@ class Dispatcher:
 
     def _run(self, call: Call, prepared: Prepared, input: Any) -> Cancel | None:
         operation = prepared.operation
-        confirm = input.confirm if operation.mutates else None
+        confirm = None if operation.kind is Kind.QUERY else input.confirm
         self.gate.admit(call.principal, operation, call.raw, confirm)
         caller = Caller(call.principal.actor, call.principal.workspace, call.name, call.request_id)
         if operation.kind is Kind.QUERY:
@@ -176,7 +176,7 @@ class Dispatcher:
 
     async def _outside(self, call: Call, prepared: Prepared, input: Any) -> None:
         operation = prepared.operation
-        context = _Context(self, call)
+        context = _Context(self, call, operation.safety)
         try:
             async with asyncio.timeout(None if operation.deadline == float("inf") else operation.deadline):
                 if operation.kind is Kind.STREAM:
@@ -315,11 +315,12 @@ class _Command:
 class _Context(Context):
     """What an action or a stream is handed."""
 
-    def __init__(self, dispatcher: Dispatcher, call: Call) -> None:
+    def __init__(self, dispatcher: Dispatcher, call: Call, safety: Safety) -> None:
         self._dispatcher = dispatcher
         self._call = call
         self.actor = call.principal.actor
         self.workspace = call.principal.workspace
+        self._principal = msgspec.structs.replace(call.principal, confirmed=frozenset({safety}))
 
     def now(self) -> Instant:
         return instant(self._dispatcher.store.clock.now_ms())
@@ -328,7 +329,7 @@ class _Context(Context):
         registry = self._dispatcher.registry
         if not registry.offers(name):
             raise registry.unsupported(name)
-        body = await self._dispatcher.call(name, _encode(input), self._call.principal, self._call.request_id)
+        body = await self._dispatcher.call(name, _encode(input), self._principal, self._call.request_id)
         return msgspec.json.decode(body)
 
     def offers(self, name: LiteralString, /) -> bool:

@@ -24,6 +24,8 @@ class Principal(msgspec.Struct, frozen=True):
     """The person's own socket or token: exempt from rate limits."""
     token: str | None = None
     """Id of the scoped token it holds."""
+    confirmed: frozenset[Safety] | None = None
+    """In a call that an action makes: the safety word of that action, which was admitted already. None at the doors."""
 
     @property
     def person(self) -> bool:

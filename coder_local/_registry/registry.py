@@ -66,6 +66,8 @@ class Registry:
         self.settings_of: Callable[[type[Any]], Any] = lambda settings: settings()
         self._operations: dict[str, tuple[Operation, str]] = {}
         self._prepared: dict[str, Prepared] = {}
+        self.generation = 0
+        """Counts up whenever operations come or go; what is derived from them may be kept until then."""
         self._events: dict[type[Event], tuple[str, str]] = {}
 
     # -- taking in ----------------------------------------------------------------------------------------------------
@@ -95,6 +97,7 @@ class Registry:
         except DeclarationError as error:
             plugin.stop(Status.STOPPED_BY_DECLARATION, str(error))
             return
+        self.generation += 1
         for operation in domain.operations.values():
             self._operations[operation.name] = operation, plugin.name
         for name, event in domain.events.items():
@@ -123,6 +126,7 @@ class Registry:
         plugin.stop(status, reason)
         if plugin.domain is None:
             return
+        self.generation += 1
         for name in plugin.domain.operations:
             self._operations.pop(name, None)
             self._prepared.pop(name, None)

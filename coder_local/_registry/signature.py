@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 import msgspec
 from msgspec import Meta
 
-from coder_local.api import DeclarationError, Fault, Invalid, Operation
+from coder_local.api import DeclarationError, Fault, Invalid, Kind, Operation
 
 TEXT_LIMIT = 100_000
 """Characters of a text whose type states no limit of its own."""
@@ -33,7 +33,7 @@ _ENVELOPE: dict[str, Any] = {
     | None,
     "confirm": Annotated[str, Meta(max_length=100, description="The token of a `needs_confirmation` answer.")] | None,
 }
-"""What every mutating operation takes besides its own parameters."""
+"""What every command takes besides its own parameters; an action and a stream take `confirm` of it."""
 
 
 class Parameter(NamedTuple):
@@ -47,10 +47,13 @@ class Parameter(NamedTuple):
 class Signature:
     """The input and answer of one operation."""
 
-    def __init__(self, parameters: Sequence[Parameter], result: Any, *, envelope: bool, name: str) -> None:
+    def __init__(
+        self, parameters: Sequence[Parameter], result: Any, *, envelope: bool, name: str, confirm: bool = False
+    ) -> None:
         self.parameters = tuple(parameters)
         self.result = result
-        self.envelope = tuple(_ENVELOPE) if envelope else ()
+        self.envelope = tuple(_ENVELOPE) if envelope else ("confirm",) if confirm else ()
+        """The fields that it takes besides its own: all for a command, `confirm` alone for an action or a stream."""
         own = [parameter.name for parameter in parameters]
         if taken := set(own) & set(_ENVELOPE):
             raise DeclarationError(f"{name}: a parameter may not be called {', '.join(sorted(taken))}")
@@ -62,9 +65,9 @@ class Signature:
         )
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.struct)
         self._normalisers = tuple(_normalisers(parameters))
-        self._types = {parameter.name: limited(parameter.annotation) for parameter in parameters} | (
-            _ENVELOPE if envelope else {}
-        )
+        self._types = {parameter.name: limited(parameter.annotation) for parameter in parameters} | {
+            field: _ENVELOPE[field] for field in self.envelope
+        }
 
     def decode(self, raw: bytes) -> Any:
         """Return the input of JSON bytes. Raises `Invalid` with all faults."""
@@ -149,7 +152,8 @@ def of_function(operation: Operation) -> Signature:
         parameters.append(Parameter(each.name, hints[each.name], each.default))
     if "return" not in hints:
         raise DeclarationError(f"{operation.name}: it needs a return type; it is the schema of its answer")
-    return Signature(parameters, hints["return"], envelope=operation.mutates, name=operation.name)
+    outward = operation.kind in {Kind.ACTION, Kind.STREAM}
+    return Signature(parameters, hints["return"], envelope=operation.mutates, name=operation.name, confirm=outward)
 
 
 def limited(annotation: Any) -> Any:
