@@ -172,7 +172,7 @@ def _final(rows: list[_Row]) -> list[_Row]:
         final.append(
             msgspec.structs.replace(row, after={name: v for name, v in row.after.items() if name not in known})
         )
-        known |= row.after.keys()
+        known.update(row.after)
     return final
 
 

@@ -57,7 +57,7 @@ class Calls(Protocol):
         """Tell whether an operation is loaded."""
         ...
 
-    def settings_of(self, settings: type[Any]) -> Any:
+    def settings_of(self, settings: type[Any], /) -> Any:
         """Return current settings."""
         ...
 

@@ -171,6 +171,10 @@ class Store:
         """Run a function as one durable transaction; `done(result, error)` is called after the commit, on the loop."""
         self.writer.submit(Job(work, caller, done, expected=expected, deadline=deadline))
 
+    def alone(self, work: Callable[[], Any], caller: Caller, done: Done) -> None:
+        """Run a function between two commits, while nothing else writes: for `migrate` once the daemon runs."""
+        self.writer.submit(Job(lambda _: work(), caller, done, deadline=float("inf"), alone=True))
+
     def write(self, work: Callable[[WriteScope], T], caller: Caller | None = None) -> T:
         """Run a function as one transaction on this thread; only before `start`, or in memory."""
         answers: list[tuple[Any, BaseException | None]] = []

@@ -39,7 +39,7 @@ Done = Callable[[Any, BaseException | None], None]
 class Job:
     """One command that waits for the writer."""
 
-    __slots__ = ("caller", "deadline", "done", "error", "expected", "result", "started", "work")
+    __slots__ = ("alone", "caller", "deadline", "done", "error", "expected", "result", "started", "work")
 
     def __init__(
         self,
@@ -49,12 +49,15 @@ class Job:
         *,
         expected: tuple[str, int] | None = None,
         deadline: float = 10.0,
+        alone: bool = False,
     ) -> None:
         self.work = work
         self.caller = caller
         self.done = done
         self.expected = expected
         self.deadline = deadline
+        self.alone = alone
+        """Run between two commits, outside of any transaction: for migrations, which begin their own."""
         self.started = 0.0
         self.result: Any = None
         self.error: BaseException | None = None
@@ -92,6 +95,11 @@ class Writer:
         return self._current
 
     @property
+    def running(self) -> bool:
+        """Whether it has a thread of its own."""
+        return self._thread is not None
+
+    @property
     def waiting(self) -> int:
         """How many commands wait."""
         return self._queue.qsize()
@@ -104,10 +112,12 @@ class Writer:
 
     def submit(self, job: Job) -> None:
         """Take a command. Without a thread it runs and commits at once."""
-        if self._thread is None:
-            self._commit_group([job])
-        else:
+        if self._thread is not None:
             self._queue.put(job)
+        elif job.alone:
+            self._run_alone(job)
+        else:
+            self._commit_group([job])
 
     def stop(self, timeout: float = 10.0) -> bool:
         """Run what waits, checkpoint and close; False if a command did not come to an end in time."""
@@ -123,20 +133,40 @@ class Writer:
         return True
 
     def _run(self) -> None:
+        held: Job | None = None
         while True:
-            jobs: list[Job] = []
-            first = self._queue.get()
+            first, held = held or self._queue.get(), None
             if first is None:
                 return
-            jobs.append(first)
+            if first.alone:
+                self._run_alone(first)
+                continue
+            jobs = [first]
             for _ in range(min(self._queue.qsize(), GROUP_LIMIT - 1)):
                 following = self._queue.get()
                 if following is None:
                     self._queue.put(None)
                     break
+                if following.alone:
+                    held = following
+                    break
                 jobs.append(following)
             self._commit_group(jobs)
             self._checkpoint()
+
+    def _run_alone(self, job: Job) -> None:
+        job.started = time.monotonic()
+        self._current = job
+        scope = WriteScope(self.connection, self._tables, self._calls, job.caller, self._clock, self.ids)
+        try:
+            job.result = job.work(scope)
+        except BaseException as error:  # noqa: BLE001 - whoever waits must get an answer
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            job.error = translate(error)
+        finally:
+            self._current = None
+        self._deliver([job], [])
 
     def _commit_group(self, jobs: Sequence[Job]) -> None:
         """Run and commit together; if the group as a whole fails, each command for itself, so that each has its answer."""

@@ -98,6 +98,7 @@ class Session:
         self._subscriptions: dict[str, Subscription] = {}
         self._subscribed = 0
         self._drain: asyncio.Future[None] | None = None
+        self._pending_reset: tuple[_Listener, Reset] | None = None
         self._methods: dict[str, Callable[[bytes], Any]] = {
             "initialize": self._initialize,
             "events.subscribe": self._subscribe,
@@ -157,8 +158,8 @@ class Session:
             send(_error(id_, error) if id_ else b"")
         else:
             send(_result(id_, _encode(result)) if id_ else b"")
-            if method == "events.subscribe":  # only after its answer may events come
-                self._subscriptions[result["subscription"]].resume()
+            if method == "events.subscribe":
+                self._begin(result["subscription"])
 
     def _call(self, method: str, raw: bytes, id_: bytes, send: Callable[[bytes], None]) -> None:
         if self._principal is None:
@@ -187,7 +188,9 @@ class Session:
 
     def _refuse(self, id_: bytes) -> Error:
         if id_ in self._calls:
-            return Conflict(f"a call with the id {id_.decode()} has not been answered yet", hint="give each call its own id")
+            return Conflict(
+                f"a call with the id {id_.decode()} has not been answered yet", hint="give each call its own id"
+            )
         return RateLimited(
             f"{IN_FLIGHT} calls of this connection wait already; nothing was done",
             hint="wait for some answers first",
@@ -242,9 +245,9 @@ class Session:
         except Reset as error:
             start, reset = error.head, error
         listener = _Listener(name, feed.epoch, self._send, self._writable)
-        self._subscriptions[name] = feed.subscribe(start, asked.types, asked.subjects, listener.deliver, listener.reset)
-        if reset is not None:
-            listener.reset(reset)
+        subscription = feed.subscribe(start, asked.types, asked.subjects, listener.deliver, listener.reset)
+        self._subscriptions[name] = subscription
+        self._pending_reset = None if reset is None else (listener, reset)
         bounds = self._kernel.store.bounds()
         return {
             "subscription": name,
@@ -252,6 +255,14 @@ class Session:
             "head": f"{bounds.epoch}:{bounds.head}",
             "min": f"{bounds.epoch}:{bounds.low}",
         }
+
+    def _begin(self, name: str) -> None:
+        """Let events come, now that the answer that names the subscription has been given."""
+        if self._pending_reset is not None:
+            listener, reset = self._pending_reset
+            self._pending_reset = None
+            listener.reset(reset)
+        self._subscriptions[name].resume()
 
     def _unsubscribe(self, raw: bytes) -> None:
         name = _UNSUBSCRIBE.decode(raw).subscription
@@ -312,7 +323,9 @@ class _Listener:
     """Puts the events of one subscription into messages."""
 
     def __init__(self, name: str, epoch: str, send: Callable[[bytes], None], writable: Callable[[], bool]) -> None:
-        self._head = f'{{"jsonrpc":"2.0","method":"events.event","params":{{"subscription":"{name}","cursor":"{epoch}:'.encode()
+        self._head = (
+            f'{{"jsonrpc":"2.0","method":"events.event","params":{{"subscription":"{name}","cursor":"{epoch}:'.encode()
+        )
         self._name = name
         self._send = send
         self._writable = writable
