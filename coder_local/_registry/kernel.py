@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .host import Host
 from .plugins import Plugin, Source
 from .principal import Gate, OpenGate
 from .registry import Registry
+from .settings import SettingsManager
 
 _log = logging.getLogger("coder_local.plugins")
 
@@ -32,6 +34,8 @@ class Kernel:
         self.dispatcher.offered = self.offered
         self.clients = Clients()
         self.host: Host | None = None
+        self.settings = SettingsManager(self.registry, self.store, folder, os.environ)
+        self.registry.settings_of = self.settings.current
         self._hooks: Any = None
 
     def open(self, granted: Callable[[Kernel], Iterable[Plugin]] = lambda _: ()) -> None:
@@ -40,6 +44,7 @@ class Kernel:
         A plugin whose migration fails is stopped.
         """
         self.store.open()
+        self.settings.load()
         self.load(granted(self))
         self.registry.stop_unmigrated(self.store.migrate(self.registry.migration_sets()))
         self.feed = Feed(self.store.bounds, self.store.events_after)

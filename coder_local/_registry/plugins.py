@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -56,6 +57,8 @@ class Plugin:
         self.reason = ""
         self.domain: Domain | None = None
         self.module: ModuleType | None = None
+        self.content = ""
+        """Hash of the content that was loaded, of a plugin that had to be enabled."""
         self.import_ms = 0.0
         self.start_ms = 0.0
 
@@ -97,6 +100,8 @@ class Plugin:
             return importlib.import_module(self.location)
         name = f"coder_local_plugin_{self.name}"
         folder = Path(self.location)
+        _forget(name)
+        _remove_bytecode(folder)
         spec = importlib.util.spec_from_file_location(
             name, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
@@ -107,10 +112,24 @@ class Plugin:
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            for loaded in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
-                del sys.modules[loaded]
+            _forget(name)
             raise
         return module
+
+
+def _forget(name: str) -> None:
+    """Take a plugin's modules away, or its submodules of an earlier content would be imported again."""
+    for loaded in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+        del sys.modules[loaded]
+
+
+def _remove_bytecode(folder: Path) -> None:
+    """Remove compiled files: they are not part of the hash, and one made by hand would run in place of its source."""
+    for cache in list(folder.rglob("__pycache__")):
+        try:
+            cache.unlink() if cache.is_symlink() else shutil.rmtree(cache)
+        except OSError as error:
+            raise DeclarationError(f"{cache} cannot be removed: {error}; remove it, then enable the plugin") from error
 
 
 def bundled() -> Iterator[Plugin]:
@@ -138,9 +157,8 @@ def installed() -> Iterator[Plugin]:
 
 def content_hash(plugin: Plugin) -> str:
     """Return the hash of all source files of a plugin: what the person enables is this content and no other."""
-    folder = _folder_of(plugin)
+    folder, files = _files_of(plugin)
     digest = hashlib.sha256()
-    files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
         body = path.read_bytes()
         digest.update(f"{path.relative_to(folder).as_posix()}\0{len(body)}\0".encode())
@@ -148,10 +166,25 @@ def content_hash(plugin: Plugin) -> str:
     return digest.hexdigest()
 
 
-def _folder_of(plugin: Plugin) -> Path:
+def _files_of(plugin: Plugin) -> tuple[Path, list[Path]]:
     if plugin.source is Source.FOLDER:
-        return Path(plugin.location)
-    spec = importlib.util.find_spec(plugin.location.split(".", 1)[0])  # the top package only: no code of it runs
-    if spec is None or spec.origin is None:
-        raise DeclarationError(f"{plugin.location} cannot be found; is it installed?")
-    return Path(spec.origin).parent
+        folder = Path(plugin.location)
+    else:
+        spec = importlib.util.find_spec(plugin.location.split(".", 1)[0])  # the top package only: no code of it runs
+        if spec is None or spec.origin is None:
+            raise DeclarationError(f"{plugin.location} cannot be found; is it installed?")
+        folder = Path(spec.origin).parent
+        if spec.submodule_search_locations is None:
+            return folder, [Path(spec.origin)]
+    files: list[Path] = []
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder).parts
+        if "__pycache__" in inside:
+            continue
+        if path.is_symlink() and path.is_dir():
+            raise DeclarationError(f"{path} is a link to a folder, which may change unseen; copy it instead")
+        if path.is_file():
+            files.append(path)
+    if not files:
+        raise DeclarationError(f"there are no files in {folder}")
+    return folder, files
