@@ -119,9 +119,9 @@ def split(script: str) -> list[str]:
     """Return the statements of an SQL script. `executescript` cannot serve: it commits first."""
     statements: list[str] = []
     rest = ""
-    for line in script.splitlines(keepends=True):
-        rest += line
-        if sqlite3.complete_statement(rest):
+    for part in re.findall(r"[^;]*;|[^;]+$", script):
+        rest += part
+        if part.endswith(";") and sqlite3.complete_statement(rest):
             statements.append(rest.strip())
             rest = ""
     if any(line.strip() and not line.lstrip().startswith("--") for line in rest.splitlines()):
