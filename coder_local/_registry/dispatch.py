@@ -222,11 +222,13 @@ class Dispatcher:
         """Log a fault of ours or a plugin's, and return the answer that names the report."""
         report = uuid.uuid4().hex[:12]
         _log.error("%s failed", call.name, exc_info=error, extra={"report_id": report, "request_id": call.request_id})
-        return Broken(
+        answer = Broken(
             f"{call.name} failed; this is a fault of the program, not of the call",
             hint=f"report it with {report}, which is in the log",
             data={"report_id": report},
         )
+        answer.__cause__ = error  # never sent; a test in memory shows it
+        return answer
 
     async def call(self, name: str, raw: bytes, principal: Principal, request_id: str = "") -> bytes:
         """Run a call and wait for its answer as JSON. Raises the named error."""

@@ -10,7 +10,8 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,22 @@ class Writer:
             self._run_alone(job)
         else:
             self._commit_group([job])
+
+    @contextmanager
+    def transaction(self, caller: Caller) -> Generator[WriteScope]:
+        """Open one transaction for the caller's own block, committed at its end; only without a thread, for tests."""
+        scope = WriteScope(self.connection, self._tables, self._calls, caller, self._clock, self.ids)
+        before = self._event_seq, self._change_seq
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield scope
+            events = self._log(scope)
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            self._event_seq, self._change_seq = before
+            raise
+        self._deliver((), events)
 
     def stop(self, timeout: float = 10.0) -> bool:
         """Run what waits, checkpoint and close; False if a command did not come to an end in time."""
