@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from typing import Any, Concatenate, LiteralString, NamedTuple, ParamSpec, TypeVar
+
+import msgspec
 
 from .operations import Kind, Operation, Rule, Safety, StandardOperation, TableDeclaration
 from .records import BASE_FIELDS, Event, Record, Settings
 from .scope import Context, Snapshot, Transaction
 
+_Encodable = (
+    msgspec.Struct | Mapping[str, Any] | Sequence[Any] | AbstractSet[Any] | str | bytes | int | float | bool | None
+    | Decimal | date | time | timedelta | Enum
+)  # fmt: skip
+
 P = ParamSpec("P")
-T = TypeVar("T")
+T = TypeVar("T", bound=_Encodable)
+"""An answer; bounded, so that type checkers refuse a command that is `async def`, whose answer would be a coroutine."""
 R = TypeVar("R", bound=Record)
 _Class = TypeVar("_Class", bound=type[Any])
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _VERBS = ("list", "get", "create", "update", "delete", "history")
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200  # inspect.CO_*; importing inspect costs 8 ms
+_FORMS = {
+    Kind.QUERY: (0, "runs inside a snapshot: declare it with `def` and return its answer"),
+    Kind.COMMAND: (0, "runs inside a transaction: declare it with `def`, or make it an action"),
+    Kind.ACTION: (_COROUTINE, "waits for the outside world: declare it with `async def`, or make it a command"),
+    Kind.STREAM: (_ASYNC_GENERATOR, "answers with many items: declare it with `async def` and `yield`"),
+}
 
 
 class DeclarationError(Exception):
@@ -61,7 +80,7 @@ class Domain:
         indexes: Iterable[tuple[str, ...]] = (),
         read_only: Iterable[str] = (),
     ) -> Callable[[type[R]], type[R]]:
-        """Declare that a record is kept, in the table `<domain>_<name>` (or `<domain>` when `name` is the domain's own).
+        """Declare that a record is kept, in the table `<domain>_<name>`, or `<domain>` when `name` is the domain's own.
 
         `unique` and `indexes` are tuples of field names; uniqueness holds among records that are not deleted.
         `read_only` fields are written by the plugin's own functions only.
@@ -130,7 +149,7 @@ class Domain:
         return declare
 
     def event(self, name: LiteralString) -> Callable[[type[_EventT]], type[_EventT]]:
-        """Declare an event beside those that every table says by itself (`.created`, `.updated`, `.deleted`, `.restored`)."""
+        """Declare an event beside those that every table says: `.created`, `.updated`, `.deleted`, `.restored`."""
 
         def declare(event: type[_EventT]) -> type[_EventT]:
             self._check_name(name)
@@ -177,10 +196,15 @@ class Domain:
         safety: Safety = Safety.EXTERNAL,
         deadline: float = 600.0,
         person_only: bool = False,
-    ) -> Callable[[Callable[Concatenate[Context, P], T]], Callable[Concatenate[Context, P], T]]:
+    ) -> Callable[
+        [Callable[Concatenate[Context, P], Coroutine[Any, Any, T]]],
+        Callable[Concatenate[Context, P], Coroutine[Any, Any, T]],
+    ]:
         """Declare an `async def` that talks to the outside world, never inside a transaction."""
 
-        def declare(function: Callable[Concatenate[Context, P], T]) -> Callable[Concatenate[Context, P], T]:
+        def declare(
+            function: Callable[Concatenate[Context, P], Coroutine[Any, Any, T]],
+        ) -> Callable[Concatenate[Context, P], Coroutine[Any, Any, T]]:
             self._add(Operation(name, Kind.ACTION, safety, function, (), deadline, person_only))
             return function
 
@@ -188,10 +212,14 @@ class Domain:
 
     def stream(
         self, name: LiteralString, *, safety: Safety = Safety.READ
-    ) -> Callable[[Callable[Concatenate[Context, P], T]], Callable[Concatenate[Context, P], T]]:
+    ) -> Callable[
+        [Callable[Concatenate[Context, P], AsyncIterator[T]]], Callable[Concatenate[Context, P], AsyncIterator[T]]
+    ]:
         """Declare an async generator that answers with many items until it ends or the caller leaves."""
 
-        def declare(function: Callable[Concatenate[Context, P], T]) -> Callable[Concatenate[Context, P], T]:
+        def declare(
+            function: Callable[Concatenate[Context, P], AsyncIterator[T]],
+        ) -> Callable[Concatenate[Context, P], AsyncIterator[T]]:
             self._add(Operation(name, Kind.STREAM, safety, function, (), float("inf")))
             return function
 
@@ -207,8 +235,12 @@ class Domain:
         self.settings_type = settings
         return settings
 
-    def on_start(self, function: Callable[[Context], Any]) -> Callable[[Context], Any]:
+    def on_start(
+        self, function: Callable[[Context], Coroutine[Any, Any, None]]
+    ) -> Callable[[Context], Coroutine[Any, Any, None]]:
         """Run an `async def` once after the daemon can answer; a failure stops this plugin only."""
+        if not _flags(function) & _COROUTINE:
+            raise DeclarationError(f"{self.name}: what runs on start waits for the world; declare it with `async def`")
         self.started.append(function)
         return function
 
@@ -218,6 +250,9 @@ class Domain:
             raise DeclarationError(f"operation {operation.name} is declared twice")
         if operation.standard is None and not (operation.function and operation.function.__doc__):
             raise DeclarationError(f"operation {operation.name} needs a docstring: it is its description at every door")
+        form, cure = _FORMS[operation.kind]
+        if operation.function and _flags(operation.function) & (_GENERATOR | _COROUTINE | _ASYNC_GENERATOR) != form:
+            raise DeclarationError(f"{operation.name} is {_article(operation.kind)}, which {cure}")
         self.operations[operation.name] = operation
 
     def _check_name(self, name: str) -> None:
@@ -231,6 +266,15 @@ class Domain:
         for field in {name for group in (*table.unique, *table.indexes) for name in group} | table.read_only:
             if field not in fields:
                 raise DeclarationError(f"{table.record.__name__} has no field {field!r}")
+
+
+def _flags(function: Callable[..., Any]) -> int:
+    code = getattr(function, "__code__", None)
+    return 0 if code is None else int(code.co_flags)
+
+
+def _article(kind: Kind) -> str:
+    return f"an {kind}" if kind is Kind.ACTION else f"a {kind}"
 
 
 _EventT = TypeVar("_EventT", bound=Event)

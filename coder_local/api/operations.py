@@ -82,4 +82,4 @@ class TableDeclaration(NamedTuple):
 
 
 Rule = Callable[[Any, Any, Any], None]
-"""`rule(tx, before, after)`; raises if the record must not become what `after` is. `before` is None for a new record."""
+"""`rule(tx, before, after)`; raises if the record must not become `after`. `before` is None for a new record."""

@@ -13,12 +13,14 @@ from .values import Instant
 class _RecordMeta(msgspec.StructMeta):
     """Gives every subclass `frozen` and `kw_only`, which msgspec does not inherit."""
 
-    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:  # noqa: N804
+    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
         options.setdefault("frozen", True)
         options.setdefault("kw_only", True)
         return super().__new__(mcls, name, bases, namespace, **options)
 
 
+# Said here again for mypy, which does not look for it on a metaclass of a metaclass that says otherwise.
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class Value(msgspec.Struct, metaclass=_RecordMeta):
     """A typed part of a record or of an answer: immutable, with named fields."""
 

@@ -81,7 +81,10 @@ class Transaction(Snapshot):
 
     @abstractmethod
     def insert(self, record: R, /) -> R:
-        """Write a new record and return it with id, times, `rev` 1 and origin. Raises `Conflict` if it is not unique."""
+        """Write a new record and return it with id, times, `rev` 1 and origin.
+
+        Raises `Conflict` if it is not unique.
+        """
 
     @abstractmethod
     def update(self, record: R, /, **changes: Any) -> R:
@@ -135,5 +138,7 @@ class Context(ABC):
 
     @abstractmethod
     def offered(self, hook: str, /, **arguments: Any) -> Iterable[Any]:
-        """Return what the plugins answer to a hook, in the order of loading; a plugin that raises is left out and named
-        in the log."""
+        """Return what the plugins answer to a hook, in the order of loading.
+
+        A plugin that raises is left out and named in the log.
+        """

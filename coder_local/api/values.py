@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-_INSTANT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$"
-_DURATION = r"^P(?=[0-9T])(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d{1,3})?S)?)?$"
+# `$(?!\n)` and `[0-9]`, in Python and in JSON Schema alike: `$` lets a newline pass, `\d` the digits of every script.
+_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_MINUTE = _DAY + r"T[0-9]{2}:[0-9]{2}"
+_INSTANT = _MINUTE + r"(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})$(?!\n)"
+_DURATION = r"^P(?=[0-9T])([0-9]+W)?([0-9]+D)?(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+(\.[0-9]{1,3})?S)?)?$(?!\n)"
 
 
 def format_instant(moment: datetime) -> str:
@@ -47,7 +50,7 @@ def _normal_date(text: str) -> str:
         raise ValueError(f"{text!r} is not a day of the calendar") from error
 
 
-Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$(?!\n)")]
 """Key of a record: UUIDv7 text made by the store; other texts are accepted from elsewhere."""
 
 Title = Annotated[str, Meta(min_length=1, max_length=300)]
@@ -64,20 +67,22 @@ Instant = Annotated[
 
 LocalDate = Annotated[
     str,
-    Meta(pattern=r"^\d{4}-\d\d-\d\d$", extra_json_schema={"format": "date"}, extra={"normalise": _normal_date}),
+    Meta(pattern=_DAY + r"$(?!\n)", extra_json_schema={"format": "date"}, extra={"normalise": _normal_date}),
 ]
 """A day on the wall calendar, `2026-11-20`, without a zone."""
 
 Duration = Annotated[str, Meta(pattern=_DURATION, extra_json_schema={"format": "duration"})]
 """A length of time in ISO 8601, weeks to seconds: `PT15M`, `P1DT2H`. No months or years: they have no length."""
 
-Rank = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[0-9A-Za-z]+$")]
+Rank = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[0-9A-Za-z]+$(?!\n)")]
 """Fractional key of a list that a person can drag; see `coder_local.api.ranks`."""
 
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
 """ISO 4217 code."""
 
-_ZERO_DIGITS = frozenset({"BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"})  # fmt: skip
+_ZERO_DIGITS = frozenset(
+    {"BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"}
+)
 _THREE_DIGITS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 
 
@@ -101,7 +106,7 @@ class Money(msgspec.Struct, frozen=True):
 class ZonedTime(msgspec.Struct, frozen=True):
     """A time on the wall clock of a zone. It is resolved when read, because zone rules change."""
 
-    wall: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$")]
+    wall: Annotated[str, Meta(pattern=_MINUTE + r"(:[0-9]{2})?$(?!\n)")]
     """Local date and time, `2026-11-20T09:30`."""
     zone: Annotated[str, Meta(min_length=1, max_length=64)]
     """IANA name, `Europe/Berlin`."""
@@ -130,13 +135,21 @@ def parse_duration(text: str) -> timedelta:
     match = re.match(_DURATION, text)
     if match is None:
         raise ValueError(f"{text!r} is no ISO 8601 duration; write for example PT15M or P1DT2H")
-    weeks, days, _, hours, minutes, seconds, _ = match.groups()
-    number: Any = lambda part: float(part[:-1]) if part else 0.0  # noqa: E731 - used five times, on the next line
-    return timedelta(weeks=number(weeks), days=number(days), hours=number(hours), minutes=number(minutes), seconds=number(seconds))  # fmt: skip
+    weeks, days, _, hours, minutes, seconds, _ = match.groups(default="0_")
+    try:
+        return timedelta(
+            weeks=float(weeks[:-1]),
+            days=float(days[:-1]),
+            hours=float(hours[:-1]),
+            minutes=float(minutes[:-1]),
+            seconds=float(seconds[:-1]),
+        )
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is longer than a million days") from error
 
 
 def format_duration(length: timedelta) -> str:
-    """Return the shortest ISO 8601 text of a length of time, with milliseconds at most. Raises `ValueError` below zero."""
+    """Return the shortest ISO 8601 text of a length of time, to the millisecond. Raises `ValueError` below zero."""
     if length < timedelta(0):
         raise ValueError("a duration is not negative")
     minutes, seconds = divmod(round(length.total_seconds(), 3), 60)

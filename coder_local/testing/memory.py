@@ -59,7 +59,7 @@ def sandbox(*plugins: PluginLike, clock: FakeClock | None = None) -> Sandbox:
 
 
 class Sandbox:
-    """Plugins in memory. Everything runs at once, on the calling thread; `close`, or leaving a `with` block, ends it."""
+    """Plugins in memory. Everything runs at once, on the calling thread; `close`, or the end of `with`, ends it."""
 
     def __init__(self, kernel: Kernel, principal: Principal = OWNER, *, shares: Sandbox | None = None) -> None:
         self.kernel = kernel
