@@ -1,0 +1,142 @@
+"""A disk that is full or cannot be written, a damaged page: a clear error, the daemon stays, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from coder_ipc import RemoteError
+from coder_ipc.client import Client
+
+from .conftest import enable, put_notes
+from .process import Process
+
+pytestmark = pytest.mark.alone
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 6 MiB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if not made or made.returncode:
+        pytest.skip("a tmpfs can be mounted on Linux, by root, only")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def start_on(folder: Path) -> Process:
+    process = Process(folder / "data")
+    process.data_dir.mkdir()
+    process.log = folder.parent / "daemon.log"
+    put_notes(process.data_dir)
+    process.start()
+    enable(process, "notes")
+    return process
+
+
+def create(client: Client, title: str, size: int = 20_000) -> str:
+    note = client.call("notes.create", {"workspace": "w", "title": title, "body": "x" * size})
+    return str(note["id"])
+
+
+def test_a_full_disk_is_said_and_what_was_answered_stays(small_disk: Path) -> None:
+    process = start_on(small_disk)
+    written: list[str] = []
+    with process.client() as client:
+        with pytest.raises(RemoteError) as caught:
+            for number in range(2000):
+                written.append(create(client, str(number)))
+        assert caught.value.kind == "locked"
+        assert "disk is full" in caught.value.message
+        assert len(written) > 20
+        # The daemon stays, reads go on, and the next write is told the same.
+        assert client.call("notes.get", {"id": written[-1]})["id"] == written[-1]
+        with pytest.raises(RemoteError, match="disk is full"):
+            create(client, "again", 300_000)
+    process.kill()
+    (small_disk / "data" / "logs").mkdir(exist_ok=True)
+    database = sqlite3.connect(f"file:{small_disk}/data/coder-local.db?mode=ro", uri=True)
+    assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    kept = {row[0] for row in database.execute("SELECT id FROM notes")}
+    database.close()
+    assert set(written) <= kept
+
+
+def test_after_room_is_made_it_writes_again(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    process = start_on(small_disk)
+    with process.client() as client:
+        free = shutil.disk_usage(small_disk).free
+        ballast.write_bytes(b"\0" * (free - 4096))
+        with pytest.raises(RemoteError, match="disk is full"):
+            for number in range(50):
+                create(client, str(number), 50_000)
+        ballast.unlink()
+        assert create(client, "room again")
+    process.kill()
+
+
+def test_a_directory_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -> None:
+    folder = tmp_path / "file-in-the-way"
+    folder.write_text("not a folder")
+    process = Process(folder)
+    with pytest.raises(AssertionError, match="exit code 73"):
+        process.start()
+    assert "cannot be used" in process.log.read_text()
+
+
+def test_a_disk_that_becomes_read_only_is_said(small_disk: Path) -> None:
+    process = start_on(small_disk)
+    with process.client() as client:
+        kept = create(client, "before")
+    process.terminate()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(AssertionError, match="exit code 73"):
+        process.start()
+    assert "permissions" in process.log.read_text()
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    process.start()
+    assert process.call("notes.get", id=kept)["title"] == "before"
+    process.kill()
+
+
+def test_a_damaged_page_answers_broken_and_the_next_start_offers_the_snapshot(daemon: Process) -> None:
+    for number in range(200):
+        daemon.call("notes.create", workspace="w", title=str(number), body="x" * 300)
+    daemon.confirmed("store.snapshot")
+    assert daemon.terminate() == 0
+    damage(daemon.data_dir / "coder-local.db", "notes")
+    daemon.start()
+    with pytest.raises(RemoteError) as caught:
+        daemon.call("notes.list", sort="title", limit=200)
+    assert caught.value.kind == "broken"
+    assert "damaged" in caught.value.message
+    assert daemon.call("daemon.status")["pid"] == daemon.pid
+    daemon.terminate()
+    daemon.start()
+    status = daemon.call("daemon.status")
+    assert "quarantine" in str(status)
+    assert any(os.scandir(daemon.data_dir / "quarantine"))
+    assert any((daemon.data_dir / "snapshots").glob("*.db"))
+
+
+def damage(database: Path, table: str) -> None:
+    """Overwrite the root page of a table."""
+    opened = sqlite3.connect(database)
+    root = opened.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
+    size = opened.execute("PRAGMA page_size").fetchone()[0]
+    opened.close()
+    with database.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xde\xad" * (size // 2))

@@ -1,0 +1,129 @@
+"""A bad plugin stops itself and nothing else, and says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coder_ipc import RemoteError
+
+from .conftest import enable
+from .process import Process
+
+pytestmark = pytest.mark.alone
+
+GOOD = '''
+import time
+from coder_local.api import Context, Domain, Safety, Snapshot, Transaction
+domain = Domain("{name}")
+
+@domain.query("{name}.fail")
+def fail(read: Snapshot) -> int:
+    """Raise."""
+    raise RuntimeError("a secret in the message")
+
+@domain.action("{name}.block", safety=Safety.READ)
+async def block(ctx: Context, *, seconds: float) -> int:
+    """Block the event loop."""
+    time.sleep(seconds)
+    return 1
+
+@domain.command("{name}.hold")
+def hold(tx: Transaction, *, seconds: float) -> int:
+    """Hold the writer."""
+    time.sleep(seconds)
+    return 1
+'''
+
+BAD = {
+    "raises": ("raise RuntimeError('at import')", "stopped_by_import_error", "at import"),
+    "exits": ("import sys; sys.exit(3)", "stopped_by_import_error", "SystemExit"),
+    "syntax": ("def (", "stopped_by_import_error", "SyntaxError"),
+    "empty": ("x = 1", "stopped_by_declaration", "domain"),
+    "clash": (GOOD.format(name="notes"), "stopped_by_declaration", "notes"),
+}
+
+
+def write(data_dir: Path, name: str, body: str) -> Path:
+    folder = data_dir / "plugins" / name
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(body)
+    return folder
+
+
+def status_of(process: Process, name: str) -> dict[str, Any]:
+    plugins: list[dict[str, Any]] = process.call("plugins.list")["items"]
+    return next(each for each in plugins if each["name"] == name)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_plugin_stops_itself_alone_and_says_why(daemon: Process, name: str) -> None:
+    body, status, reason = BAD[name]
+    write(daemon.data_dir, name, body)
+    enable(daemon, name)
+    assert status_of(daemon, name)["status"] == status
+    assert reason in status_of(daemon, name)["reason"]
+    daemon.terminate()
+    daemon.start()
+    assert status_of(daemon, name)["status"] == status
+    assert daemon.call("notes.create", workspace="w", title="works on")["rev"] == 1
+
+
+def test_a_plugin_whose_migration_fails_is_stopped_and_the_rest_answers(daemon: Process) -> None:
+    folder = write(
+        daemon.data_dir,
+        "migrates",
+        "from coder_local.api import Domain, Record\ndomain = Domain('migrates')\n"
+        "@domain.table('migrates')\nclass Thing(Record):\n    '''A thing.'''\n    size: int = 0\n",
+    )
+    (folder / "migrations").mkdir()
+    (folder / "migrations" / "0001_migrates.sql").write_text("-- Why: to fail\nCREATE TABLE migrates (x);\nnonsense;")
+    enable(daemon, "migrates")
+    assert status_of(daemon, "migrates")["status"] == "stopped_by_migration"
+    assert daemon.call("notes.create", workspace="w", title="works on")["rev"] == 1
+
+
+def test_nothing_of_a_plugin_runs_before_it_is_enabled_and_changed_content_needs_enabling_again(
+    daemon: Process, tmp_path: Path
+) -> None:
+    trace = tmp_path / "ran"
+    body = f"open({str(trace)!r}, 'w').close()\n" + GOOD.format(name="traced")
+    folder = write(daemon.data_dir, "traced", body)
+    assert status_of(daemon, "traced")["status"] == "needs_enabling"
+    daemon.terminate()
+    daemon.start()
+    assert not trace.exists()
+    enable(daemon, "traced")
+    assert trace.exists()
+    trace.unlink()
+    (folder / "__init__.py").write_text(body + "\n# another content\n")
+    daemon.terminate()
+    daemon.start()
+    assert not trace.exists()
+    assert status_of(daemon, "traced")["status"] == "needs_enabling"
+
+
+def test_an_operation_that_raises_is_broken_with_a_report_and_no_trace_goes_out(daemon: Process) -> None:
+    write(daemon.data_dir, "faulty", GOOD.format(name="faulty"))
+    enable(daemon, "faulty")
+    with pytest.raises(RemoteError) as caught:
+        daemon.call("faulty.fail")
+    assert caught.value.kind == "broken"
+    assert caught.value.data is not None
+    assert "secret" not in str(caught.value.data) + caught.value.message
+    log = daemon.log.read_text()
+    assert caught.value.data["report_id"] in log
+    assert "a secret in the message" in log
+    assert daemon.call("notes.list")["items"] == []
+
+
+@pytest.mark.parametrize(("operation", "what"), [("faulty.block", "event loop"), ("faulty.hold", "writer")])
+def test_what_blocks_the_loop_or_the_writer_is_named_in_the_log(daemon: Process, operation: str, what: str) -> None:
+    write(daemon.data_dir, "faulty", GOOD.format(name="faulty"))
+    enable(daemon, "faulty")
+    daemon.call(operation, seconds=4.5)
+    lines = [line for line in daemon.log.read_text().splitlines() if "is blocked" in line]
+    assert any(what in line and operation in line and "time.sleep" in line for line in lines), lines
+    assert daemon.call("notes.list")["items"] == []
