@@ -1,0 +1,18 @@
+"""Planning: what to do next, why, what it waits for, and when it will be done; without a server.
+
+What it promises:
+
+- A key such as `PLAN-12` names one task for ever: it is never given again, and stays when the task moves.
+- `blocked` is derived each time it is asked, from open blockers, holds and ancestors; nobody sets it and forgets it.
+- Links that say an order (`blocks`, `parent`) never close a ring, whichever way they are written.
+- Every date is either set by a person or computed, and a computed one can be asked why (`planning.explain`).
+- A forecast is exact: asked twice over the same history it gives the same digits.
+- Dividing, joining, moving and finishing are each taken back by one undo.
+
+Its parts, each with the same two files, `records.py` (what is kept and what must hold) and `operations.py` (what may be
+asked): `projects`, `tasks`, `links`, `times`; and two that only answer questions: `choice` (next, ready, blocked) and
+`dates` (schedule, impact, forecast). `rules` are the pure functions under all of them, `formats` other tools' files.
+"""
+
+from . import operations as operations  # the import declares them
+from .records import domain as domain

@@ -1,0 +1,1 @@
+"""Links: what blocks, holds, repeats or causes what, between any two records."""

@@ -1,0 +1,1 @@
+"""Projects: tasks that belong together, with a target date and one unit of estimation."""
