@@ -74,6 +74,10 @@ class Kernel:
                 _log.exception("hook %s of plugin %s failed", hook, implementation.plugin_name)
         return answers
 
+    def forget_hooks(self) -> None:
+        """Collect the hooks anew at the next call of one: a plugin came or went."""
+        self._hooks = None
+
     def _manager(self) -> Any:
         """Return the plugin manager, made at the first hook: importing pluggy costs 17 ms, and no hook is on a hot path."""
         if self._hooks is None:

@@ -45,7 +45,7 @@ class DaemonSettings(Settings):
     """Settings of the daemon itself, in the table `[daemon]`."""
 
     origins: list[WebOrigin] = msgspec.field(default_factory=list[WebOrigin])
-    """Pages that may call over HTTP, besides the daemon's own address."""
+    """Pages that may call over HTTP besides the daemon's own address, as `http://localhost:5173`; no `*` and no `null`."""
     linger: Annotated[float, Meta(ge=0)] | None = None
     """Seconds to stay after the last client has left; null to stay until stopped. `serve --linger` comes before it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -174,7 +174,11 @@ class SettingsManager:
                 hint=f"unset {variable} and start the daemon again",
                 data={"variable": variable},
             )
-        checked = _convert(_hints(settings)[name], value, strict=True)
+        try:
+            checked = _convert(_hints(settings)[name], value, strict=True)
+        except Invalid as error:
+            error.hint = error.hint or f"settings.explain of {plugin} {name} says what it takes"
+            raise
         try:
             msgspec.structs.replace(self.current(settings), **{name: checked})
         except (ValueError, TypeError) as error:

@@ -1,0 +1,29 @@
+"""The core's own operations, declared as any plugin declares its own.
+
+Made for one kernel: they close over it, because they speak of what is loaded, of the process, of the store as a whole.
+They are taken in before any plugin, so that no plugin can take their names.
+"""
+
+from __future__ import annotations
+
+from coder_local._registry.kernel import Kernel
+from coder_local.api import Domain
+
+from . import changes, daemon, events, operations, plugins, settings, store, tokens
+from .grants import granted_plugins
+
+__all__ = ["core_domains", "granted_plugins"]
+
+
+def core_domains(kernel: Kernel) -> list[Domain]:
+    """Return the core's domains; `kernel.take` each before loading plugins."""
+    return [
+        operations.declare(kernel),
+        plugins.declare(kernel),
+        changes.declare(),
+        events.declare(),
+        settings.declare(kernel),
+        tokens.declare(kernel),
+        daemon.declare(kernel),
+        store.declare(kernel),
+    ]

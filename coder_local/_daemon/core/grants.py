@@ -1,0 +1,103 @@
+"""Which plugins the person enabled: third-party ones for one exact content, bundled ones unless disabled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from coder_local._registry.kernel import Kernel
+from coder_local._registry.plugins import Plugin, Source, Status, content_hash, in_folder, installed
+from coder_local._store.scope import Caller, ReadScope, WriteScope
+from coder_local.api import DeclarationError
+
+FOLDER = "plugins"
+"""Folder of the data directory that a plugin can be put into without being installed."""
+FOREIGN = frozenset({Source.FOLDER, Source.ENTRY_POINT})
+"""Sources of code that runs only after the person enabled it."""
+CHANGED = "its content changed since it was enabled; look at what changed, then enable it again with plugins.enable"
+NOT_ENABLED = "it is not enabled; look at what it does, then enable it with plugins.enable"
+DISABLED = "it was disabled; plugins.enable brings it back"
+
+
+class Grant(NamedTuple):
+    """What the person decided on one plugin."""
+
+    name: str
+    source: str
+    location: str
+    content_hash: str
+    enabled: bool
+
+
+def granted_plugins(kernel: Kernel) -> list[Plugin]:
+    """Return the third-party plugins that may be loaded: their present content is the one that was enabled.
+
+    The others that were once enabled are listed with the reason why they are not loaded, and bundled ones that the
+    person disabled are stopped. Give it to `Kernel.open`: the store must be open, and the bundled plugins loaded.
+    """
+    found: list[Plugin] = []
+    for grant in read_grants(kernel):
+        known = kernel.registry.plugins.get(grant.name)
+        if grant.source == Source.BUNDLED:
+            if known is not None and known.source is Source.BUNDLED and not grant.enabled:
+                kernel.registry.stop(known, Status.DISABLED, DISABLED)
+        elif grant.source in FOREIGN and known is None:
+            plugin = Plugin(grant.name, Source(grant.source), grant.location)
+            if _may_load(plugin, grant):
+                found.append(plugin)
+            else:
+                kernel.registry.plugins[plugin.name] = plugin
+    return found
+
+
+def _may_load(plugin: Plugin, grant: Grant) -> bool:
+    if not grant.enabled:
+        plugin.stop(Status.DISABLED, DISABLED)
+        return False
+    try:
+        plugin.content = content_hash(plugin)
+    except (OSError, DeclarationError) as error:
+        plugin.stop(Status.NEEDS_ENABLING, f"its files cannot be read: {error}")
+        return False
+    if plugin.content != grant.content_hash:
+        plugin.stop(Status.NEEDS_ENABLING, CHANGED)
+        return False
+    return True
+
+
+def read_grants(kernel: Kernel) -> list[Grant]:
+    """Return all decisions, by name."""
+
+    def work(scope: ReadScope) -> list[Grant]:
+        rows = scope.rows("SELECT name, source, location, content_hash, enabled FROM plugin_grant ORDER BY name")
+        return [Grant(name, source, location, content, bool(on)) for name, source, location, content, on in rows]
+
+    return kernel.store.read(work, Caller("daemon"))
+
+
+def keep_grant(scope: WriteScope, plugin: Plugin, content: str, *, enabled: bool) -> None:
+    """Write the person's decision on a plugin."""
+    scope.connection.execute(
+        "INSERT OR REPLACE INTO plugin_grant (name, source, location, content_hash, enabled, at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (plugin.name, str(plugin.source), plugin.location, content, int(enabled), scope.ms),
+    )
+
+
+def not_loaded(kernel: Kernel) -> Iterator[Plugin]:
+    """Yield the plugins of the plugin folder and of other distributions that are not known yet, without importing."""
+    known = set(kernel.registry.plugins)
+    folder = kernel.store.folder
+    for plugin in (*(in_folder(folder / FOLDER) if folder is not None else ()), *installed()):
+        if plugin.name in known:
+            if not _same(kernel.registry.plugins.get(plugin.name), plugin):
+                plugin.stop(Status.STOPPED_BY_DECLARATION, f"there is already a plugin called {plugin.name}")
+                yield plugin
+            continue
+        known.add(plugin.name)
+        plugin.stop(Status.NEEDS_ENABLING, NOT_ENABLED)
+        yield plugin
+
+
+def _same(one: Plugin | None, other: Plugin) -> bool:
+    return one is not None and (one.source, one.location) == (other.source, other.location)

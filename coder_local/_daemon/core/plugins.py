@@ -1,0 +1,205 @@
+"""`plugins.*`: which plugins there are and what became of them; letting one run, and taking it away."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from typing import Annotated
+
+from msgspec import Meta
+
+from coder_local import __version__
+from coder_local._registry.kernel import Kernel
+from coder_local._registry.plugins import Plugin, Source, Status, content_hash
+from coder_local._store.scope import WriteScope
+from coder_local.api import Conflict, Context, DeclarationError, Domain, Event, NotFound, Safety, Snapshot, Value
+
+from .grants import CHANGED, DISABLED, FOREIGN, keep_grant, not_loaded
+from .work import alone, apart, write
+
+PluginName = Annotated[str, Meta(min_length=1, max_length=64)]
+ContentHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+_RESTART = "it is enabled, but another content of it is loaded; restart the daemon"
+
+
+class PluginInfo(Value):
+    """One plugin and what became of it."""
+
+    name: str
+    version: str
+    source: Source
+    location: str
+    """Module name, or the folder of a plugin that is not installed."""
+    status: Status
+    reason: str
+    """Why it is not loaded, and what to do; empty when all is well."""
+    domain: str | None
+    """First word of its operations; null until it was loaded."""
+    operations: int
+    """How many of its operations answer."""
+    requires: list[str]
+    """Plugins that it cannot do without."""
+    import_ms: float
+    start_ms: float
+    content_hash: str | None
+    """SHA-256 of its present files, for a third party's: what `plugins.enable` lets run."""
+
+
+class PluginList(Value):
+    """All plugins: loaded ones in the order of loading, then those that are not enabled."""
+
+    items: list[PluginInfo]
+
+
+class PluginChanged(Event):
+    """A plugin was enabled, disabled or stopped: the operations that there are may be others now."""
+
+    plugin: str
+    status: Status
+
+
+def declare(kernel: Kernel) -> Domain:
+    """Return the domain."""
+    domain = Domain("plugins")
+    domain.event("plugins.plugin.changed")(PluginChanged)
+    changing = asyncio.Lock()
+
+    @domain.query("plugins.list")
+    def list_plugins(read: Snapshot) -> PluginList:  # noqa: ARG001
+        """List the plugins with version, source, status and reason, also those that were found but not enabled."""
+        known = list(kernel.registry.plugins.values())
+        return PluginList(items=[_info(plugin) for plugin in (*known, *not_loaded(kernel))])
+
+    @domain.action("plugins.enable", safety=Safety.DESTRUCTIVE, person_only=True)
+    async def enable(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> PluginInfo:
+        """Let a plugin's code run, from now on and at every start, for exactly its present content.
+
+        A third party's plugin may do whatever the person may: look at it first. With `content_hash`, as `plugins.list`
+        gives it, a content that changed since is refused with `conflict`. If it cannot be loaded, `status` and `reason`
+        of the answer say why.
+        """
+        async with changing:
+            return await _enable(kernel, ctx, name, content_hash)
+
+    @domain.action("plugins.disable", safety=Safety.WRITE, person_only=True)
+    async def disable(ctx: Context, *, name: PluginName) -> PluginInfo:
+        """Take a plugin's operations away, now and at every start.
+
+        What it keeps stays, and `plugins.enable` brings it back.
+        """
+        async with changing:
+            return await _disable(kernel, ctx, name)
+
+    return domain
+
+
+async def _enable(kernel: Kernel, ctx: Context, name: str, expected: str | None) -> PluginInfo:
+    plugin = await apart(lambda: _named(kernel, name))
+    if plugin.source is Source.BUNDLED:
+        await write(kernel, ctx, "plugins.enable", lambda scope: keep_grant(scope, plugin, "", enabled=True))
+        if not plugin.loaded:
+            await _load(kernel, plugin)
+    else:
+        plugin = await _enable_foreign(kernel, ctx, plugin, expected)
+    await _say(kernel, ctx, plugin)
+    return await apart(lambda: _info(plugin))
+
+
+async def _enable_foreign(kernel: Kernel, ctx: Context, plugin: Plugin, expected: str | None) -> Plugin:
+    try:
+        present = await apart(lambda: content_hash(plugin))
+    except (OSError, DeclarationError) as error:
+        raise Conflict(f"{plugin.name} cannot be read: {error}", field="/name") from error
+    if expected not in {None, present}:
+        raise Conflict(
+            f"the content of {plugin.name} is not the one that was looked at",
+            field="/content_hash",
+            hint="look at it again, then enable the hash that plugins.list gives now",
+            data={"content_hash": present},
+        )
+    await write(kernel, ctx, "plugins.enable", lambda scope: keep_grant(scope, plugin, present, enabled=True))
+    if plugin.loaded:
+        plugin.reason = "" if plugin.content == present else _RESTART
+        return plugin
+    if plugin.source is Source.ENTRY_POINT and plugin.module is not None and plugin.content != present:
+        plugin.stop(Status.DISABLED, _RESTART)
+        return plugin
+    fresh = Plugin(plugin.name, plugin.source, plugin.location)
+    fresh.content = present
+    await _load(kernel, fresh)
+    return fresh
+
+
+async def _load(kernel: Kernel, plugin: Plugin) -> None:
+    """Import a plugin, take it in, and bring its tables up to date, or mark it with the reason why not."""
+    kernel.registry.plugins[plugin.name] = plugin
+    domain = plugin.domain or await apart(plugin.load)
+    if domain is None:
+        return
+    kernel.registry.take(plugin, domain)
+    if plugin.loaded:
+        sets = kernel.registry.migration_sets()
+        kernel.registry.stop_unmigrated(await alone(kernel, "plugins.migrate", lambda: kernel.store.migrate(sets)))
+    kernel.forget_hooks()
+
+
+async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
+    plugin = await apart(lambda: _named(kernel, name))
+
+    def work(scope: WriteScope) -> None:
+        keep_grant(scope, plugin, plugin.content, enabled=False)
+        scope.emit(PluginChanged(plugin=plugin.name, status=Status.DISABLED))
+
+    await write(kernel, ctx, "plugins.disable", work)
+    kernel.registry.plugins[plugin.name] = plugin
+    kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
+    kernel.forget_hooks()
+    return await apart(lambda: _info(plugin))
+
+
+async def _say(kernel: Kernel, ctx: Context, plugin: Plugin) -> None:
+    event = PluginChanged(plugin=plugin.name, status=plugin.status)
+    await write(kernel, ctx, "plugins.enable", lambda scope: scope.emit(event))
+
+
+def _named(kernel: Kernel, name: str) -> Plugin:
+    """Return a plugin that can be enabled and disabled. Raises `NotFound`, or `Conflict` for a part of the daemon."""
+    known = kernel.registry.plugins
+    others = [] if name in known else list(not_loaded(kernel))
+    plugin = known.get(name) or next((each for each in others if each.name == name), None)
+    if plugin is None:
+        names = [*known, *(each.name for each in others)]
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]}?" if close else "see plugins.list"
+        raise NotFound(f"there is no plugin {name!r}", field="/name", hint=hint)
+    if plugin.source is Source.CORE:
+        raise Conflict(f"{name} is a part of the daemon and always there", field="/name")
+    return plugin
+
+
+def _info(plugin: Plugin) -> PluginInfo:
+    domain = plugin.domain
+    present: str | None = None
+    reason = plugin.reason
+    if plugin.source in FOREIGN:
+        try:
+            present = content_hash(plugin)
+        except (OSError, DeclarationError) as error:
+            reason = reason or f"its files cannot be read: {error}"
+    if plugin.loaded and present is not None and plugin.content != present:
+        reason = reason or CHANGED
+    own = domain.version if domain is not None else ""
+    return PluginInfo(
+        name=plugin.name,
+        version=own or ("" if plugin.source in FOREIGN else __version__),
+        source=plugin.source,
+        location=plugin.location,
+        status=plugin.status,
+        reason=reason,
+        domain=None if domain is None else domain.name,
+        operations=len(domain.operations) if domain is not None and plugin.loaded else 0,
+        requires=[] if domain is None else list(domain.requires),
+        import_ms=round(plugin.import_ms, 3),
+        start_ms=round(plugin.start_ms, 3),
+        content_hash=present,
+    )
