@@ -1,0 +1,34 @@
+"""The `coder-local` command: the daemon's operations for a person at a terminal, and for scripts.
+
+Promises, each kept by a test:
+
+- `--help`, `--version`, `status` and `call` import nothing heavy: no asyncio, msgspec, sqlite3, aiohttp, rich.
+- Every operation of every plugin is a command, with its help; nobody writes one.
+- In a pipe, standard output holds the daemon's answer as JSON and nothing else; all remarks go to standard error.
+- A failing command exits with the code of its error's kind (docs/protocol.md), 130 after Ctrl-C.
+- Text of records cannot steer the terminal, and no console encoding makes a command crash.
+
+Modules: `app` (words to commands), `serve`, `session` (one daemon, asked by one command), `catalogue` (its operations),
+`schema` (a JSON Schema as options), `operation` and `group` (a command for each operation), `output`, `tables` and
+`progress`; the built-in commands have modules by their names.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (without the program's name) spells and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    from . import serve  # noqa: PLC0415 - each path loads its own part only: `serve` must not load argparse
+
+    if serve.is_meant(arguments):
+        return serve.run(arguments)
+    from . import app  # noqa: PLC0415 - see above
+
+    return app.run(arguments)

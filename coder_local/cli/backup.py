@@ -1,0 +1,112 @@
+"""`backup` and `restore`: the database as one file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coder_ipc.errors import NotRunning
+
+from .app import Command
+from .errors import Failure, invalid
+from .life import stop
+from .session import ask
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from .parser import Parser
+    from .session import Session
+
+DATABASE = "coder-local.db"
+REPLACED = "replaced"
+"""Folder of the data directory for what a restore replaced."""
+_ABOUT_BACKUP = """\
+The copy is consistent, and the daemon goes on working meanwhile. Restore it with `coder-local restore FILE`.
+"""
+_ABOUT_RESTORE = """\
+The daemon is stopped, and started again if it ran. The database as it is now is set aside, and the answer says where.
+Event cursors of before are answered with a reset.
+"""
+
+
+def _backup_arguments(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="the file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an older backup of that name")
+
+
+def _restore_arguments(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="a backup, or a file of the data directory's snapshots")
+
+
+def _backup(session: Session, arguments: Namespace) -> int:
+    # the daemon has a current directory of its own
+    target = arguments.file.expanduser().absolute()
+    given = {"path": str(target)} | ({"overwrite": True} if arguments.overwrite else {})
+    session.output.answer(session.call("store.backup", given, safety="write"))
+    return 0
+
+
+def _restore(session: Session, arguments: Namespace) -> int:
+    source: Path = arguments.file.expanduser().absolute()
+    folder = session.settings.data_dir
+    _check(source)
+    question = f"The database in {folder} is replaced by {source}; the one of now is set aside."
+    if not (session.settings.yes or ask(question)):
+        raise Failure("needs_confirmation", "a restore replaces all that is kept", hint="give --yes to confirm")
+    ran = _ran(session) and stop(session)
+    try:
+        old = _replace(source, folder)
+    finally:
+        if ran:
+            session.start()
+    session.output.answer({"restored": str(source), "set_aside": str(old) if old else None, "started": ran})
+    return 0
+
+
+def _ran(session: Session) -> bool:
+    try:
+        session.attach()
+    except NotRunning:
+        return False
+    return True
+
+
+def _check(source: Path) -> None:
+    """Raise `Failure` if the file is no whole backup, before anything is stopped for it."""
+    from coder_local._store import backup  # noqa: PLC0415 - loads sqlite3 and msgspec
+
+    if not source.is_file():
+        raise invalid(f"there is no file {source}", field="/path", hint="give the path of a backup or snapshot")
+    if faults := backup.check(source):
+        raise invalid(f"{source} is not a whole backup: {faults[0]}", field="/path", hint="choose another one")
+
+
+def _replace(source: Path, folder: Path) -> Path | None:
+    """Put the backup in the database's place, with the daemon's lock held, and return where the old one is."""
+    from coder_local._daemon.lock import Lock  # noqa: PLC0415 - for this command only
+    from coder_local._store import backup  # noqa: PLC0415 - see above
+    from coder_local.api import Error  # noqa: PLC0415 - see above
+
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = Lock(folder)
+    if not lock.take():
+        raise Failure("locked", f"another process holds {folder}", hint="it may be starting or stopping; try again")
+    try:
+        name = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%fZ")
+        return backup.restore(source, folder / DATABASE, folder / REPLACED, name)
+    except Error as error:
+        raise Failure(error.kind, error.message, field=error.field, hint=error.hint) from error
+    except OSError as fault:
+        raise Failure(
+            "locked", f"the database cannot be replaced: {fault}", hint=f"the old one is in place, or in {REPLACED}/"
+        ) from fault
+    finally:
+        lock.release()
+
+
+COMMANDS = {
+    "backup": Command(_backup_arguments, _backup, _ABOUT_BACKUP),
+    "restore": Command(_restore_arguments, _restore, _ABOUT_RESTORE),
+}
