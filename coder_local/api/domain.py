@@ -25,7 +25,6 @@ P = ParamSpec("P")
 T = TypeVar("T", bound=_Encodable)
 """An answer; bounded, so that type checkers refuse a command that is `async def`, whose answer would be a coroutine."""
 R = TypeVar("R", bound=Record)
-_Class = TypeVar("_Class", bound=type[Any])
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
@@ -230,7 +229,7 @@ class Domain:
         self.hooks[function.__name__] = function
         return function
 
-    def settings(self, settings: _Class) -> _Class:
+    def settings(self, settings: type[_SettingsT]) -> type[_SettingsT]:
         """Declare the record of the plugin's settings."""
         self.settings_type = settings
         return settings
@@ -278,3 +277,4 @@ def _article(kind: Kind) -> str:
 
 
 _EventT = TypeVar("_EventT", bound=Event)
+_SettingsT = TypeVar("_SettingsT", bound=Settings)

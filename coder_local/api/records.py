@@ -20,7 +20,6 @@ class _RecordMeta(msgspec.StructMeta):
 
 
 # Said here again for mypy, which does not look for it on a metaclass of a metaclass that says otherwise.
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 # Said on the class too: mypy takes kw_only from here, pyright from the metaclass.
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class Value(msgspec.Struct, frozen=True, kw_only=True, metaclass=_RecordMeta):
