@@ -195,6 +195,13 @@ class Dispatcher:
         else:
             call.answer(body, None)
 
+    def context(self, plugin: str) -> Context:
+        """Return a context for what a plugin does by itself: it may read and write, nothing that asks for a person."""
+        call = Call(
+            f"{plugin}.start", b"{}", Principal(actor=f"plugin:{plugin}", owner=False), lambda _body, _error: None
+        )
+        return _Context(self, call, Safety.WRITE)
+
     async def stop_tasks(self) -> None:
         """Cancel all actions and streams, and wait until they have ended."""
         if self._sweeper is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from coder_local.api import Domain
 from .clients import Clients
 from .dispatch import Dispatcher
 from .host import Host
-from .plugins import Plugin, Source
+from .plugins import Plugin, Source, Status
 from .principal import Gate, OpenGate
 from .registry import Registry
 from .settings import SettingsManager
 
 _log = logging.getLogger("coder_local.plugins")
+START_DEADLINE = 30.0
+"""Seconds that a plugin's start may take."""
 
 
 class Kernel:
@@ -39,7 +43,7 @@ class Kernel:
         self._hooks: Any = None
 
     def open(self, granted: Callable[[Kernel], Iterable[Plugin]] = lambda _: ()) -> None:
-        """Open the store, load the plugins that it holds a grant for, and bring the tables of all loaded ones up to date.
+        """Open the store, load the plugins that it holds a grant for, and bring all loaded ones' tables up to date.
 
         A plugin whose migration fails is stopped.
         """
@@ -70,16 +74,35 @@ class Kernel:
         for implementation in getattr(self._manager().hook, hook).get_hookimpls():
             try:
                 answers += implementation.function(**arguments)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a plugin's fault, which is in the log
                 _log.exception("hook %s of plugin %s failed", hook, implementation.plugin_name)
         return answers
+
+    async def begin(self, plugin: Plugin) -> None:
+        """Run what a loaded plugin declared with `on_start`, timed; if it raises, this plugin is stopped."""
+        if not plugin.loaded or plugin.domain is None or not plugin.domain.started:
+            return
+        begun = time.perf_counter()
+        try:
+            async with asyncio.timeout(START_DEADLINE):
+                for function in plugin.domain.started:
+                    await function(self.dispatcher.context(plugin.name))
+        except TimeoutError:
+            self.registry.stop(
+                plugin, Status.STOPPED_BY_START_ERROR, f"its start took longer than {START_DEADLINE:g} s"
+            )
+        except Exception as error:  # noqa: BLE001 - a plugin's fault stops that plugin alone
+            _log.exception("plugin %s could not start", plugin.name, extra={"plugin": plugin.name})
+            self.registry.stop(plugin, Status.STOPPED_BY_START_ERROR, f"{type(error).__name__}: {error}")
+        plugin.start_ms = (time.perf_counter() - begun) * 1000
+        self.forget_hooks()
 
     def forget_hooks(self) -> None:
         """Collect the hooks anew at the next call of one: a plugin came or went."""
         self._hooks = None
 
     def _manager(self) -> Any:
-        """Return the plugin manager, made at the first hook: importing pluggy costs 17 ms, and no hook is on a hot path."""
+        """Return the plugin manager, made at the first hook: importing pluggy costs 17 ms, and no hook is hot."""
         if self._hooks is None:
             from .hooks import manager  # noqa: PLC0415 - see above
 

@@ -45,7 +45,7 @@ class DaemonSettings(Settings):
     """Settings of the daemon itself, in the table `[daemon]`."""
 
     origins: list[WebOrigin] = msgspec.field(default_factory=list[WebOrigin])
-    """Pages that may call over HTTP besides the daemon's own address, as `http://localhost:5173`; no `*` and no `null`."""
+    """Pages that may call over HTTP besides the daemon's own address: `http://localhost:5173`; no `*` and no `null`."""
     linger: Annotated[float, Meta(ge=0)] | None = None
     """Seconds to stay after the last client has left; null to stay until stopped. `serve --linger` comes before it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

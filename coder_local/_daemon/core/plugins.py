@@ -140,6 +140,7 @@ async def _load(kernel: Kernel, plugin: Plugin) -> None:
     if plugin.loaded:
         sets = kernel.registry.migration_sets()
         kernel.registry.stop_unmigrated(await alone(kernel, "plugins.migrate", lambda: kernel.store.migrate(sets)))
+        await kernel.begin(plugin)
     kernel.forget_hooks()
 
 
