@@ -190,7 +190,7 @@ class Daemon:
             job = writer.current
             return None if job is None else (job.caller.operation, job.started)
 
-        self._watchdog = watch.Watchdog(lambda: dispatcher.current, command)
+        self._watchdog = watch.Watchdog(dispatcher.running, command)
         self._beat()
         self._signals()
         if self.options.parent_pid is not None:

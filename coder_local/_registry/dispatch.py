@@ -90,6 +90,11 @@ class Dispatcher:
         self.current = ""
         """The operation that runs on the loop now, for the watchdog."""
 
+    def running(self) -> str:
+        """Return the operation that runs on the loop now, or nothing; may be asked from another thread."""
+        task = asyncio.current_task(self._loop) if self._loop is not None else None
+        return task.get_name() if task in self._tasks else self.current
+
     @property
     def busy(self) -> int:
         """How many commands and actions have not been answered."""
@@ -124,7 +129,7 @@ class Dispatcher:
             return self._query(call, prepared, input, caller)
         if operation.kind is Kind.COMMAND:
             return self._command(call, prepared, input, caller)
-        task = self.loop.create_task(self._outside(call, prepared, input))
+        task = self.loop.create_task(self._outside(call, prepared, input), name=call.name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return lambda: void(task.cancel())

@@ -38,7 +38,7 @@ class Process:
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
         if not line:
-            raise AssertionError(f"no ready line, exit code {self.popen.wait(10)}: {self.log.read_text()[-3000:]}")
+            raise AssertionError(f"no ready line, exit code {self.wait(10)}: {self.log.read_text()[-3000:]}")
         ready: dict[str, Any] = json.loads(line)
         return ready
 

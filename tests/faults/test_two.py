@@ -90,6 +90,8 @@ def test_a_closed_reader_of_the_ready_line_does_not_stop_it(data_dir: Path) -> N
     os.close(writer)
     second = Process(data_dir)
     try:
+        while not (data_dir / "runtime.json").exists():
+            assert started.poll() is None
         assert second.start()["pid"] == started.pid
     finally:
         process.popen = started

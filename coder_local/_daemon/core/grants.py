@@ -66,10 +66,10 @@ def _may_load(plugin: Plugin, grant: Grant) -> bool:
 
 
 def read_grants(kernel: Kernel) -> list[Grant]:
-    """Return all decisions, by name."""
+    """Return all decisions, the oldest first: of two plugins that claim one name the first enabled one keeps it."""
 
     def work(scope: ReadScope) -> list[Grant]:
-        rows = scope.rows("SELECT name, source, location, content_hash, enabled FROM plugin_grant ORDER BY name")
+        rows = scope.rows("SELECT name, source, location, content_hash, enabled FROM plugin_grant ORDER BY at, name")
         return [Grant(name, source, location, content, bool(on)) for name, source, location, content, on in rows]
 
     return kernel.store.read(work, Caller("daemon"))
