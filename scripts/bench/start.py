@@ -1,0 +1,151 @@
+"""From spawn to the first answer: on the socket, and of HTTP `/health`; with all bundled plugins, at a warm start.
+
+Floor of the socket: a process that imports asyncio, sqlite3 and msgspec, opens a database of its own in WAL mode, reads
+one row and answers each frame. Floor of HTTP: a bare aiohttp application with one route. A client asks again and again
+from the moment of the spawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from measure import Figure, interleave, main, median
+from servers import Server, connect, floor_command, folders, frame, read_frame, spawn, stop
+
+ROUNDS = 15
+
+
+def _floor_socket() -> None:
+    import sqlite3  # noqa: PLC0415 - the other floor must not pay for it
+
+    import msgspec  # noqa: PLC0415
+
+    class Hello(msgspec.Struct):
+        """What it answers."""
+
+        id: int
+        result: str
+
+    class Protocol(asyncio.Protocol):
+        """Answers whatever comes."""
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            """Keep the transport."""
+            assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:  # noqa: ARG002
+            """Answer."""
+            body = encode(Hello(1, "hello"))
+            self.transport.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async def run() -> None:
+        server = await asyncio.get_running_loop().create_unix_server(Protocol, str(folder / "daemon.sock"))
+        await server.serve_forever()
+
+    folder = Path(sys.argv[3])
+    connection = sqlite3.connect(folder / "floor.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    encode = msgspec.json.Encoder().encode
+    asyncio.run(run())
+
+
+def _floor_http() -> None:
+    from aiohttp import web  # noqa: PLC0415 - the other floor must not pay for it
+
+    async def health(request: web.Request) -> web.Response:  # noqa: ARG001
+        return web.json_response({"status": "ok"})
+
+    app = web.Application()
+    app.router.add_get("/health", health)
+    web.run_app(app, host="127.0.0.1", port=int((Path(sys.argv[3]) / "port").read_text("utf-8")), print=None)
+
+
+def _daemon(folder: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "coder_local", "serve", "--data-dir", str(folder), *more]
+
+
+def _timed(command: list[str], folder: Path, ask: Callable[[Server], bool]) -> float:
+    """Return the milliseconds from spawn until `ask` is answered; it raises `OSError` while nobody listens."""
+    begun = time.perf_counter()
+    server = spawn(command, folder)
+    try:
+        while True:
+            try:
+                if ask(server):
+                    return (time.perf_counter() - begun) * 1000
+            except OSError:
+                if time.perf_counter() > begun + 20 or server.process.poll() is not None:
+                    raise RuntimeError(f"it does not answer:\n{(folder / 'log').read_text('utf-8')}") from None
+            time.sleep(0.001)
+    finally:
+        stop(server)
+
+
+def _hello(server: Server) -> bool:
+    with connect(server.socket) as connection:
+        connection.sendall(frame("initialize", {}))
+        return b'"result"' in read_frame(connection)
+
+
+def _health(port: int, *, token: bool) -> Callable[[Server], bool]:
+    def ask(server: Server) -> bool:
+        more = f"Authorization: Bearer {server.runtime()['token']}\r\n" if token else ""
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            head = f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{more}\r\n"
+            connection.sendall(head.encode())
+            answer = connection.recv(65_536)
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(answer[:300].decode())
+        return True
+
+    return ask
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def socket_figure() -> Figure:
+    """Measure the first answer on the socket."""
+    with folders("daemon", "floor") as (ours, theirs):
+        sides = interleave(
+            lambda: _timed(_daemon(ours, "--no-http"), ours, _hello),
+            lambda: _timed(floor_command(__file__, "socket", theirs), theirs, _hello),
+            ROUNDS,
+        )
+        with_http = median(_timed(_daemon(ours), ours, _hello) for _ in range(ROUNDS))
+    return Figure(
+        "spawn to the first answer on the socket", "ms", *(median(side) for side in sides), 1.6,
+        note=f"{with_http:.0f} ms with HTTP behind it",
+    )  # fmt: skip
+
+
+def http_figure() -> Figure:
+    """Measure the first answer of `/health`."""
+    with folders("daemon", "floor") as (ours, theirs):
+        ports = _free_port(), _free_port()
+        (theirs / "port").write_text(str(ports[1]), "utf-8")
+        sides = interleave(
+            lambda: _timed(_daemon(ours, "--http-port", str(ports[0])), ours, _health(ports[0], token=True)),
+            lambda: _timed(floor_command(__file__, "http", theirs), theirs, _health(ports[1], token=False)),
+            ROUNDS,
+        )
+    return Figure("spawn to the first HTTP `/health`", "ms", *(median(side) for side in sides), 1.5)
+
+
+def run() -> list[Figure]:
+    """Measure."""
+    return [socket_figure(), http_figure()]
+
+
+if __name__ == "__main__":
+    main(run, {"socket": _floor_socket, "http": _floor_http})
