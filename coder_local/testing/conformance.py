@@ -1,0 +1,251 @@
+"""What every plugin must keep, whoever wrote it: one function that names all faults, and one class of tests.
+
+In a plugin's own tests::
+
+    from coder_local.testing.conformance import PluginConformance
+    from notes import domain
+
+
+    class TestConformance(PluginConformance):
+        plugin = domain
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from coder_local._contracts import docs
+from coder_local._registry.plugins import Plugin, Source
+from coder_local._registry.registry import Prepared, Registry
+from coder_local.api import DeclarationError, Domain, Kind, Safety
+
+from . import migrated
+from .daemon import environment
+from .loading import PluginLike, load_folder, package_of
+
+HEAVY = frozenset(
+    {
+        "PIL", "aiohttp", "aiosqlite", "anthropic", "boto3", "cryptography", "dateutil", "httpx", "icalendar", "jinja2",
+        "keyring", "lxml", "matplotlib", "mcp", "numpy", "openai", "pandas", "pluggy", "psutil", "pydantic", "pytest",
+        "requests", "rich", "scipy", "sklearn", "sqlalchemy", "sqlite_utils", "torch", "transformers", "urllib3",
+        "watchfiles", "yaml",
+    }
+)  # fmt: skip
+"""Packages that a plugin imports inside the function that needs them: each costs every start of the daemon."""
+
+_LIGHTNESS = """
+import importlib, importlib.util, json, sys
+import coder_local.api
+known = set(sys.modules)
+name, folder = sys.argv[1:]
+if folder:
+    spec = importlib.util.spec_from_file_location(name, folder + "/__init__.py", submodule_search_locations=[folder])
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+else:
+    importlib.import_module(name)
+print(json.dumps(sorted(set(sys.modules) - known)))
+"""
+
+
+class Subject(NamedTuple):
+    """A plugin under examination, taken into a registry of its own."""
+
+    domain: Domain
+    registry: Registry
+    plugin: Plugin
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of its package, None for a domain that was declared in a single file."""
+        return self.plugin.folder
+
+
+def subject_of(plugin: PluginLike) -> Subject:
+    """Take a plugin in. Raises `DeclarationError` if it cannot be loaded."""
+    registry = Registry()
+    if isinstance(plugin, Domain):
+        found, domain = Plugin(plugin.name, Source.BUNDLED, plugin.name), plugin
+        found.module = package_of(plugin)
+    else:
+        found = load_folder(Path(plugin))
+        assert found.domain is not None, "load_folder raises otherwise"  # noqa: S101 - for the type checker
+        domain = found.domain
+    registry.take(found, domain)
+    if not found.loaded:
+        raise DeclarationError(f"{found.name} is {found.status}: {found.reason}")
+    return Subject(domain, registry, found)
+
+
+def faults(plugin: PluginLike) -> list[str]:
+    """Return everything that a plugin does not keep, in plain words; nothing if it is as it should be."""
+    try:
+        subject = subject_of(plugin)
+    except DeclarationError as error:
+        return [str(error)]
+    return [fault for check in CHECKS for fault in check(subject)]
+
+
+def operations_are_described(subject: Subject) -> Iterator[str]:
+    """Yield the operations whose signature or docstring cannot be shown to a caller."""
+    for prepared in _prepared(subject):
+        if isinstance(prepared, str):
+            yield prepared
+            continue
+        name = prepared.operation.name
+        if prepared.operation.standard is None and not prepared.summary.endswith((".", "!", "?")):
+            yield f"{name}: open its docstring with one sentence that ends with a full stop"
+        for parameter in prepared.signature.parameters:
+            yield from _unencodable(parameter.annotation, f"{name}: the type of {parameter.name}")
+
+
+def answers_are_encodable(subject: Subject) -> Iterator[str]:
+    """Yield the operations whose answer has no JSON."""
+    for prepared in _prepared(subject):
+        if not isinstance(prepared, str):
+            yield from _unencodable(prepared.signature.result, f"{prepared.operation.name}: its return type")
+
+
+def safety_words_fit(subject: Subject) -> Iterator[str]:
+    """Yield the commands that claim to change nothing."""
+    for operation in subject.domain.operations.values():
+        if operation.kind is Kind.COMMAND and operation.safety is Safety.READ:
+            yield f"{operation.name} is a command but its safety word is read: make it a query, or leave the word out"
+
+
+def emitted_events_are_declared(subject: Subject) -> Iterator[str]:
+    """Yield the events that commands name in `emits=` without the domain having declared them."""
+    declared = set(subject.domain.events.values())
+    for operation in subject.domain.operations.values():
+        for event in operation.emits:
+            if event not in declared:
+                yield f"{operation.name} emits {event.__name__}, which has no @domain.event(...) of this domain"
+
+
+def migrations_make_the_records(subject: Subject) -> Iterator[str]:
+    """Yield how the migrations differ from the records, with the SQL to add."""
+    if subject.folder is not None:
+        tables = [subject.registry.tables.of(record) for record in subject.domain.tables]
+        yield from migrated.faults(subject.folder / "migrations", tables)
+
+
+def promises_are_readable(subject: Subject) -> Iterator[str]:
+    """Yield what has no docstring: package, records, events, rules, settings and each of their fields."""
+    domain = subject.domain
+    if subject.plugin.module is not None and not inspect.getdoc(subject.plugin.module):
+        yield f"{subject.plugin.name}/__init__.py: open it with a docstring that says what the plugin is and promises"
+    classes: list[Any] = [*domain.tables, *domain.events.values()]
+    if domain.settings_type is not None:
+        classes.append(domain.settings_type)
+        documented = docs.of_fields(domain.settings_type)
+        for field in msgspec.structs.fields(domain.settings_type):
+            if field.name not in documented:
+                yield f"{domain.settings_type.__name__}.{field.name} needs a docstring: it is shown beside its value"
+            if field.required:
+                yield f"{domain.settings_type.__name__}.{field.name} needs a default: a plugin works without settings"
+    rules = [rule for rules in domain.rules.values() for rule in rules]
+    for each in (*classes, *rules):
+        if not each.__doc__:
+            yield f"{each.__name__} needs a docstring"
+
+
+def the_import_is_light(subject: Subject) -> Iterator[str]:
+    """Yield what the plugin imports that it should not, seen in a process of its own."""
+    module = subject.plugin.module
+    if module is None:
+        return
+    folder = subject.plugin.location if subject.plugin.source is Source.FOLDER else ""
+    ran = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", _LIGHTNESS, module.__name__, folder],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if ran.returncode:
+        yield f"{subject.plugin.name} cannot be imported by itself: {ran.stderr.strip().splitlines()[-1]}"
+        return
+    imported: list[str] = json.loads(ran.stdout.splitlines()[-1])
+    for name in sorted({each.partition(".")[0] for each in imported} & HEAVY):
+        yield f"importing {subject.plugin.name} imports {name}: import it inside the function that needs it"
+    private = (each for each in imported if each.startswith("coder_local._") and each.count(".") == 1)
+    for name in sorted(private):
+        yield f"{subject.plugin.name} imports {name}: a plugin imports coder_local.api and nothing else of coder_local"
+
+
+CHECKS: tuple[Callable[[Subject], Iterator[str]], ...] = (
+    operations_are_described,
+    answers_are_encodable,
+    safety_words_fit,
+    emitted_events_are_declared,
+    migrations_make_the_records,
+    promises_are_readable,
+    the_import_is_light,
+)
+
+
+class PluginConformance:
+    """Subclass it as `Test...` and set `plugin`, to the domain or the folder of its package; pytest runs the checks."""
+
+    plugin: ClassVar[PluginLike]
+
+    def test_every_operation_is_described(self) -> None:
+        """Each has a docstring and typed, keyword-only parameters: its description and schema at every door."""
+        self._hold(operations_are_described)
+
+    def test_every_answer_is_encodable(self) -> None:
+        """Each return type has a JSON form."""
+        self._hold(answers_are_encodable)
+
+    def test_safety_words_fit(self) -> None:
+        """What changes something says so."""
+        self._hold(safety_words_fit)
+
+    def test_emitted_events_are_declared(self) -> None:
+        """Each event in `emits=` is one of the domain."""
+        self._hold(emitted_events_are_declared)
+
+    def test_migrations_make_the_records(self) -> None:
+        """The migrations lead to the tables and indexes that the records declare."""
+        self._hold(migrations_make_the_records)
+
+    def test_promises_are_readable(self) -> None:
+        """Package, records, events, rules and settings have docstrings."""
+        self._hold(promises_are_readable)
+
+    def test_the_import_is_light(self) -> None:
+        """Importing the plugin imports no heavy package and nothing private of the core."""
+        self._hold(the_import_is_light)
+
+    def _hold(self, check: Callable[[Subject], Iterator[str]]) -> None:
+        found = list(check(subject_of(self.plugin)))
+        assert not found, "\n".join(found)  # noqa: S101 - it is a test
+
+
+def _prepared(subject: Subject) -> Iterator[Prepared | str]:
+    """Yield every operation, ready to be called, or the reason why it cannot be."""
+    for name in subject.registry.names():
+        try:
+            prepared = subject.registry.find(name)
+        except (DeclarationError, TypeError) as error:
+            yield str(error) if isinstance(error, DeclarationError) else f"{name}: {error}"
+        else:
+            assert prepared is not None, "the registry named it"  # noqa: S101 - for the type checker
+            yield prepared
+
+
+def _unencodable(annotation: Any, what: str) -> Iterator[str]:
+    try:
+        msgspec.json.schema_components([annotation])
+    except TypeError as error:
+        text = str(error).partition("\n")[0].rstrip(".")
+        yield f"{what} has no JSON form: {text[:1].lower()}{text[1:]}"
