@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
 import json
 import re
 import types
@@ -23,6 +24,8 @@ TEXT_LIMIT = 100_000
 LIST_LIMIT = 10_000
 """Items of a list whose type states no limit of its own."""
 DEPTH_LIMIT = 64
+FAULT_LIMIT = 100
+"""Faults that are named at once: looking for the name that was meant by each of 100,000 would stop the daemon."""
 
 REQUIRED = inspect.Parameter.empty
 _ENVELOPE: dict[str, Any] = {
@@ -77,6 +80,8 @@ class Signature:
             raise self._explain(_load(raw), strict=True) from error
         if b"\\u0000" in raw:  # a NUL can stand in JSON only as its escape
             raise self._explain(_load(raw), strict=True)
+        if raw.count(b"{") + raw.count(b"[") > DEPTH_LIMIT and any(text_faults(_load(raw))):
+            raise self._explain(_load(raw), strict=True)
         return self._normalise(decoded)
 
     def convert(self, values: Mapping[str, Any], *, strict: bool) -> Any:
@@ -109,8 +114,10 @@ class Signature:
         """Return the answer for a bad input, naming all that is wrong with it."""
         if not isinstance(values, dict):
             return invalid([Fault("", f"the input is an object, not {_word(values)}")])
-        faults = list(_texts(values))
+        faults = list(itertools.islice(text_faults(values), FAULT_LIMIT))
         for name, value in values.items():
+            if len(faults) >= FAULT_LIMIT:
+                break
             if name not in self._types:
                 close = difflib.get_close_matches(str(name), self._types, 1)
                 hint = f"did you mean {close[0]}?" if close else "it takes " + (", ".join(self._types) or "nothing")
@@ -165,6 +172,8 @@ def limited(annotation: Any) -> Any:
         return Union[tuple(limited(part) for part in get_args(annotation))]  # noqa: UP007 - made at run time
     if origin in {list, tuple, set, frozenset}:
         parts = tuple(part if part is Ellipsis else limited(part) for part in get_args(annotation))
+        if origin is tuple and Ellipsis not in parts:
+            return origin[parts]  # its length is fixed, and msgspec refuses a limit on it
         return Annotated[origin[parts], Meta(max_length=LIST_LIMIT)]
     return annotation
 
@@ -203,15 +212,15 @@ def _load(raw: bytes) -> Any:
         raise Invalid(f"{word} is not JSON", hint="send null or a number")
 
     try:
-        return json.loads(raw, parse_constant=constant)
+        return json.loads(raw.decode(), parse_constant=constant)  # of bytes it would take UTF-16 too
     except RecursionError as error:
         raise Invalid(f"the input is nested deeper than {DEPTH_LIMIT}", hint="flatten it") from error
     except ValueError as error:
         raise Invalid(f"the input is not JSON: {error}") from error
 
 
-def _texts(value: Any, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
-    """Yield a fault for each text that cannot be kept, and for nesting over the limit."""
+def text_faults(value: Any, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
+    """Yield a fault for each text in plain JSON that cannot be kept, and for nesting over the limit."""
     if isinstance(value, str):
         if fault := _bad_text(value):
             yield Fault(pointer, fault)
@@ -219,10 +228,10 @@ def _texts(value: Any, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
         yield Fault(pointer, f"it is nested deeper than {DEPTH_LIMIT}", "flatten it")
     elif isinstance(value, Mapping):
         for name, part in value.items():
-            yield from _texts(part, f"{pointer}/{_escape(str(name))}", depth + 1)
+            yield from text_faults(part, f"{pointer}/{_escape(str(name))}", depth + 1)
     elif isinstance(value, list):
         for index, part in enumerate(value):
-            yield from _texts(part, f"{pointer}/{index}", depth + 1)
+            yield from text_faults(part, f"{pointer}/{index}", depth + 1)
 
 
 def _bad_text(text: str) -> str | None:

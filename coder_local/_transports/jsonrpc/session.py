@@ -13,7 +13,7 @@ from coder_local import __version__
 from coder_local._registry.dispatch import Call, Cancel
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.principal import Principal
-from coder_local._registry.signature import Parameter, Signature
+from coder_local._registry.signature import Parameter, Signature, invalid, text_faults
 from coder_local._store.eventlog import Published
 from coder_local._store.feed import Reset, Subscription
 from coder_local.api import Conflict, Error, Invalid, RateLimited, Unsupported
@@ -393,7 +393,20 @@ def _unreadable(body: bytes, error: Exception) -> bytes:
         return _failure(b"null", -32700, "the message is nested too deeply")
     if isinstance(error, msgspec.ValidationError):
         return _failure(b"null", -32600, f"this is no JSON-RPC request: {error}")
-    return _failure(b"null", -32700, f"the message is not JSON: {error}")
+    return _half_surrogates(body) or _failure(b"null", -32700, f"the message is not JSON: {error}")
+
+
+def _half_surrogates(body: bytes) -> bytes | None:
+    r"""Return the answer to a request that is JSON but holds half a surrogate pair (`\ud800`), which msgspec does not read."""
+    import json  # noqa: PLC0415 - only on this rare path
+
+    try:
+        request: Any = json.loads(body)
+        faults = list(text_faults(request["params"]))
+        id_ = _encode(request.get("id"))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return _error(id_, invalid(faults)) if faults else None
 
 
 def _first_initialize() -> Unauthenticated:

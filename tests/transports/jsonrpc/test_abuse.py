@@ -1,0 +1,245 @@
+"""What a client may do wrong on the socket: each gets a clear answer, and the daemon stays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coder_ipc import framing
+from coder_local._registry.kernel import Kernel
+from coder_local._transports.jsonrpc.server import BODY_LIMIT, SocketServer
+from coder_local._transports.jsonrpc.session import IN_FLIGHT
+from tests.faults.process import Process
+from tests.support.notes import domain
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="uses a Unix socket by its path")
+
+
+class Raw:
+    """A connection that sends what it likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.parser = framing.FrameParser(BODY_LIMIT * 2)
+        self.waiting: list[Any] = []
+
+    def send(self, *messages: bytes | dict[str, Any] | list[Any]) -> None:
+        for message in messages:
+            body = message if isinstance(message, bytes) else json.dumps(message).encode()
+            self.writer.write(framing.encode(body))
+
+    async def receive(self) -> Any:
+        async with asyncio.timeout(20):
+            while not self.waiting:
+                data = await self.reader.read(65536)
+                if not data:
+                    return None
+                self.waiting += [json.loads(body) for body in self.parser.feed(data)]
+        return self.waiting.pop(0)
+
+
+@pytest.fixture
+async def address(tmp_path: Path) -> AsyncIterator[str]:
+    """A real socket in front of a real store on a file, with the notes plugin."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    kernel = Kernel(folder)
+    kernel.take(domain)
+    kernel.open()
+    for table in kernel.registry.tables.all():
+        for statement in table.ddl():
+            kernel.store.writer.connection.execute(statement)
+    kernel.start(asyncio.get_running_loop().call_soon_threadsafe)
+    server = SocketServer(kernel, str(folder / "s"), lambda _: pytest.fail("the socket needs no token"))
+    await server.start()
+    yield server.address
+    await server.stop()
+    await asyncio.to_thread(kernel.store.close)
+
+
+@pytest.fixture
+async def raw(address: str) -> AsyncIterator[Raw]:
+    reader, writer = await asyncio.open_unix_connection(address)
+    yield Raw(reader, writer)
+    writer.close()
+
+
+def call(id: Any, method: str, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
+
+
+NOTE: dict[str, Any] = {"workspace": "w", "title": "t"}
+
+
+async def test_pipelined_calls_are_all_answered(raw: Raw) -> None:
+    raw.send(*(call(number, "notes.create", **NOTE) for number in range(200)))
+    answers = [await raw.receive() for _ in range(200)]
+    assert {answer["id"] for answer in answers} == set(range(200))
+    assert all("result" in answer for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", -32700),
+        (b"{", -32700),
+        (b"nonsense", -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"notes.list","params":NaN}', -32700),
+        (b"\xff\xfe", -32700),
+        (b"1", -32600),
+        (b"null", -32600),
+        (b'{"jsonrpc":"1.0","id":1,"method":"notes.list"}', -32600),
+        (b'{"id":1,"method":"notes.list"}', -32600),
+        (b'{"jsonrpc":"2.0","id":{},"method":"notes.list"}', -32600),
+        (b'{"jsonrpc":"2.0","id":1,"method":7}', -32600),
+        (b"[]", -32600),
+        (b'{"jsonrpc":"2.0","id":1,"method":"no.such"}', -32601),
+        (b'{"jsonrpc":"2.0","id":1,"method":"notes.get","params":[1]}', -32602),
+        (b'{"jsonrpc":"2.0","id":1,"method":"notes.get","params":' + b"[" * 5000 + b"]" * 5000 + b"}", None),
+    ],
+)
+async def test_what_is_no_request_has_its_code_and_the_next_call_is_answered(
+    raw: Raw, body: bytes, code: int | None
+) -> None:
+    raw.send(body, call("next", "notes.list"))
+    first = await raw.receive()
+    assert first["error"]["data"]["kind"] in {"invalid", "not_found"}
+    assert code in {None, first["error"]["code"]}
+    assert (await raw.receive())["id"] == "next"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"Content-Length: abc\r\n\r\n", b'{"jsonrpc":"2.0"}\n', b"\0" * 100,
+     b"Content-Length: 99999999999\r\n\r\n", b"X: " + b"y" * 10_000],
+)  # fmt: skip
+async def test_a_broken_frame_is_answered_and_hung_up_on(raw: Raw, address: str, sent: bytes) -> None:
+    raw.send(call(1, "notes.list"))
+    raw.writer.write(sent)
+    assert (await raw.receive())["id"] == 1
+    fault = await raw.receive()
+    assert fault["id"] is None
+    assert fault["error"]["data"]["kind"] in {"invalid", "too_large"}
+    assert await raw.receive() is None
+    again = Raw(*await asyncio.open_unix_connection(address))
+    again.send(call(2, "notes.list"))
+    assert (await again.receive())["id"] == 2
+    again.writer.close()
+
+
+async def test_half_a_frame_is_waited_for(raw: Raw) -> None:
+    frame = framing.encode(json.dumps(call(1, "notes.list")).encode())
+    for at in range(0, len(frame), 7):
+        raw.writer.write(frame[at : at + 7])
+        await raw.writer.drain()
+        await asyncio.sleep(0)
+    assert (await raw.receive())["id"] == 1
+
+
+async def test_a_batch_is_answered_as_one_and_notifications_not_at_all(raw: Raw) -> None:
+    notification = {"jsonrpc": "2.0", "method": "notes.create", "params": NOTE}
+    raw.send([call(1, "notes.create", **NOTE), notification, call(2, "no.such"), 5])
+    answer = await raw.receive()
+    assert {each["id"] for each in answer} == {1, 2, None}
+    raw.send(notification, call(3, "notes.list"))
+    assert (await raw.receive())["id"] == 3
+
+
+async def test_an_id_that_waits_may_not_be_used_again(raw: Raw) -> None:
+    raw.send(call(7, "notes.create", **NOTE), call(7, "notes.create", **NOTE))
+    kinds = [("error" in each) for each in [await raw.receive(), await raw.receive()]]
+    assert sorted(kinds) == [False, True]
+
+
+async def test_more_calls_than_may_wait_are_told_when_to_come_back(raw: Raw) -> None:
+    count = IN_FLIGHT + 500
+    body = b"".join(
+        framing.encode(json.dumps(call(number, "notes.create", **NOTE)).encode()) for number in range(count)
+    )
+    raw.writer.write(body)
+    answers = [await raw.receive() for _ in range(count)]
+    refused = [each["error"]["data"] for each in answers if "error" in each]
+    assert all(each["kind"] == "rate_limited" and each["data"]["retry_after_ms"] > 0 for each in refused)
+    assert sum("result" in each for each in answers) >= IN_FLIGHT
+
+
+@pytest.mark.parametrize(
+    ("title", "message"),
+    [("x\0y", "NUL"), ("\ud800", "surrogate"), ("x" * 1_000_000, "300"), ("", "1"), (5, "str"), (None, "str")],
+)
+async def test_a_bad_text_is_named_by_its_field(raw: Raw, title: Any, message: str) -> None:
+    raw.send(call(1, "notes.create", workspace="w", title=title))
+    error = (await raw.receive())["error"]
+    assert (error["code"], error["data"]["field"]) == (-32602, "/title")
+    assert message in error["message"]
+
+
+async def test_all_faults_are_named_at_once_with_a_guess(raw: Raw) -> None:
+    raw.send(call(1, "notes.create", titel="x", workspace=5, pinned="no"))
+    data = (await raw.receive())["error"]["data"]
+    faults = {each["field"]: each for each in data["data"]["faults"]}
+    assert faults.keys() == {"/titel", "/workspace", "/pinned", "/title"}
+    assert faults["/titel"]["hint"] == "did you mean title?"
+
+
+async def test_a_cursor_of_another_epoch_is_reset_after_its_answer(raw: Raw) -> None:
+    raw.send(call(1, "events.subscribe", cursor="elsewhere:3"))
+    answer, reset = await raw.receive(), await raw.receive()
+    assert answer["id"] == 1
+    assert reset["method"] == "events.reset"
+    assert reset["params"]["subscription"] == answer["result"]["subscription"]
+    assert reset["params"]["reason"] == "other_epoch"
+    raw.send(call(2, "notes.create", **NOTE))
+    got = [await raw.receive(), await raw.receive()]
+    assert {each.get("method", "answer") for each in got} == {"events.event", "answer"}
+
+
+async def test_a_cancelled_call_says_so(raw: Raw) -> None:
+    raw.send(call(1, "notes.create", **NOTE), {"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": 1}})
+    answer = await raw.receive()
+    assert "result" in answer or answer["error"]["data"]["data"]["cancelled"] is True
+
+
+async def test_an_unknown_protocol_is_refused_with_ours(raw: Raw) -> None:
+    raw.send(call(1, "initialize", protocol={"min": 2, "max": 3}))
+    assert (await raw.receive())["error"]["data"]["data"]["protocol"] == 1
+
+
+def resident(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+def test_100_000_calls_of_a_client_that_does_not_read_grow_no_memory_and_hinder_nobody(tmp_path: Path) -> None:
+    process = Process(tmp_path / "data")
+    address = process.start()["socket"]
+    try:
+        before = resident(process.pid)
+        deaf = socket.socket(socket.AF_UNIX)
+        deaf.connect(address)
+        deaf.setblocking(False)
+        frames = [framing.encode(json.dumps(call(number, "plugins.list")).encode()) for number in range(100_000)]
+        left = memoryview(b"".join(frames))
+        while left and select.select([], [deaf], [], 0.5)[1]:
+            left = left[os.write(deaf.fileno(), left[:65536]) :]
+        with process.client() as other:
+            assert other.call("daemon.status")["pid"] == process.pid
+        assert resident(process.pid) - before < 64 * 2**20
+        deaf.close()
+        with process.client() as other:
+            assert other.call("daemon.status")["clients"] == 1
+    finally:
+        process.kill()
