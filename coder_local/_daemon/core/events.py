@@ -23,8 +23,8 @@ EventTypes = Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]],
 """Names of events, exact or ending in `*` (`notes.*`)."""
 _COLUMNS = "seq, at, type, subject, actor, data"
 _WANTED = (
-    "(:any OR type IN (SELECT value FROM json_each(:exact))"
-    " OR EXISTS (SELECT 1 FROM json_each(:prefixes) WHERE substr(type, 1, length(value)) = value))"
+    "(:any OR event.type IN (SELECT value FROM json_each(:exact))"
+    " OR EXISTS (SELECT 1 FROM json_each(:prefixes) WHERE substr(event.type, 1, length(value)) = value))"
 )
 
 
