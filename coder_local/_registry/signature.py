@@ -28,8 +28,9 @@ FAULT_LIMIT = 100
 """Faults that are named at once: looking for the name that was meant by each of 100,000 would stop the daemon."""
 
 REQUIRED = inspect.Parameter.empty
+_Rev = Annotated[int, Meta(ge=1, description="The record must have this rev, else `stale`.")]
 _ENVELOPE: dict[str, Any] = {
-    "if_rev": Annotated[int, Meta(ge=1, description="The record must have this rev, else `stale`.")] | None,
+    "if_rev": _Rev | None,
     "idempotency_key": Annotated[
         str, Meta(min_length=1, max_length=200, description="The same key and input within 24 h: the first answer.")
     ]

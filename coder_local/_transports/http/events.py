@@ -6,6 +6,7 @@ goes on from its cursor, so a thousand slow ones cost no memory.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +16,6 @@ from aiohttp import WSMsgType, web
 
 from coder_local import __version__
 from coder_local._admission.admission import Admission
-from coder_local._admission.doors import SUBPROTOCOL
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.principal import Principal
 from coder_local._registry.signature import Parameter, Signature
@@ -26,7 +26,7 @@ from coder_local.api import Refused, Safety
 from . import sse
 from .exchange import Exchange
 from .query import QueryReader
-from .websocket import CLOSE_SECONDS, REVOKED, Pipe, Sockets, text_frame
+from .websocket import REVOKED, Pipe, Sockets, accept, text_frame
 
 FRAMES = 256
 """Encoded events that are kept for those who are a little behind."""
@@ -112,10 +112,6 @@ class Events:
     async def socket(self, exchange: Exchange) -> web.StreamResponse:
         """Answer `/ws`."""
         asked = self._asked(exchange, None)
-        socket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,), compress=False, timeout=CLOSE_SECONDS, max_msg_size=CLIENT_FRAME_LIMIT
-        )
-        socket.headers.update(exchange.common)
         pipe = Pipe(exchange.request)
 
         def deliver(events: Sequence[Published]) -> bool:
@@ -124,24 +120,28 @@ class Events:
         def on_reset(reset: Reset) -> None:
             pipe.write(text_frame(_encode({"reset": {"reason": reset.reason, "head": reset.head}})))
 
+        self._check(asked)
+        socket = await accept(exchange, message_limit=CLIENT_FRAME_LIMIT)
         subscription, reset = self._subscribe(asked, exchange.principal, deliver, on_reset)
+        self._kernel.clients.came()
         try:
-            await socket.prepare(exchange.request)
-            self._kernel.clients.came()
-            try:
-                pipe.write(text_frame(_encode({"hello": self._hello(subscription)})))
-                if reset is not None:
-                    on_reset(reset)
-                pipe.on_drain(subscription.resume)
-                subscription.resume()
-                with self._sockets.holding(socket):
-                    await self._until_closed(socket, exchange.principal)
-            finally:
-                self._kernel.clients.left()
+            pipe.write(text_frame(_encode({"hello": self._hello(subscription)})))
+            if reset is not None:
+                on_reset(reset)
+            pipe.on_drain(subscription.resume)
+            subscription.resume()
+            with self._sockets.holding(socket):
+                await self._until_closed(socket, exchange.principal)
         finally:
+            self._kernel.clients.left()
             subscription.close()
             pipe.on_drain(None)
         return socket
+
+    def _check(self, asked: Any) -> None:
+        """Raise `Invalid` for what is no cursor, while there can be an answer of HTTP."""
+        with contextlib.suppress(Reset):
+            self._kernel.feed.place(asked.cursor)
 
     async def _until_closed(self, socket: web.WebSocketResponse, principal: Principal) -> None:
         while True:

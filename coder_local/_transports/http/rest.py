@@ -239,7 +239,7 @@ def _check_json(sent: bytes, error: Invalid) -> None:
         raise ValueError(word)
 
     try:
-        json.loads(sent, parse_constant=constant)
+        json.loads(sent.decode(), parse_constant=constant)  # of bytes it would take UTF-16 too
     except RecursionError:
         return
     except ValueError:

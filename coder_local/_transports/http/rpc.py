@@ -8,13 +8,12 @@ import contextlib
 from aiohttp import WSMsgType, web
 
 from coder_local._admission.admission import Admission
-from coder_local._admission.doors import SUBPROTOCOL
 from coder_local._registry.kernel import Kernel
 from coder_local._transports.jsonrpc.session import Session
 
 from .connection import BODY_LIMIT
 from .exchange import Exchange
-from .websocket import CLOSE_SECONDS, REVOKED, Pipe, Sockets, text_frame
+from .websocket import REVOKED, Pipe, Sockets, accept, text_frame
 
 _CLOSED = {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}
 _LOOK_EVERY = 15.0
@@ -35,10 +34,7 @@ class Rpc:
 
     async def socket(self, exchange: Exchange) -> web.StreamResponse:
         """Answer one connection until it ends."""
-        socket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,), compress=False, timeout=CLOSE_SECONDS, max_msg_size=BODY_LIMIT
-        )
-        socket.headers.update(exchange.common)
+        socket = await accept(exchange, message_limit=BODY_LIMIT)
         pipe = Pipe(exchange.request)
         session = Session(
             self._kernel, exchange.principal, lambda body: void(pipe.write(text_frame(body))), pipe.writable
@@ -49,7 +45,6 @@ class Rpc:
             drained.set()
             session.resume()
 
-        await socket.prepare(exchange.request)
         pipe.on_drain(on_drain)
         self._kernel.clients.came()
         try:

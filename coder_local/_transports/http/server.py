@@ -108,9 +108,9 @@ class HttpServer:
         common = common_headers(id_, cors)
         if principal is None:
             return web.Response(status=204, headers=common)
-        path, _, query = _target(request).partition("?")
-        exchange = Exchange(request, principal, id_, path, query, common)
         try:
+            path, _, query = _target(request).partition("?")
+            exchange = Exchange(request, principal, id_, path, query, common)
             return await self._route(exchange)
         except Problem as problem:
             answer = problems.response(problem.error, id_, status=problem.status, headers={**cors, **problem.headers})

@@ -9,7 +9,11 @@ from typing import cast
 
 from aiohttp import web
 
+from coder_local._admission.doors import SUBPROTOCOL
+from coder_local.api import Invalid
+
 from .connection import Connection
+from .exchange import Exchange, Problem
 
 CLOSE_SECONDS = 2.0
 """How long a peer has to answer our wish to close."""
@@ -26,6 +30,24 @@ def text_frame(body: bytes) -> bytes:
     if size < 65536:
         return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), body)
     return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), body)
+
+
+async def accept(exchange: Exchange, *, message_limit: int) -> web.WebSocketResponse:
+    """Answer the handshake. Raises a `Problem` for a request that is none."""
+    offered = exchange.request.headers.getall("Sec-WebSocket-Protocol", [])
+    if offered and SUBPROTOCOL not in [name.strip() for offer in offered for name in offer.split(",")]:
+        # aiohttp would log the offers as a warning, and a token may be among them.
+        raise Problem(Invalid(f"the subprotocol here is {SUBPROTOCOL}", hint=f"offer {SUBPROTOCOL}, or none"), 400)
+    socket = web.WebSocketResponse(
+        protocols=(SUBPROTOCOL,), compress=False, timeout=CLOSE_SECONDS, max_msg_size=message_limit
+    )
+    socket.headers.update(exchange.common)
+    try:
+        await socket.prepare(exchange.request)
+    except web.HTTPException as error:
+        wrong = Invalid(f"{exchange.path} is a WebSocket", hint="connect with a WebSocket client, version 13")
+        raise Problem(wrong, 426, {"Upgrade": "websocket"}) from error
+    return socket
 
 
 class Pipe:
