@@ -68,12 +68,12 @@ class Served:
             parsed = _parsed(body, answer.headers.get("Content-Type", ""))
             return answer.status, parsed, answer.headers
 
-    async def raw(self, text: bytes | str, *, timeout: float = 10.0) -> Answer:
+    async def raw(self, text: bytes | str) -> Answer:
         """Send bytes as they are, and return the first answer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(text.encode() if isinstance(text, str) else text)
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(10):
                 return await read_answer(reader)
         finally:
             writer.close()

@@ -7,6 +7,8 @@ import logging
 import aiohttp
 import pytest
 
+from coder_local._admission.limits import Limits
+
 from .conftest import PAGE, read_answer, serve
 
 PATHS = (
@@ -84,9 +86,22 @@ async def test_a_token_in_a_url_is_no_token(http, name):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.1:{port}.evil.example", "127.0.0.1.nip.io:{port}",
-     "localhost.:{port}", "0.0.0.0:{port}", "127.1:{port}", "[::]:{port}", "", "127.0.0.1:{port}@evil.example", "user@127.0.0.1:{port}"],
-)  # fmt: skip
+    [
+        "evil.example",
+        "evil.example:{port}",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.0.0.1:{port}.evil.example",
+        "127.0.0.1.nip.io:{port}",
+        "localhost.:{port}",
+        "0.0.0.0:{port}",
+        "127.1:{port}",
+        "[::]:{port}",
+        "",
+        "127.0.0.1:{port}@evil.example",
+        "user@127.0.0.1:{port}",
+    ],
+)
 async def test_a_name_that_is_not_ours_is_refused_even_with_the_token(http, host):
     for path in ("/api/notes", "/health", "/ws"):
         answer = await http.raw(http.head("GET", path, host=host.replace("{port}", str(http.port)) or " "))
@@ -237,7 +252,7 @@ async def test_a_confirmation_of_another_caller_confirms_nothing(http):
 
 
 async def test_a_scoped_token_is_limited_at_every_path(http):
-    made = await http.new_token(name="busy", scopes=["read"], limits={"per_second": 1, "burst": 3, "per_window": 1000})
+    made = await http.new_token(name="busy", scopes=["read"], limits=Limits(per_second=1, burst=3))
     statuses = [
         (await http.ask("GET", path, token=made.token))[0] for path in ("/health", "/api/notes", "/live", "/health")
     ]
@@ -254,8 +269,19 @@ async def send(http, body: bytes, *lines: str, method: str = "POST", path: str =
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"nonsense", b'{"a":NaN}', b'{"title":Infinity}', b'{"title":"\xff"}', b'{"a":1}{', b"\xef\xbb\xbf{}", b"'a'", b'{"a":1,}', b"\x00"],
-)  # fmt: skip
+    [
+        b"{",
+        b"nonsense",
+        b'{"a":NaN}',
+        b'{"title":Infinity}',
+        b'{"title":"\xff"}',
+        b'{"a":1}{',
+        b"\xef\xbb\xbf{}",
+        b"'a'",
+        b'{"a":1,}',
+        b"\x00",
+    ],
+)
 async def test_a_body_that_is_not_json_is_a_400(http, body):
     for lines in ((), ("Idempotency-Key: k",)):
         answer = await send(http, body, *lines)
@@ -355,10 +381,26 @@ async def test_a_large_body_within_the_limit_passes_after_100_continue(http):
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/notes/../../health", "/api/./notes", "/api//notes", "//api/notes", "/api/notes/%2e%2e", "/api/notes/..%2f..%2fhealth",
-     "/api%2fnotes", "/API/notes", "/api/notes;a=1", "/api/notes%00", "/api/notes/%00", "/api/notes/..", "/health/", "/health%20",
-     "/api/notes/a%2fhistory", "/api/notes/\\..\\x", "/api/notes/" + "x" * 5000],
-)  # fmt: skip
+    [
+        "/api/notes/../../health",
+        "/api/./notes",
+        "/api//notes",
+        "//api/notes",
+        "/api/notes/%2e%2e",
+        "/api/notes/..%2f..%2fhealth",
+        "/api%2fnotes",
+        "/API/notes",
+        "/api/notes;a=1",
+        "/api/notes%00",
+        "/api/notes/%00",
+        "/api/notes/..",
+        "/health/",
+        "/health%20",
+        "/api/notes/a%2fhistory",
+        "/api/notes/\\..\\x",
+        "/api/notes/" + "x" * 5000,
+    ],
+)
 async def test_a_path_is_taken_as_it_was_sent(http, path):
     answer = await http.raw(http.head("GET", path))
     assert answer.status in {400, 404, 422}, answer.body
@@ -375,10 +417,18 @@ async def test_an_id_is_no_path(http):
 
 @pytest.mark.parametrize(
     "text",
-    [b"nonsense\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /live HTTP/1.1\r\nBad Header: \x00\r\n\r\n",
-     b"POST /api/notes HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", b"POST /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-     b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n"],
-)  # fmt: skip
+    [
+        b"nonsense\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /live HTTP/1.1\r\nBad Header: \x00\r\n\r\n",
+        b"POST /api/notes HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+    ],
+)
 async def test_what_is_no_http_is_a_400_that_says_nothing(http, text, caplog):
     with caplog.at_level(logging.CRITICAL, "aiohttp.server"):
         answer = await http.raw(text)

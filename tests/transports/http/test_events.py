@@ -18,9 +18,9 @@ class Reader:
         self.last_id = ""
         self.comments = 0
 
-    async def next(self, timeout: float = 10.0):
+    async def next(self):
         event, data = "message", []
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(10):
             while True:
                 line = (await self.answer.content.readline()).decode()
                 assert line, "the stream ended"

@@ -1,6 +1,7 @@
 """Operations as REST."""
 
 import asyncio
+from urllib.parse import urlencode
 
 import pytest
 
@@ -101,13 +102,18 @@ async def test_the_history_of_a_record_of_the_domains_own_name_is_below_it(http)
 
 
 async def test_query_strings_become_typed_input(http):
-    query = "words=a&words=b%20c&most=7&exact=true&wish=%7B%22word%22%3A%22w%22%7D&wishes=%7B%22word%22%3A%22v%22%7D&free=%7B%22x%22%3A1%7D"
+    pairs = [("words", "a"), ("words", "b c"), ("most", "7"), ("exact", "true"), ("wish", '{"word":"w"}')]
+    query = urlencode([*pairs, ("wishes", '{"word":"v"}'), ("free", '{"x":1}')])
     status, found, _ = await http.ask("GET", f"/api/workshop/find?{query}")
     assert status == 200
     assert found == {
-        "words": ["a", "b c"], "most": 7, "exact": True, "wish": {"word": "w", "most": 1},
-        "wishes": [{"word": "v", "most": 1}], "free": {"x": 1},
-    }  # fmt: skip
+        "words": ["a", "b c"],
+        "most": 7,
+        "exact": True,
+        "wish": {"word": "w", "most": 1},
+        "wishes": [{"word": "v", "most": 1}],
+        "free": {"x": 1},
+    }
 
 
 @pytest.mark.parametrize(
@@ -236,9 +242,12 @@ async def test_health_ready_live_services_and_openapi(http):
     status, body, _ = await http.ask("GET", "/health")
     assert status == 200
     assert body == {
-        "status": "healthy", "service": "coder-local", "version": body["version"], "uptime": 0,
+        "status": "healthy",
+        "service": "coder-local",
+        "version": body["version"],
+        "uptime": 0,
         "dependencies": {"database": "connected", "notes": "loaded", "workshop": "loaded"},
-    }  # fmt: skip
+    }
     assert (await http.ask("GET", "/ready"))[:2] == (200, {"status": "ready", "reasons": []})
     assert (await http.ask("GET", "/live"))[:2] == (200, {"status": "live"})
     _, body, _ = await http.ask("GET", "/api/services")
