@@ -77,11 +77,9 @@ def _whole(text: str) -> dict[str, Any]:
 
 
 def _json(key: str, text: str) -> Any:
-    import json  # noqa: PLC0415 - loaded by the client anyway
-
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as fault:
+        return texts.json_of(text)
+    except ValueError as fault:
         raise invalid(f"{key or 'the input'} is not JSON: {fault}", field=f"/{key}" if key else None) from None
 
 

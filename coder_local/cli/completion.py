@@ -24,6 +24,7 @@ Words = dict[str, str]
 Tree = dict[tuple[str, ...], Words]
 
 _PLUGINS = {"new": "write a working plugin", "check": "look a plugin over"}
+_VALUE = "VALUE"
 _SAFE = re.compile(r"-{0,2}[a-z][a-z0-9-]*")
 _ABOUT = """\
   bash   coder-local completion bash > ~/.local/share/bash-completion/completions/coder-local
@@ -68,10 +69,13 @@ def tree(operations: Iterable[Operation]) -> Tree:
 
 
 def _options(each: Operation) -> Words:
-    own_fields = schema.fields(each.input)
-    by_place = operation.positional(own_fields)
-    options = {operation.option(field): "" for field in own_fields if field not in by_place}
-    return {name: "" for name in options if _SAFE.fullmatch(name)}
+    """Return the options of an operation, with `VALUE` as meaning where a value follows."""
+    found: Words = {}
+    for field in schema.fields(each.input):
+        found[operation.option(field)] = "" if field.type == "boolean" else _VALUE
+        if field.type == "boolean" or field.can_be_emptied:
+            found[operation.option(field, "no-")] = ""
+    return {name: kind for name, kind in found.items() if _SAFE.fullmatch(name)}
 
 
 def _cases(words: Tree) -> str:
@@ -162,14 +166,15 @@ def zsh(words: Tree) -> str:
 
 def fish(words: Tree) -> str:
     """Return the script for fish, which shows what each word means."""
-    lines = [
-        f"complete -c coder-local -l {name.removeprefix('--')}" for name in SETTINGS_OPTIONS if name.startswith("--")
-    ]
+    long = [name for name in SETTINGS_OPTIONS if name.startswith("--")]
+    lines = [f"complete -c coder-local -l {name[2:]}{' -r' if name in SETTINGS_WITH_VALUE else ''}" for name in long]
     for path, following in words.items():
         condition = f"-n \"__coder_local_at '{' '.join(path)}'\""
         for word, meaning in sorted(following.items()):
-            what = f"-l {word.removeprefix('--')} -r" if word.startswith("--") else f"-a {word}"
-            about = f" -d '{_quoted(meaning)}'" if meaning else ""
+            if word.startswith("--"):
+                lines.append(f"complete -c coder-local {condition} -l {word[2:]}{' -r' if meaning == _VALUE else ''}")
+                continue
+            what, about = f"-a {word}", f" -d '{_quoted(meaning)}'" if meaning else ""
             lines.append(f"complete -c coder-local {condition} {what}{about}")
     return _filled(_FISH, "", " ") + "\n".join(lines)
 

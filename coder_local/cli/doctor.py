@@ -7,6 +7,7 @@ import platform
 import shutil
 import stat
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -15,6 +16,7 @@ from coder_ipc.errors import IpcError, NotRunning
 
 from .app import Command
 from .backup import DATABASE
+from .output import width
 from .tables import clean
 
 if TYPE_CHECKING:
@@ -50,13 +52,18 @@ def _doctor(session: Session, _: Namespace) -> int:
     if session.output.as_json:
         session.output.json({"healthy": not failed, "items": [check._asdict() for check in checks]})
     else:
-        session.output.text("\n".join(_line(check) for check in checks))
+        room = width()
+        session.output.text("\n".join(_line(check, room) for check in checks))
     return FAILED if failed else 0
 
 
-def _line(check: Check) -> str:
-    hint = f"\n{'':21}{check.hint}" if check.hint else ""
-    return clean(f"{check.state:<9}{check.check:<12}{check.message}{hint}", keep_lines=True)
+def _line(check: Check, room: int) -> str:
+    """Return a check with its cure below it, broken at the terminal's width."""
+    first = f"{check.state:<9}{check.check:<13}"
+    indent = " " * len(first)
+    texts = [clean(check.message), *([clean(check.hint)] if check.hint else [])]
+    wrapped = [textwrap.fill(text, max(room, 40), initial_indent=indent, subsequent_indent=indent) for text in texts]
+    return first + "\n".join(wrapped)[len(first) :]
 
 
 def _checks(session: Session) -> Iterator[Check]:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from . import schema, texts
+from .errors import invalid
 from .parser import SETTINGS_OPTIONS, Parser, literal, settings
 from .shapes import is_list
 
@@ -55,11 +56,15 @@ def build(operation: Operation, own_fields: list[Field]) -> Parser:
     parser = Parser(prog, _about(operation), usage=f"{prog} [options]{places}")
     for field in by_place:
         parser.add_argument(
-            _dest(field),
+            _place(field),
             metavar=field.name.upper(),
             nargs="*" if field.type == "array" else "?",
             default=argparse.SUPPRESS,
-            help=_help(field),
+            help=_help(field, f"also as {option(field)}"),
+        )
+        action = "append" if field.type == "array" else "store"
+        parser.add_argument(
+            option(field), dest=_dest(field), action=action, default=argparse.SUPPRESS, help=argparse.SUPPRESS
         )
     options = [field for field in own_fields if field not in by_place]
     own = [field for field in options if field.name not in schema.ENVELOPE]
@@ -112,6 +117,10 @@ def _dest(field: Field) -> str:
     return f"field {field.name}"  # with a blank, so that no field's name can be that of a setting
 
 
+def _place(field: Field) -> str:
+    return f"place of {field.name}"
+
+
 def _metavar(field: Field) -> str:
     if field.choices and len(text := ",".join(field.choices)) <= _SHORT_CHOICE:
         return f"{{{text}}}"
@@ -120,7 +129,7 @@ def _metavar(field: Field) -> str:
     return _FORMATS.get(str(leaf.get("format")), _METAVARS.get(str(kind), "VALUE"))
 
 
-def _help(field: Field) -> str:
+def _help(field: Field, *more: str) -> str:
     text = str(field.schema.get("description") or field.element.get("description") or "").strip()
     remarks = [field.limits()]
     if field.choices and len(",".join(field.choices)) > _SHORT_CHOICE:
@@ -131,7 +140,7 @@ def _help(field: Field) -> str:
         remarks.append("required")
     elif field.default not in (None, "", [], {}):
         remarks.append(f"default {_worded(field.default)}")
-    remark = "; ".join(remark for remark in remarks if remark)
+    remark = "; ".join(remark for remark in (*remarks, *more) if remark)
     return literal(f"{text} ({remark})".strip() if remark else text)
 
 
@@ -146,19 +155,23 @@ def _about(operation: Operation) -> str:
 
 
 def _given(own_fields: Iterable[Field], parsed: Namespace) -> Iterable[tuple[str, Any]]:
-    """Yield the fields that were given, with their JSON values."""
+    """Yield the fields that were given, with their JSON values. Raises `Failure` for one that was given twice."""
     values = vars(parsed)
     for field in own_fields:
-        if _dest(field) not in values:
-            continue
-        value = values[_dest(field)]
-        if is_list(value):
-            if value or field not in positional(own_fields):
-                yield field.name, [element for text in value for element in field_value(field, text)]
-        elif isinstance(value, str):
-            yield field.name, field_value(field, value)
-        else:
-            yield field.name, value
+        # argparse sets a `*` that was not given to an empty list, whatever its default
+        given = [name for name in (_dest(field), _place(field)) if name in values and values[name] != []]
+        if len(given) > 1:
+            raise invalid(f"{field.name} is given twice", field=f"/{field.name}", hint=f"leave {option(field)} out")
+        if _dest(field) in values and not given:
+            yield field.name, []
+        for name in given:
+            yield field.name, _value(field, values[name])
+
+
+def _value(field: Field, argument: Any) -> Any:
+    if is_list(argument):
+        return [element for text in argument for element in field_value(field, text)]
+    return field_value(field, argument) if isinstance(argument, str) else argument
 
 
 def field_value(field: Field, argument: str) -> Any:

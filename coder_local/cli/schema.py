@@ -5,12 +5,12 @@ Only what JSON needs is converted here. Whether a value is allowed the daemon sa
 
 from __future__ import annotations
 
-import json
 import re
 from math import isfinite
 from typing import Any, NamedTuple, cast
 
 from .errors import invalid
+from .texts import json_of
 
 Schema = dict[str, Any]
 
@@ -160,7 +160,7 @@ _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
 def _json(field: Field, text: str) -> Any:
     try:
-        return json.loads(text)
+        return json_of(text)
     except ValueError as fault:
         raise invalid(
             f"{field.name} is JSON, and this is not: {fault}",
@@ -171,6 +171,6 @@ def _json(field: Field, text: str) -> Any:
 
 def _json_or_text(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json_of(text)
     except ValueError:
         return text

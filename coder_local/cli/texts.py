@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from .errors import Failure, invalid
 
@@ -37,6 +39,18 @@ def read_file(name: str, what: str) -> str:
             hint=f"write @@{name} for the text @{name} itself",
         ) from fault
     return _decoded(body, name, what)
+
+
+def json_of(text: str) -> Any:
+    """Return the value of a JSON text. Raises `ValueError`, for NaN and for endless nesting too."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def _decoded(body: bytes, source: str, what: str) -> str:

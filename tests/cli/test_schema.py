@@ -1,0 +1,147 @@
+"""A JSON Schema as options, and their texts as values."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coder_local.cli import operation, schema
+from coder_local.cli.errors import Failure
+
+PYTHON = {"string": str, "integer": int, "number": float | int, "boolean": bool}
+
+
+def field(part: dict, *, required: bool = False, **more) -> schema.Field:
+    whole = {"type": "object", "properties": {"it": part}, "required": ["it"] if required else [], **more}
+    return schema.fields(whole)[0]
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "nullable"),
+    [
+        ({"type": "string"}, "string", False),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer", True),
+        ({"oneOf": [{"type": "null"}, {"$ref": "#/$defs/T"}]}, "object", True),
+        ({"type": ["number", "null"]}, "number", True),
+        ({"type": ["number", "string"]}, "any", False),
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "any", False),
+        ({"enum": ["a", "b"]}, "string", False),
+        ({"enum": ["a", None]}, "string", True),
+        ({"enum": [1, 2]}, "any", False),
+        ({"const": "a"}, "string", False),
+        ({"$ref": "#/$defs/T"}, "object", False),
+        ({"$ref": "#/$defs/Loop"}, "any", False),
+        ({"$ref": "elsewhere"}, "any", False),
+        ({}, "any", False),
+    ],
+)
+def test_the_type_of_a_field_is_found_through_references_and_null(part, kind, nullable):
+    definitions = {"T": {"type": "object"}, "Loop": {"$ref": "#/$defs/Loop"}}
+    found = field(part, **{"$defs": definitions})
+    assert (found.type, found.nullable) == (kind, nullable)
+
+
+def test_the_input_itself_may_be_a_reference():
+    definition = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "string"}}, "required": ["a"]}
+    found = schema.fields({"$ref": "#/$defs/Input", "$defs": {"Input": definition}})
+    assert [each.name for each in found] == ["a", "b"]
+
+
+def test_a_description_beside_a_reference_wins():
+    found = field(
+        {"$ref": "#/$defs/T", "description": "mine"}, **{"$defs": {"T": {"type": "object", "description": "its"}}}
+    )
+    assert found.schema["description"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "value"),
+    [
+        ({"type": "integer"}, "-12", -12),
+        ({"type": "integer"}, "1.5", "1.5"),
+        ({"type": "integer"}, "\u0663", "\u0663"),
+        ({"type": "number"}, "12", 12),
+        ({"type": "number"}, "1e3", 1000.0),
+        ({"type": "number"}, "1e999", "1e999"),
+        ({"type": "number"}, "nan", "nan"),
+        ({"type": "boolean"}, "Yes", True),
+        ({"type": "boolean"}, "perhaps", "perhaps"),
+        ({"type": "string"}, "12", "12"),
+        ({}, "12", 12),
+        ({}, "twelve", "twelve"),
+        ({}, "NaN", "NaN"),
+        ({}, "[" * 100_000, "[" * 100_000),
+        ({"type": "array", "items": {"type": "string"}}, "[1", ["[1"]),
+        ({"type": "array", "items": {"type": "integer"}}, "3", [3]),
+        ({"type": "array", "items": {"type": "integer"}}, "[3, 4]", [3, 4]),
+        ({"type": "array", "items": {"type": "object"}}, '{"a": 1}', [{"a": 1}]),
+    ],
+)
+def test_a_text_becomes_the_value_it_means_or_stays_for_the_daemon_to_refuse(part, text, value):
+    assert schema.value_of(field(part), text) == value
+
+
+def test_what_must_be_json_and_is_not_is_refused_with_its_field():
+    with pytest.raises(Failure, match="it is JSON, and this is not") as caught:
+        schema.value_of(field({"type": "object"}), "{")
+    assert (caught.value.field, caught.value.exit_code) == ("/it", 2)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda part: st.lists(part) | st.dictionaries(st.text(), part),
+    )
+)
+def test_any_json_can_be_given_to_a_field_of_any_type(value):
+    assert schema.value_of(field({}), json.dumps(value)) == value
+    assert schema.value_of(field({"type": "object"}), json.dumps({"a": value})) == {"a": value}
+
+
+@given(st.text(), st.sampled_from(list(PYTHON)))
+def test_no_text_is_too_odd_for_a_plain_field(text, kind):
+    value = schema.value_of(field({"type": kind}), text)
+    assert value == text or isinstance(value, PYTHON[kind])
+
+
+@pytest.mark.parametrize(
+    ("properties", "required", "names"),
+    [
+        ({"id": {"type": "string"}, "text": {"type": "string"}}, ["id", "text"], ["id"]),
+        ({"text": {"type": "string"}, "more": {"type": "string"}}, ["text"], ["text"]),
+        ({"ids": {"type": "array", "items": {"type": "string"}}}, ["ids"], ["ids"]),
+        ({"a": {"type": "string"}, "b": {"type": "string"}}, ["a", "b"], []),
+        ({"count": {"type": "integer"}}, ["count"], []),
+        ({"id": {"type": "string"}}, [], []),
+    ],
+)
+def test_an_id_or_the_only_required_text_needs_no_option(properties, required, names):
+    found = schema.fields({"type": "object", "properties": properties, "required": required})
+    assert [each.name for each in operation.positional(found)] == names
+
+
+@pytest.mark.parametrize(
+    ("part", "can_be"),
+    [
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, True),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}, False),
+        ({"type": "array", "items": {}}, True),
+        ({"type": "array", "items": {}, "default": []}, False),
+        ({"type": "string"}, False),
+        ({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, False),
+    ],
+)
+def test_only_what_keeps_its_value_when_left_out_has_an_option_to_empty_it(part, can_be):
+    assert field(part).can_be_emptied is can_be
+
+
+def test_limits_are_said_in_words():
+    assert field({"type": "integer", "minimum": 1, "maximum": 5}).limits() == "1 to 5"
+    assert field({"type": "integer", "minimum": 1}).limits() == "at least 1"
+    assert field({"type": "string", "maxLength": 9}).limits() == "at most 9 characters"
+    assert field({"type": "string", "maxLength": 100_000}).limits() == ""
+    assert (
+        field({"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 2}}).limits()
+        == "1 to 2 characters"
+    )
