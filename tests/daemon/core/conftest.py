@@ -97,5 +97,3 @@ async def notes(disk: Core, put_notes: Callable[[], Path]) -> Core:
     put_notes()
     assert (await disk.call("plugins.enable", name="notes"))["status"] == "loaded"
     return disk
-
-
