@@ -109,24 +109,18 @@ def _refuse_second_unit(tx: Transaction, project: Project) -> None:
 
 
 def _refuse_open_tasks(tx: Transaction, project: Project) -> None:
-    found = open_tasks(tx, project)
+    found = tx.rows(
+        "SELECT key FROM planning_tasks WHERE project = :id AND deleted_at IS NULL"
+        " AND status NOT IN ('done', 'dropped') ORDER BY rank, id",
+        id=project.id,
+    )
     if found:
         raise Conflict(
             f"{len(found)} tasks of {project.key} are open",
             field="/status",
             hint="planning.projects.complete takes open_tasks: finish, drop or move",
-            data={"open": [key for _, key in found[:50]], "count": len(found)},
+            data={"open": [key for (key,) in found[:50]], "count": len(found)},
         )
-
-
-def open_tasks(tx: Transaction, project: Project) -> list[tuple[str, str]]:
-    """Return ids and keys of the project's open tasks, in the order of their ranks."""
-    rows = tx.rows(
-        "SELECT id, key FROM planning_tasks WHERE project = :id AND deleted_at IS NULL"
-        " AND status NOT IN ('done', 'dropped') ORDER BY rank, id",
-        id=project.id,
-    )
-    return [(id, key) for id, key in rows]
 
 
 def refuse_running_timer(tx: Transaction, project: Project) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coder_local.api import Conflict, NotFound, Snapshot, Transaction, Value, between, sequence
+from coder_plugins.planning.projects.records import CLOSED as CLOSED_PROJECT
 from coder_plugins.planning.projects.records import PREFIX, Project
 
 from .records import Priority, Status, Task
@@ -51,6 +52,18 @@ def find_project(scope: Snapshot, reference: str, field: str = "project") -> Pro
     if found is None:
         raise _missing("project", reference, field)
     return found
+
+
+def project_to_join(scope: Snapshot, reference: str, field: str = "project") -> Project:
+    """Return the project that a task is to be put into. Raises `Conflict` for one that is over."""
+    project = find_project(scope, reference, field)
+    if project.status in CLOSED_PROJECT:
+        raise Conflict(
+            f"{project.key} is {project.status}",
+            field=f"/{field}",
+            hint="set its status to active first (planning.projects.update)",
+        )
+    return project
 
 
 def _missing(word: str, reference: str, field: str) -> NotFound:

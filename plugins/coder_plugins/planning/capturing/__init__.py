@@ -1,0 +1,1 @@
+"""Capturing: typed lines made into tasks."""

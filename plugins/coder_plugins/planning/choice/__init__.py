@@ -1,0 +1,1 @@
+"""Choice: what can be done now, what to do first, and what waits for what."""

@@ -1,0 +1,1 @@
+"""Explaining: the terms or the chain that a derived figure is made of."""
