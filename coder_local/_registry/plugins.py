@@ -88,7 +88,7 @@ class Plugin:
             self.domain = domain
         except DeclarationError as error:
             self.stop(Status.STOPPED_BY_DECLARATION, str(error))
-        except BaseException as error:  # noqa: BLE001 - also SystemExit: a plugin must not end the daemon
+        except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
             self.stop(Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}")

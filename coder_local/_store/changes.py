@@ -38,7 +38,7 @@ class RecordChange(Value):
     actor: str
     operation: str
     record: str
-    """Kind of the record, `planning.task`."""
+    """Kind of the record, `notes.note`."""
     id: str
     rev: int
     action: str
@@ -122,7 +122,8 @@ def recent(scope: ReadScope, *, before: int | None, limit: int) -> list[RecordCh
 def last_change_set(scope: ReadScope, actor: str) -> int:
     """Return the newest change set of an actor that can still be undone. Raises `NotFound` if there is none."""
     row = scope.connection.execute(
-        "SELECT change_set FROM change WHERE actor = ? AND undone_by IS NULL AND operation <> ? ORDER BY seq DESC LIMIT 1",
+        "SELECT change_set FROM change WHERE actor = ? AND undone_by IS NULL AND operation <> ?"
+        " ORDER BY seq DESC LIMIT 1",
         (actor, UNDO),
     ).fetchone()
     if row is None:

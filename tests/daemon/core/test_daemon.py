@@ -1,5 +1,4 @@
 """`daemon.*`: how the process is, what is wrong with its data, and stopping it."""
-# ruff: noqa: ASYNC240 - what is looked at are a few small files of the test's own
 
 from __future__ import annotations
 

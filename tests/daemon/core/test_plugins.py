@@ -1,5 +1,4 @@
 """`plugins.*`: nothing foreign runs before it is enabled, and then exactly what was enabled."""
-# ruff: noqa: ASYNC240 - what is looked at are a few small files of the test's own
 
 from __future__ import annotations
 

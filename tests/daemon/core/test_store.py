@@ -1,5 +1,4 @@
 """`store.*`: copies that are whole, and never one over something else."""
-# ruff: noqa: ASYNC240 - what is looked at are a few small files of the test's own
 
 from __future__ import annotations
 
