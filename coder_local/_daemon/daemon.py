@@ -1,7 +1,8 @@
 """The running daemon: what starts in which order, what it watches, how it stops.
 
-Order at start: lock, database, plugins' declarations, socket, ready line; then, on a thread, the heavy imports of HTTP. The
-port of HTTP is bound before the ready line, so that whoever reads it may connect at once and waits in the backlog.
+Order at start: lock, database, plugins' declarations, socket, ready line; then, on a thread, the heavy imports of
+HTTP. The port of HTTP is bound before the ready line, so that whoever reads it may connect at once and waits in the
+backlog.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class Daemon:
             listening.bind(("127.0.0.1", self.options.http_port))
         except OSError as error:
             listening.close()
-            _log.error("HTTP is off: port %s cannot be bound: %s", self.options.http_port, error)  # noqa: TRY400
+            _log.error("HTTP is off: port %s cannot be bound: %s", self.options.http_port, error)
             return None
         listening.listen(1024)
         listening.setblocking(False)
@@ -177,7 +178,7 @@ class Daemon:
         try:
             self._http_server = await asyncio.to_thread(_import_http, self.kernel, self._admission)
             await self._http_server.start(listening)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever ails HTTP, the socket goes on
             _log.exception("HTTP is off")
             listening.close()
 

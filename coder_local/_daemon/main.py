@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -64,7 +65,7 @@ def serve(options: ServeOptions) -> int:
 
 
 def _attach(folder: Path, lock: Lock) -> int | None:
-    """Print the line of the daemon that holds the directory, waiting for one that starts; None if it left us the lock."""
+    """Print the line of the daemon that holds the directory, waiting while it starts; None if it left us the lock."""
     end = time.monotonic() + _ATTACH_WAIT
     while True:
         try:
@@ -94,10 +95,8 @@ def say(event: str, found: runtime.Runtime) -> None:
         "http": found.http,
         "data_dir": str(found.data_dir),
     }
-    try:
+    with contextlib.suppress(OSError):  # nobody reads our standard output; who wants to know reads runtime.json
         print(json.dumps(line), flush=True)
-    except OSError:
-        pass  # nobody reads our standard output; who wants to know reads runtime.json
 
 
 def _run(options: ServeOptions) -> int:

@@ -84,7 +84,7 @@ class Watchdog:
     def _tell(self, what: str, operation: str, seconds: float, thread: int | None) -> None:
         name = operation or "no operation"
         self.blocked[name] = self.blocked.get(name, 0) + 1
-        frame = sys._current_frames().get(thread or 0)  # noqa: SLF001 - the documented way to another thread's stack
+        frame = sys._current_frames().get(thread or 0)  # pyright: ignore[reportPrivateUsage] - the documented way to another thread's stack
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
         plugin = name.split(".", 1)[0]
         _log.warning("%s is blocked for %.1f s by %s\n%s", what, seconds, name, stack, extra={"plugin": plugin})

@@ -1,7 +1,7 @@
 """Dispatch: from a name and JSON bytes to JSON bytes or a named error, without a task or a future on the common path.
 
-Decode, admit, run, encode. A bounded query runs at once on the loop, any other query on the reader's thread, a command on
-the writer's, an action or a stream as a task on the loop. `answer(body, error)` is called exactly once, on the loop.
+Decode, admit, run, encode. A bounded query runs at once on the loop, any other query on the reader's thread, a command
+on the writer's, an action or a stream as a task on the loop. `answer(body, error)` is called exactly once, on the loop.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ _log = logging.getLogger("coder_local.dispatch")
 _encode = msgspec.json.Encoder().encode
 _SWEEP = 1.0
 """Seconds between two looks for commands that wait over their deadline behind another."""
+
+
+def _nothing_offered(_hook: str, **_arguments: Any) -> Iterable[Any]:
+    return ()
 
 
 class Call:
@@ -82,7 +86,7 @@ class Dispatcher:
         self.registry = registry
         self.store = store
         self.gate = gate
-        self.offered: Callable[..., Iterable[Any]] = lambda _name, **_arguments: ()
+        self.offered: Callable[..., Iterable[Any]] = _nothing_offered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[_Command, float] = {}

@@ -195,7 +195,7 @@ class Registry:
             if plugin.loaded and plugin.domain is not None and plugin.domain.settings_type is not None
         }
 
-    # -- serving the store's scopes -------------------------------------------------------------------------------------
+    # -- serving the store's scopes -----------------------------------------------------------------------------------
 
     def offers(self, name: str) -> bool:
         """Tell whether an operation is loaded."""
@@ -216,7 +216,7 @@ class Registry:
         kind = prepared.operation.kind
         if kind is not Kind.QUERY and not (kind is Kind.COMMAND and isinstance(scope, WriteScope)):
             raise Invalid(
-                f"{name} is a {kind}: it cannot run inside {'a transaction' if isinstance(scope, WriteScope) else 'a query'}"
+                f"{name} is a {kind}: it cannot run inside a {'command' if isinstance(scope, WriteScope) else 'query'}"
             )
         assert isinstance(scope, ReadScope)  # noqa: S101 - for the type checker
         decoded = prepared.signature.convert(values, strict=True)

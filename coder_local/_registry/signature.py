@@ -1,10 +1,11 @@
 """The schema of an operation is the signature of its function: reading it, and decoding an input by it.
 
-msgspec stops at the first fault. On that rare path the input is looked at field by field, and all faults are named at once.
+msgspec stops at the first fault. On that rare path the input is looked at field by field, and all faults are named.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 import itertools
@@ -12,7 +13,7 @@ import json
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, Optional, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -27,15 +28,17 @@ DEPTH_LIMIT = 64
 FAULT_LIMIT = 100
 """Faults that are named at once: looking for the name that was meant by each of 100,000 would stop the daemon."""
 
+_COLLECTIONS: frozenset[Any] = frozenset((list, tuple, set, frozenset))
 REQUIRED = inspect.Parameter.empty
 _Rev = Annotated[int, Meta(ge=1, description="The record must have this rev, else `stale`.")]
+_Key = Annotated[
+    str, Meta(min_length=1, max_length=200, description="The same key and input within 24 h: the first answer.")
+]
+_Confirm = Annotated[str, Meta(max_length=100, description="The token of a `needs_confirmation` answer.")]
 _ENVELOPE: dict[str, Any] = {
-    "if_rev": _Rev | None,
-    "idempotency_key": Annotated[
-        str, Meta(min_length=1, max_length=200, description="The same key and input within 24 h: the first answer.")
-    ]
-    | None,
-    "confirm": Annotated[str, Meta(max_length=100, description="The token of a `needs_confirmation` answer.")] | None,
+    "if_rev": Optional[_Rev],  # noqa: UP045 - `|` of an Annotated is unknown to pyright at run time
+    "idempotency_key": Optional[_Key],  # noqa: UP045
+    "confirm": Optional[_Confirm],  # noqa: UP045
 }
 """What every command takes besides its own parameters; an action and a stream take `confirm` of it."""
 
@@ -115,8 +118,9 @@ class Signature:
         """Return the answer for a bad input, naming all that is wrong with it."""
         if not isinstance(values, dict):
             return invalid([Fault("", f"the input is an object, not {_word(values)}")])
-        faults = list(itertools.islice(text_faults(values), FAULT_LIMIT))
-        for name, value in values.items():
+        given = cast("dict[str, Any]", values)
+        faults = list(itertools.islice(text_faults(given), FAULT_LIMIT))
+        for name, value in given.items():
             if len(faults) >= FAULT_LIMIT:
                 break
             if name not in self._types:
@@ -133,7 +137,7 @@ class Signature:
         faults += [
             Fault(f"/{each.name}", "this field is required")
             for each in self.parameters
-            if each.default is REQUIRED and each.name not in values
+            if each.default is REQUIRED and each.name not in given
         ]
         return invalid(faults or [Fault("", "the input does not fit its schema")])
 
@@ -166,16 +170,17 @@ def of_function(operation: Operation) -> Signature:
 
 def limited(annotation: Any) -> Any:
     """Return a type with limits on its texts and lists where it states none."""
-    origin = get_origin(annotation)
+    origin: Any = get_origin(annotation)
     if annotation is str:
         return Annotated[str, Meta(max_length=TEXT_LIMIT)]
     if origin in {Union, types.UnionType}:
         return Union[tuple(limited(part) for part in get_args(annotation))]  # noqa: UP007 - made at run time
-    if origin in {list, tuple, set, frozenset}:
+    if origin in _COLLECTIONS:
         parts = tuple(part if part is Ellipsis else limited(part) for part in get_args(annotation))
+        made: Any = origin.__class_getitem__(parts)
         if origin is tuple and Ellipsis not in parts:
-            return origin[parts]  # its length is fixed, and msgspec refuses a limit on it
-        return Annotated[origin[parts], Meta(max_length=LIST_LIMIT)]
+            return made  # its length is fixed, and msgspec refuses a limit on it
+        return Annotated[made, Meta(max_length=LIST_LIMIT)]
     return annotation
 
 
@@ -196,7 +201,8 @@ def _field(parameter: Parameter) -> Any:
         return parameter.name, annotation
     default = parameter.default
     if isinstance(default, (list, dict, set)):
-        default = msgspec.field(default_factory=type(default))
+        given: Any = cast("Any", default)
+        return parameter.name, annotation, msgspec.field(default_factory=lambda: copy.copy(given))
     return parameter.name, annotation, default
 
 
@@ -228,10 +234,10 @@ def text_faults(value: Any, pointer: str = "", depth: int = 0) -> Iterator[Fault
     elif depth >= DEPTH_LIMIT:
         yield Fault(pointer, f"it is nested deeper than {DEPTH_LIMIT}", "flatten it")
     elif isinstance(value, Mapping):
-        for name, part in value.items():
+        for name, part in cast("Mapping[str, Any]", value).items():
             yield from text_faults(part, f"{pointer}/{_escape(str(name))}", depth + 1)
     elif isinstance(value, list):
-        for index, part in enumerate(value):
+        for index, part in enumerate(cast("Sequence[Any]", value)):
             yield from text_faults(part, f"{pointer}/{index}", depth + 1)
 
 
@@ -257,4 +263,5 @@ def _escape(name: str) -> str:
 
 
 def _word(value: object) -> str:
-    return {type(None): "null", list: "a list", str: "a text", bool: "true or false"}.get(type(value), "a number")
+    words: dict[type[Any], str] = {type(None): "null", list: "a list", str: "a text", bool: "true or false"}
+    return words.get(type(value), "a number")

@@ -28,7 +28,7 @@ _WIRE_PAGE: Any = msgspec.defstruct("WirePage", [("items", list[Any]), ("next_cu
 
 
 class Standard(NamedTuple):
-    """A standard operation, ready: its signature, its function over a decoded input, and whether its cost is bounded."""
+    """A standard operation, ready: its signature, its function over an input, and whether its cost is bounded."""
 
     signature: Signature
     run: Callable[[Any, Any], Any]
@@ -45,6 +45,14 @@ def build(operation: Operation, table: Table) -> Standard:
     ](operation.name, table, declared)
 
 
+def _always(_: Any) -> bool:
+    return True
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
 def _words(table: Table) -> str:
     return table.declaration.word.replace("_", " ")
 
@@ -57,7 +65,7 @@ def _get(name: str, table: Table, _: StandardOperation) -> Standard:
         return table.to_wire(row)
 
     signature = Signature([Parameter("id", Id)], table.record, envelope=False, name=name)
-    return Standard(signature, run, lambda _: True, f"Return one {_words(table)}.")
+    return Standard(signature, run, _always, f"Return one {_words(table)}.")
 
 
 def _create(name: str, table: Table, _: StandardOperation) -> Standard:
@@ -74,7 +82,7 @@ def _create(name: str, table: Table, _: StandardOperation) -> Standard:
         return scope.insert(table.record(**{field: getattr(input, field) for field in names}))
 
     signature = Signature(parameters, table.record, envelope=True, name=name)
-    return Standard(signature, run, lambda _: False, f"Create one {_words(table)}.")
+    return Standard(signature, run, _never, f"Create one {_words(table)}.")
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:
@@ -93,7 +101,7 @@ def _update(name: str, table: Table, _: StandardOperation) -> Standard:
         return scope.update(scope.get(table.record, input.id), **changes)
 
     signature = Signature(parameters, table.record, envelope=True, name=name)
-    return Standard(signature, run, lambda _: False, f"Change some fields of one {_words(table)}; the others stay.")
+    return Standard(signature, run, _never, f"Change some fields of one {_words(table)}; the others stay.")
 
 
 def _delete(name: str, table: Table, _: StandardOperation) -> Standard:
@@ -102,7 +110,7 @@ def _delete(name: str, table: Table, _: StandardOperation) -> Standard:
 
     signature = Signature([Parameter("id", Id)], table.record, envelope=True, name=name)
     summary = f"Delete one {_words(table)}; it stays in history, and undo brings it back."
-    return Standard(signature, run, lambda _: False, summary)
+    return Standard(signature, run, _never, summary)
 
 
 def _history(name: str, table: Table, _: StandardOperation) -> Standard:
@@ -112,11 +120,12 @@ def _history(name: str, table: Table, _: StandardOperation) -> Standard:
         before = _number(input.cursor)
         found = changes.history(scope, table, input.id, before=before, limit=input.limit + 1)
         more = len(found) > input.limit
-        return Page(items=found[: input.limit], next_cursor=str(found[input.limit - 1].seq) if more else None)
+        page: Page[RecordChange] = Page(items=found[: input.limit])
+        return Page(items=page.items, next_cursor=str(page.items[-1].seq)) if more else page
 
     parameters = [Parameter("id", Id), Parameter("limit", Limit, 50), Parameter("cursor", Cursor | None, None)]
     signature = Signature(parameters, Page[RecordChange], envelope=False, name=name)
-    return Standard(signature, run, lambda _: False, f"List the changes of one {_words(table)}, newest first.")
+    return Standard(signature, run, _never, f"List the changes of one {_words(table)}, newest first.")
 
 
 def _number(cursor: str | None) -> int | None:

@@ -21,7 +21,7 @@ SNAPSHOTS = 5
 
 
 def copy(connection: sqlite3.Connection, target: Path) -> None:
-    """Write a consistent copy of an open database to a new file (0600). Raises `Locked` if it cannot be written whole."""
+    """Write a consistent copy of an open database to a new file (0600). Raises `Locked` if it cannot be written."""
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         part.touch(mode=0o600)

@@ -12,8 +12,8 @@ MEMORY = Path(":memory:")
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes and checkpoints.
 
-    `synchronous=FULL`: an answered command has survived a power cut. Automatic checkpoints are off: the writer does them
-    between groups, because within a commit they make its tail ten times longer.
+    `synchronous=FULL`: an answered command has survived a power cut. Automatic checkpoints are off: the writer does
+    them between groups, because within a commit they make its tail ten times longer.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=5)
     if path != MEMORY:

@@ -1,8 +1,8 @@
 """Pushing committed events to those who listen, without a gap and without growing memory.
 
-A subscriber is a cursor and a way to write. The feed keeps one ring of the newest events, encoded once for all; whoever is
-behind the ring reads the log. So a slow subscriber costs nothing while it is slow, and misses nothing when it is back.
-Everything here runs on the event loop.
+A subscriber is a cursor and a way to write. The feed keeps one ring of the newest events, encoded once for all; whoever
+is behind the ring reads the log. So a slow subscriber costs nothing while it is slow, and misses nothing when it is
+back. Everything here runs on the event loop.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Subscription:
         self._feed.discard(self)
 
 
-class Reset(Exception):  # noqa: N818 - it is an answer, not an error
+class Reset(Exception):
     """The cursor cannot be served: load the state anew, then go on from `head`."""
 
     def __init__(self, reason: str, bounds: Bounds) -> None:
@@ -98,7 +98,7 @@ class Feed:
     ) -> Subscription:
         """Listen from after a cursor (from the head without one); call `resume` on the answer to begin.
 
-        Raises `Reset` if the cursor is too old, of another epoch or ahead of the head, and `Invalid` if it is no cursor.
+        Raises `Reset` if the cursor is too old, of another epoch or ahead of the head, `Invalid` if it is no cursor.
         `on_reset` is told if later the log is trimmed past a subscriber that waits; it then goes on from the head.
         """
         subscription = Subscription(self, self.place(cursor), types, subjects, deliver, on_reset)

@@ -1,8 +1,8 @@
 """Migrations: numbered `.sql` files, one set for each plugin, each opening with a comment on why.
 
-A set is applied in one transaction, checked against the plugin's records before it commits, and recorded by sqlite-utils.
-Whether anything is pending is told by one row that is compared at start: no DDL, and no import, at a warm start.
-A file whose name has the word `major` (`0007_major_split_tasks.sql`) may not be met by an older program.
+A set is applied in one transaction, checked against the plugin's records before it commits, and recorded by
+sqlite-utils. Whether anything is pending is told by one row that is compared at start: no DDL, and no import, at a
+warm start. A file whose name has the word `major` (`0007_major_split_tasks.sql`) may not be met by an older program.
 """
 
 from __future__ import annotations

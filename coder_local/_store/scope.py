@@ -255,7 +255,8 @@ class WriteScope(ReadScope, Transaction):
 
     def number(self, counter: str, /) -> int:
         row = self.connection.execute(
-            "INSERT INTO counter (name, value) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+            "INSERT INTO counter (name, value) VALUES (?, 1)"
+            " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
             (counter,),
         ).fetchone()
         return int(row[0])
@@ -283,7 +284,7 @@ def bind(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def unread_expectation(scope: WriteScope) -> Invalid:
+def unread_expectation() -> Invalid:
     """Return the answer for an `if_rev` that no written record was held to."""
     return Invalid(
         "if_rev holds nothing: this call wrote no record with that id",

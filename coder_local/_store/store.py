@@ -24,6 +24,11 @@ T = TypeVar("T")
 Loop = Callable[..., object]
 """`loop.call_soon_threadsafe`, or in a store without a loop a plain call."""
 
+
+def _at_once(function: Callable[..., object], *arguments: Any) -> object:
+    return function(*arguments)
+
+
 _CORE = MigrationSet("core", migrations.find_files(Path(__file__).parent / "migrations"))
 
 
@@ -43,7 +48,7 @@ class Store:
         """Where a damaged database was put at this start."""
         self.damage: str | None = None
         self._calls = calls
-        self._post: Loop = lambda function, *arguments: function(*arguments)
+        self._post: Loop = _at_once
         self._on_events: Callable[[list[Published]], None] = lambda _: None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -131,9 +136,10 @@ class Store:
     # -- migrations ---------------------------------------------------------------------------------------------------
 
     def migrate(self, sets: Sequence[MigrationSet]) -> dict[str, Error]:
-        """Bring every plugin's tables up to date and return, by plugin, why it could not be. Costs one row when nothing is new.
+        """Bring every plugin's tables up to date and return, by plugin, why it could not be.
 
-        Before the first change of a database that holds something, a snapshot is written.
+        Costs one row when nothing is new. Before the first change of a database that holds something, a snapshot is
+        written.
         """
         connection = self.writer.connection
         wanted = migrations.fingerprint([_CORE, *sets])

@@ -1,7 +1,7 @@
 """From a record to its table: columns, SQL, and the ways between a row, a record and JSON.
 
 A row goes to JSON without becoming a record: a positional twin of the record is filled from the row as it is and
-encoded (0.5 us a row of 20 columns, against 4 us by keyword). Columns that SQLite keeps as JSON text are passed through.
+encoded (0.5 us a row of 20 columns, against 4 us by keyword). Columns that SQLite keeps as JSON text pass through.
 """
 
 from __future__ import annotations

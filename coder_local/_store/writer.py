@@ -1,7 +1,8 @@
 """The one writer: a thread that runs commands in savepoints and commits them together.
 
-All that wait when it is free share one transaction and one fsync; a caller is answered only after that commit. A command
-that fails rolls back its own savepoint. At 64 clients this is six to eight times the throughput of a commit for each.
+All that wait when it is free share one transaction and one fsync; a caller is answered only after that commit. A
+command that fails rolls back its own savepoint. At 64 clients this is six to eight times the throughput of a commit
+for each.
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class Writer:
         self._deliver([job], [])
 
     def _commit_group(self, jobs: Sequence[Job]) -> None:
-        """Run and commit together; if the group as a whole fails, each command for itself, so that each has its answer."""
+        """Run and commit together; if the whole group fails, each command for itself, so that each has its answer."""
         before = self._event_seq, self._change_seq
         events: list[EventRow] = []
         try:
@@ -218,7 +219,7 @@ class Writer:
         try:
             job.result = job.work(scope)
             if scope.expected is not None:
-                raise unread_expectation(scope)
+                raise unread_expectation()
             events = self._log(scope)
         except BaseException as error:
             if not self.connection.in_transaction:  # a full disk or an interrupt took the whole transaction with it

@@ -130,7 +130,7 @@ class _Connection(asyncio.Protocol):
             self._transport.resume_reading()
         self._session.resume()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._writable = False
         if self._transport is not None:
             self._transport = None

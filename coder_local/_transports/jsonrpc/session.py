@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -181,7 +182,7 @@ class Session:
 
         call = Call(method, raw, self._principal, answer)
         call.progress = self._progress(id_) if id_ else None
-        call.item = (lambda item: self._item(id_, item)) if id_ else None
+        call.item = functools.partial(self._item, id_) if id_ else None
         cancel = self._kernel.dispatcher.start(call)
         if not answered and id_:
             self._calls[id_] = cancel
@@ -206,7 +207,7 @@ class Session:
         if cancel is not None:
             cancel()
 
-    # -- the connection's own methods -----------------------------------------------------------------------------------
+    # -- the connection's own methods ---------------------------------------------------------------------------------
 
     def _initialize(self, raw: bytes) -> dict[str, Any]:
         asked = _INITIALIZE.decode(raw)
@@ -282,7 +283,7 @@ class Session:
             subscription.resume()
 
     def close(self) -> None:
-        """Let go of everything: the connection is lost. Commands that wait are dropped, those that run come to their end."""
+        """Let go of everything: the connection is lost. Commands that wait are dropped, those that run end."""
         for subscription in self._subscriptions.values():
             subscription.close()
         self._subscriptions.clear()
@@ -397,7 +398,7 @@ def _unreadable(body: bytes, error: Exception) -> bytes:
 
 
 def _half_surrogates(body: bytes) -> bytes | None:
-    r"""Return the answer to a request that is JSON but holds half a surrogate pair (`\ud800`), which msgspec does not read."""
+    r"""Return the answer to JSON that holds half a surrogate pair (`\ud800`), which msgspec does not read."""
     import json  # noqa: PLC0415 - only on this rare path
 
     try:
