@@ -58,7 +58,7 @@ class Comparison:
         for name in before:
             if name in now:
                 yield from self.narrowed(before[name], now[name], f"{place}/{name}")
-            elif now or new.get("additionalProperties") is False:
+            elif "properties" in new or new.get("additionalProperties") is False:
                 yield f"{place}/{name} is no longer taken"
         for name in new.get("required", []):
             if name not in old.get("required", []):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from coder_local._registry.registry import Registry
+from coder_local.api import DeclarationError
 
 from . import events, mcp, openapi, openrpc, sql, typescript
 from .schemas import Model
@@ -19,8 +20,13 @@ TYPESCRIPT = "ipc/node/src/generated/operations.ts"
 
 
 def render(registry: Registry) -> dict[str, str]:
-    """Return the text of every document by its path; byte for byte the same for the same declarations."""
+    """Return the text of every document by its path; byte for byte the same for the same declarations.
+
+    Raises `DeclarationError` for operations whose types cannot be read.
+    """
     model = Model(registry)
+    if model.left_out:
+        raise DeclarationError("; ".join(f"{name}: {reason}" for name, reason in sorted(model.left_out.items())))
     return {
         OPENAPI: _json(openapi.build(registry, model)),
         OPENRPC: _json(openrpc.build(registry, model)),

@@ -121,9 +121,8 @@ class Maker:
             case mi.UnionType():
                 return self._union(info, taken=taken)
             case _:
-                if type(info) in _LEAVES:
-                    return dict(_LEAVES[type(info)])
-                raise TypeError(f"no JSON Schema is known for {info}; use a type that JSON has")
+                # A type that JSON does not have may be anything: a stranger's plugin must not take the document away.
+                return dict(_LEAVES.get(type(info), {}))
 
     def _union(self, info: mi.UnionType, *, taken: bool) -> Schema:
         parts = sorted(info.types, key=lambda part: isinstance(part, mi.NoneType))

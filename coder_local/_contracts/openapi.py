@@ -14,6 +14,7 @@ from .routes import Route, route_of
 from .schemas import Model, OperationSchema, reached, resolved
 from .shared import GENERATED, PROBLEM, Document, answers_record, info, marks, problem, spoken, tags
 
+_PARAMETERS = "#/components/parameters/"
 _HEADERS = {"if_rev": "IfMatch", "idempotency_key": "IdempotencyKey", "confirm": "Confirm"}
 _BODY_TYPES = {"PATCH": ("application/merge-patch+json", "application/json")}
 _EVERY_CALL = ("refused", "rate_limited", "broken")
@@ -25,9 +26,12 @@ def build(registry: Registry, model: Model | None = None) -> Document:
     """Return the document of all operations that are loaded; the same for the same registry."""
     model = model or Model(registry)
     paths: Document = {}
-    for operation in model.operations.values():
-        route = route_of(operation.prepared)
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(operation, route, model)
+    routes = {name: route_of(operation.prepared) for name, operation in model.operations.items()}
+    for name, operation in model.operations.items():
+        route = routes[name]
+        # What can be got under its own path is answered to its maker with that path.
+        makes = route.method == "POST" and Route("GET", f"{route.path}/{{id}}", True) in routes.values()
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(operation, route, model, makes=makes)
     body: Document = {"paths": dict(sorted(paths.items())), "x-settings": model.settings}
     schemas = reached(body, model.components)
     return {
@@ -41,7 +45,10 @@ def build(registry: Registry, model: Model | None = None) -> Document:
         "components": {
             "schemas": dict(sorted({**schemas, PROBLEM: _http_problem()}.items())),
             "parameters": _header_parameters(),
-            "headers": {"ETag": {"description": "The record's `rev`.", "schema": {"type": "string"}}},
+            "headers": {
+                "ETag": {"description": "The record's `rev`, in quotation marks.", "schema": {"type": "string"}},
+                "Location": {"description": "Path of the new record.", "schema": {"type": "string"}},
+            },
             "responses": _error_responses(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "The token in `runtime.json`."}
@@ -50,7 +57,7 @@ def build(registry: Registry, model: Model | None = None) -> Document:
     }
 
 
-def _operation(operation: OperationSchema, route: Route, model: Model) -> Document:
+def _operation(operation: OperationSchema, route: Route, model: Model, *, makes: bool) -> Document:
     own = operation.own
     parameters: list[Document] = []
     if route.id_in_path:
@@ -61,7 +68,9 @@ def _operation(operation: OperationSchema, route: Route, model: Model) -> Docume
         parameters += [_query(name, schema, operation, model) for name, schema in own.items()]
     # If-Match holds the record named by `id` to its rev; without one it holds nothing.
     headers = [name for name in operation.envelope if name != "if_rev" or "id" in operation.own]
-    parameters += [{"$ref": f"#/components/parameters/{_HEADERS[name]}"} for name in headers]
+    parameters += [{"$ref": _PARAMETERS + _HEADERS[name]} for name in headers]
+    if route.method == "GET" and answers_record(operation):
+        parameters.append({"$ref": f"{_PARAMETERS}IfNoneMatch"})
     found: Document = {
         "operationId": operation.operation.name,
         "tags": [operation.operation.name.split(".", 1)[0]],
@@ -75,7 +84,10 @@ def _operation(operation: OperationSchema, route: Route, model: Model) -> Docume
         schema = {"type": "object", "properties": own, "required": required, "additionalProperties": False}
         types = _BODY_TYPES.get(route.method, ("application/json",))
         found["requestBody"] = {"required": bool(required), "content": {type_: {"schema": schema} for type_ in types}}
-    found["responses"] = _responses(operation, takes=bool(own), about_one=route.id_in_path)
+    found["responses"] = {
+        **_answer(operation, route, makes=makes),
+        **_errors(operation, takes=bool(own), about_one=route.id_in_path),
+    }
     return found
 
 
@@ -85,6 +97,9 @@ def _query(name: str, schema: Schema, operation: OperationSchema, model: Model) 
     head = {"name": name, "in": "query", "required": name in operation.required, **doc}
     if _is_object(schema, model):
         return {**head, "content": {"application/json": {"schema": schema}}}
+    if schema.get("type") == "array" and _is_object(schema.get("items", {}), model):
+        text = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema["items"]}
+        return {**head, "schema": {**schema, "items": text}}
     return {**head, "schema": schema}
 
 
@@ -111,15 +126,26 @@ def _split_description(schema: Schema) -> tuple[Schema, Document]:
     return bare, {"description": schema["description"]} if "description" in schema else {}
 
 
-def _responses(operation: OperationSchema, *, takes: bool, about_one: bool) -> Document:
-    good: Document = {"description": "The answer."}
+def _answer(operation: OperationSchema, route: Route, *, makes: bool) -> Document:
     if operation.operation.kind is Kind.STREAM:
-        good["description"] = "Server-sent events; the data of each is one item."
-        good["content"] = {"text/event-stream": {"schema": {"type": "string"}, "x-item-schema": operation.output}}
-    else:
-        good["content"] = {"application/json": {"schema": operation.output}}
-    if answers_record(operation):
-        good["headers"] = {"ETag": {"$ref": "#/components/headers/ETag"}}
+        return {
+            "200": {
+                "description": "Server-sent events: `item` with one item each, then `end`, or `error` with a problem.",
+                "content": {"text/event-stream": {"schema": {"type": "string"}, "x-item-schema": operation.output}},
+            }
+        }
+    good: Document = {"description": "The answer.", "content": {"application/json": {"schema": operation.output}}}
+    if not answers_record(operation):
+        return {"200": good}
+    headers = ["ETag", "Location"] if makes else ["ETag"]
+    good["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+    if makes:
+        return {"201": {**good, "description": "It was made."}}
+    unchanged: Document = {"304": {"description": "It is as it was at that ETag."}} if route.method == "GET" else {}
+    return {"200": good, **unchanged}
+
+
+def _errors(operation: OperationSchema, *, takes: bool, about_one: bool) -> Document:
     kinds = [*_EVERY_CALL, *(["invalid"] if takes or about_one else []), *(["not_found"] if about_one else [])]
     if operation.operation.kind is Kind.COMMAND:
         kinds += _OF_COMMANDS
@@ -127,7 +153,7 @@ def _responses(operation: OperationSchema, *, takes: bool, about_one: bool) -> D
         kinds += _OF_ACTIONS
     errors: Document = {"401": {"$ref": "#/components/responses/Unauthenticated"}}
     errors |= {str(KINDS[kind].code.http): {"$ref": f"#/components/responses/{pascal(kind)}"} for kind in kinds}
-    return {"200": good, **dict(sorted(errors.items())), "default": {"$ref": f"#/components/responses/{PROBLEM}"}}
+    return {**dict(sorted(errors.items())), "default": {"$ref": f"#/components/responses/{PROBLEM}"}}
 
 
 def _error_responses() -> Document:
@@ -139,8 +165,9 @@ def _error_responses() -> Document:
 
 def _http_problem() -> Schema:
     schema: dict[str, Any] = problem()
-    http = {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}}
-    schema["properties"] = {**http, **schema["properties"]}
+    text = {"type": "string"}
+    http = {"type": text, "title": text, "status": {"type": "integer"}, "detail": text}
+    schema["properties"] = {**http, **schema["properties"], "request_id": text}
     schema["required"] = [*http, *schema["required"]]
     return schema
 
@@ -158,5 +185,6 @@ def _header_parameters() -> Document:
     return {
         "Confirm": header("X-Confirm", "The token of a `needs_confirmation` answer: single use, 10 minutes.", 100),
         "IdempotencyKey": header("Idempotency-Key", "The same key and input within 24 h get the first answer.", 200),
-        "IfMatch": header("If-Match", "The record must have this `rev`, else the answer is `stale`.", 40),
+        "IfMatch": header("If-Match", "The record must have this ETag, else the answer is `stale`.", 40),
+        "IfNoneMatch": header("If-None-Match", "Answer 304 if the record still has one of these ETags.", 4000),
     }

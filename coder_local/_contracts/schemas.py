@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast, get_args
 
 import msgspec
+from msgspec import inspect as mi
 
 from coder_local._registry.registry import Prepared, Registry
 from coder_local.api import Event, Kind, Operation
 
 from . import docs, names
 from .jsonschema import REF, Maker, Schema, put_default
+
+_log = logging.getLogger("coder_local.contracts")
 
 
 class RecordChanged(msgspec.Struct):
@@ -73,7 +77,9 @@ class Model:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        prepared = list(registry.operations())
+        self.left_out: dict[str, str] = {}
+        """Operations whose types cannot be read, with the reason."""
+        prepared = list(self._sound())
         self._types = {event: name for name, event in registry.events().items() if event is not None}
         inputs = {names.input_name(each.operation.name) for each in prepared}
         self._maker = Maker(
@@ -89,6 +95,18 @@ class Model:
         """Names of the components that are only ever taken, never answered."""
         self.pages: dict[str, Schema] = self._maker.pages
         """The schema of an item of each component that is a page of a list."""
+
+    def _sound(self) -> Iterator[Prepared]:
+        """Yield the operations whose types can be read: one bad declaration must not take the others away."""
+        for name in self.registry.names():
+            try:
+                prepared = self.registry.find(name)
+                if prepared is not None:
+                    mi.multi_type_info([*_taken_by(prepared), answer_of(prepared)])
+                    yield prepared
+            except Exception as error:  # noqa: BLE001 - of a stranger's plugin
+                self.left_out[name] = str(error)
+                _log.warning("%s is left out of the contracts: %s", name, error)
 
     def _operation(self, prepared: Prepared) -> OperationSchema:
         standard = prepared.operation.standard
@@ -168,8 +186,11 @@ def refs(node: Any) -> Iterator[str]:
 
 
 def _taken(prepared: list[Prepared], registry: Registry) -> list[Any]:
-    fields = [field for each in prepared for field in msgspec.structs.fields(each.signature.struct)]
-    return [*(field.type for field in fields), *registry.settings_types().values()]
+    return [*(part for each in prepared for part in _taken_by(each)), *registry.settings_types().values()]
+
+
+def _taken_by(prepared: Prepared) -> list[Any]:
+    return [field.type for field in msgspec.structs.fields(prepared.signature.struct)]
 
 
 def _answered(prepared: list[Prepared], registry: Registry) -> list[Any]:

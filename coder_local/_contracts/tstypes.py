@@ -98,15 +98,15 @@ def limits(schema: Schema) -> str:
         _range(bare.get("minLength"), bare.get("maxLength"), " characters"),
         _range(bare.get("minItems"), bare.get("maxItems"), " items") if "prefixItems" not in bare else "",
         _range(bare.get("minimum"), bare.get("maximum"), ""),
-        f"Above {bare['exclusiveMinimum']}" if "exclusiveMinimum" in bare else "",
-        f"Below {bare['exclusiveMaximum']}" if "exclusiveMaximum" in bare else "",
+        f"above {bare['exclusiveMinimum']}" if "exclusiveMinimum" in bare else "",
+        f"below {bare['exclusiveMaximum']}" if "exclusiveMaximum" in bare else "",
     ]
     default = schema.get("default")
     if isinstance(default, (str, int, float)) and default:
         shown = f"`{default}`" if isinstance(default, str) else json.dumps(default)
         found.append(f"{shown} when missing")
     text = "; ".join(filter(None, found))
-    return f"{text}." if text else ""
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _range(low: float | None, high: float | None, unit: str) -> str:
@@ -115,8 +115,8 @@ def _range(low: float | None, high: float | None, unit: str) -> str:
     if low is not None and high is not None:
         return f"{low} to {high}{unit}"
     if high is not None:
-        return f"At most {high}{unit}"
-    return f"At least {low}{unit}" if low else ""
+        return f"at most {high}{unit}"
+    return f"at least {low}{unit}" if low else ""
 
 
 def _sentence(text: str) -> str:
