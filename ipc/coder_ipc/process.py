@@ -48,7 +48,8 @@ if sys.platform == "linux":
             boot = Path("/proc/stat").read_bytes().partition(b"\nbtime ")[2].split(maxsplit=1)[0]
         except (FileNotFoundError, ProcessLookupError):
             return None
-        if fields[0] in (b"Z", b"X"):
+        # the first thread of a killed process may be a zombie while another still holds its files and locks
+        if fields[0] in (b"Z", b"X") and int(fields[17]) <= 1:
             return None
         return int(boot) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -50,6 +51,22 @@ def test_a_zombie_has_ended(child):
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert process.started_at(child.pid) is None
     assert process.wait_exit(child.pid, 0) is True
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64", reason="the system call's number")
+def test_a_process_whose_first_thread_is_a_zombie_has_not_ended():
+    code = (
+        "import ctypes, threading; threading.Thread(target=input, daemon=False).start();"
+        "ctypes.CDLL(None).syscall(60, 0)"  # ends this thread only; that of input() goes on, and holds all files
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as started:
+        stat = Path(f"/proc/{started.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            os.sched_yield()
+        assert process.started_at(started.pid) is not None
+        assert process.wait_exit(started.pid, 0.05) is False
+        started.kill()
+        assert process.wait_exit(started.pid, 10) is True
 
 
 def test_a_process_that_is_gone_has_ended(child):
