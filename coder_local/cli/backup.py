@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coder_ipc.errors import NotRunning
-
 from .app import Command
 from .errors import Failure, invalid
 from .life import stop
@@ -55,7 +53,7 @@ def _restore(session: Session, arguments: Namespace) -> int:
     question = f"The database in {folder} is replaced by {source}; the one of now is set aside."
     if not (session.settings.yes or ask(question)):
         raise Failure("needs_confirmation", "a restore replaces all that is kept", hint="give --yes to confirm")
-    ran = _ran(session) and stop(session)
+    ran = stop(session)
     try:
         old = _replace(source, folder)
     finally:
@@ -63,14 +61,6 @@ def _restore(session: Session, arguments: Namespace) -> int:
             session.start()
     session.output.answer({"restored": str(source), "set_aside": str(old) if old else None, "started": ran})
     return 0
-
-
-def _ran(session: Session) -> bool:
-    try:
-        session.attach()
-    except NotRunning:
-        return False
-    return True
 
 
 def _check(source: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from coder_ipc import runtime
-from coder_ipc.errors import IpcError, NotRunning
+from coder_ipc.errors import ConnectionLost, IpcError, NotRunning
 
 from .app import Command
 from .backup import DATABASE
@@ -72,7 +72,7 @@ def _checks(session: Session) -> Iterator[Check]:
     yield sqlite()
     try:
         client = session.attach()
-    except NotRunning:
+    except (NotRunning, ConnectionLost):  # lost: it was just ending
         yield stale(folder)
         yield from permissions(folder)
         yield disk(folder)

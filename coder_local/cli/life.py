@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from coder_ipc import runtime
-from coder_ipc.errors import ConnectionLost, NotRunning
+from coder_ipc.errors import EXIT_CODES, ConnectionLost, NotRunning
 
 from .app import Command
 from .errors import Failure
@@ -14,6 +14,8 @@ from .tables import clean, table
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from coder_ipc.errors import IpcError
 
     from .parser import Parser
     from .session import Session
@@ -25,7 +27,7 @@ _STOP_LIMIT = 20.0
 def _status(session: Session, _: Namespace) -> int:
     try:
         client = session.attach()
-    except NotRunning as error:
+    except (NotRunning, ConnectionLost) as error:  # lost: it was just ending
         return _not_running(session, error)
     state: dict[str, Any] = client.call("daemon.status", {}, session.settings.timeout)
     plugins = client.call("plugins.list", {}, session.settings.timeout)["items"]
@@ -36,12 +38,12 @@ def _status(session: Session, _: Namespace) -> int:
     return 0
 
 
-def _not_running(session: Session, error: NotRunning) -> int:
+def _not_running(session: Session, error: IpcError) -> int:
     if session.output.as_json:
         session.output.json({"state": "stopped", "data_dir": str(session.settings.data_dir), "reason": error.message})
     else:
         session.output.text(f"stopped   {clean(error.message)}")
-    return error.exit_code
+    return EXIT_CODES["not_found"]
 
 
 def _for_people(state: dict[str, Any], plugins: list[dict[str, Any]]) -> str:
@@ -86,11 +88,10 @@ def stop(session: Session) -> bool:
     """Stop the daemon and wait until its process has ended; False when none runs. Raises `Failure` if it stays."""
     from coder_ipc.spawn import wait_stopped  # noqa: PLC0415 - loads subprocess
 
+    found = runtime.read(session.settings.data_dir)
     try:
-        client = session.attach()
-        found = runtime.read(session.settings.data_dir)
         with suppress(ConnectionLost):  # it may be gone before its answer is
-            client.call("daemon.stop", {}, session.settings.timeout)
+            session.attach().call("daemon.stop", {}, session.settings.timeout)
     except NotRunning:
         return False
     finally:

@@ -26,7 +26,8 @@ def test_an_answer_in_a_pipe_is_the_daemons_json_and_nothing_else(run, client):
 def test_texts_become_values_of_the_types_of_the_schema(run):
     done = run(
         "probe", "echo", "--text", "7", "--count", "7", "--ratio", "0.5", "--loud", "--level", "high",
-        "--day", "2026-11-20", "--tags", "a", "--tags", "[b]", "--shapes", '{"name": "x"}', "--shapes", '[{"name": "y"}, {"name": "z"}]',
+        "--day", "2026-11-20", "--tags", "a", "--tags", "[b]", "--shapes", '{"name": "x"}',
+        "--shapes", '[{"name": "y"}, {"name": "z"}]',
         "--extra", '{"a": [1]}', "--either", "3",
     )  # fmt: skip
     assert given(done) == {
