@@ -25,6 +25,7 @@ from coder_local import __version__
 from coder_local._admission import Admission
 from coder_local._registry import plugins
 from coder_local._registry.kernel import Kernel
+from coder_local._registry.settings import DaemonSettings
 from coder_local._transports.jsonrpc.server import SocketServer
 from coder_local._transports.jsonrpc.session import PROTOCOL
 
@@ -36,6 +37,7 @@ _log = logging.getLogger("coder_local.daemon")
 DRAIN = 10.0
 """Seconds that running work has to end or park when the daemon stops."""
 _TRIM_EVERY = 600.0
+_LOOK_EVERY = 1.0
 
 
 class Daemon:
@@ -52,7 +54,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._orphan = False
         self._linger: asyncio.TimerHandle | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._http_server: Any = None
         self._code = EXIT_OK
 
@@ -126,18 +128,32 @@ class Daemon:
             _log.error("the database was damaged and set aside in %s", self.kernel.store.set_aside)
         self.kernel.dispatcher.sweep()
         self._trim()
+        self._look()
+        self._beginning = self._loop.create_task(self._begin_plugins())
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
 
+    async def _begin_plugins(self) -> None:
+        """Run what plugins declared with `on_start`, one after another; a failure stops that plugin alone."""
+        for plugin in list(self.kernel.registry.plugins.values()):
+            await self.kernel.begin(plugin)
+
     def _trim(self) -> None:
         self.kernel.store.trim_events()
-        self._timers[:] = [self._loop.call_later(_TRIM_EVERY, self._trim)]
+        self._timers["trim"] = self._loop.call_later(_TRIM_EVERY, self._trim)
+
+    def _look(self) -> None:
+        """Notice a change of `settings.toml`."""
+        self.kernel.settings.look()
+        self._timers["look"] = self._loop.call_later(_LOOK_EVERY, self._look)
 
     async def _stop(self, server: SocketServer, serving: asyncio.Task[None] | None) -> None:
         """Take no new work, let what runs end within `DRAIN` seconds, checkpoint, remove the socket."""
         self.state = "stopping"
-        for timer in (*self._timers, *([self._linger] if self._linger else [])):
+        self.kernel.dispatcher.closing = True
+        for timer in (*self._timers.values(), *([self._linger] if self._linger else [])):
             timer.cancel()
+        self._beginning.cancel()
         self._watchdog.stop()
         end = time.monotonic() + DRAIN
         while self.kernel.dispatcher.busy and time.monotonic() < end:
@@ -231,8 +247,12 @@ class Daemon:
             return
         if self._orphan:
             self.stop()
-        elif self.options.linger is not None:
-            self._linger = self._loop.call_later(self.options.linger, self.stop)
+            return
+        linger = self.options.linger
+        if linger is None:
+            linger = self.kernel.settings.current(DaemonSettings).linger
+        if linger is not None:
+            self._linger = self._loop.call_later(linger, self.stop)
 
 
 def _import_http(kernel: Kernel, admission: Admission) -> Any:

@@ -20,7 +20,7 @@ from coder_local._store import idempotency
 from coder_local._store.clock import instant
 from coder_local._store.scope import Caller, WriteScope
 from coder_local._store.store import Store
-from coder_local.api import Broken, Context, Error, Instant, Kind, Safety, Settings, TimedOut
+from coder_local.api import Broken, Context, Error, Instant, Kind, Locked, Safety, Settings, TimedOut
 from coder_local.api.errors import UnknownOperation
 
 from .principal import Gate, Principal
@@ -91,6 +91,8 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[_Command, float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self.closing = False
+        """Set when the daemon stops: no new work is taken."""
         self.current = ""
         """The operation that runs on the loop now, for the watchdog."""
 
@@ -107,6 +109,8 @@ class Dispatcher:
     def start(self, call: Call) -> Cancel | None:
         """Begin a call; the answer may come before this returns. The result, if any, cancels it."""
         try:
+            if self.closing:
+                raise Locked("the daemon is stopping", hint="start it again, then call again")
             prepared = self.registry.find(call.name)
             if prepared is None:
                 raise self.unknown(call.name)
