@@ -5,6 +5,7 @@ from __future__ import annotations
 from .capturing import operations as capturing
 from .choice import operations as choice
 from .dates import operations as dates
+from .exchange import operations as exchange
 from .explaining import operations as explaining
 from .links import operations as links
 from .projects import operations as projects
@@ -17,6 +18,7 @@ __all__ = [
     "choice",
     "dates",
     "division",
+    "exchange",
     "explaining",
     "links",
     "places",
