@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from typing import Any, cast
 
 from coder_local._registry.registry import Registry
 from coder_local.api import Kind, Operation, Safety
 
 from .jsonschema import REF, Schema
-from .schemas import Model, OperationSchema, reached, resolved
+from .schemas import Model, OperationSchema, reached, refs, resolved
 from .shared import GENERATED, Document
 
 NAME_LIMIT = 64
 """Characters of a tool's name that all clients take."""
 _HASH = 8
+_WORDY = {"description", "pattern", "minLength", "maxLength", "minimum", "maximum", "contentMediaType"}
 
 
 def build(registry: Registry, model: Model | None = None) -> Document:
@@ -53,7 +55,7 @@ def _tool(tool: str, operation: OperationSchema, model: Model) -> Document:
         "description": operation.prepared.description,
         "inputSchema": contained(operation.input, model),
     }
-    output = contained(operation.output, model)
+    output = _bare(contained(operation.output, model, share=True))
     # The protocol takes objects only; other answers go as text.
     if declared.kind is not Kind.STREAM and output.get("type") == "object":
         found["outputSchema"] = output
@@ -74,26 +76,48 @@ def _annotations(operation: Operation) -> Document:
     }
 
 
-def contained(schema: Schema, model: Model) -> Schema:
-    """Return a schema with what it points to put in place; only what holds itself stands under `$defs`."""
+def contained(schema: Schema, model: Model, *, share: bool = False) -> Schema:
+    """Return a schema with what it points to put in place; only what holds itself stands under `$defs`.
+
+    With `share` also what is pointed to more than once. Inputs go without, because not every client follows a `$ref`.
+    """
     components = model.components
-    loops = {name for name in reached(schema, components) if name in reached(components[name], components)}
-    found: Schema = _inlined(resolved(schema, components) if "$ref" in schema else schema, components, loops)
-    if used := {name for name in loops if name in reached(schema, components)}:
-        found["$defs"] = {name: _inlined(components[name], components, loops) for name in sorted(used)}
+    used = reached(schema, components)
+    places = Counter(refs([schema, *used.values()]))
+    apart = {name for name in used if (share and places[name] > 1) or name in reached(used[name], components)}
+    found: Schema = _inlined(resolved(schema, components), components, apart)
+    if apart:
+        found["$defs"] = {name: _inlined(components[name], components, apart) for name in sorted(apart)}
     return found
 
 
-def _inlined(node: Any, components: dict[str, Schema], loops: set[str]) -> Any:
+def _bare(node: Any) -> Any:
+    """Return the schema of an answer with its structure alone: every word of a tool list costs an agent's attention."""
     if isinstance(node, list):
-        return [_inlined(part, components, loops) for part in cast(list[object], node)]
+        return [_bare(part) for part in cast(list[object], node)]
+    if not isinstance(node, dict):
+        return node
+    found: Schema = {}
+    for word, value in cast(Schema, node).items():
+        if word in {"properties", "$defs"}:
+            found[word] = {name: _bare(part) for name, part in value.items()}
+        elif word not in _WORDY:
+            found[word] = _bare(value)
+    return found
+
+
+def _inlined(node: Any, components: dict[str, Schema], apart: set[str]) -> Any:
+    if isinstance(node, list):
+        return [_inlined(part, components, apart) for part in cast(list[object], node)]
     if not isinstance(node, dict):
         return node
     schema = cast(Schema, node)
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(REF)
-        if name in loops:
+        if name in apart:
             return {**schema, "$ref": f"#/$defs/{name}"}
-        return _inlined(resolved(schema, components), components, loops)
-    # `discriminator` is OpenAPI's word, and points to where there is nothing here.
-    return {word: _inlined(value, components, loops) for word, value in schema.items() if word != "discriminator"}
+        return _inlined(resolved(schema, components), components, apart)
+    parts = {word: _inlined(value, components, apart) for word, value in schema.items()}
+    if "anyOf" in parts:
+        parts.pop("discriminator", None)  # OpenAPI's word, and it points to where there is nothing here
+    return parts

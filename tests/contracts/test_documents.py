@@ -211,7 +211,17 @@ def test_tools_stand_alone() -> None:
 def test_only_what_holds_itself_is_not_put_in_place() -> None:
     start = next(tool for tool in MCP["tools"] if tool["name"] == "runs_start")
     assert list(start["inputSchema"]["$defs"]) == ["NodeInput"]
+    plan = next(tool for tool in MCP["tools"] if tool["name"] == "runs_plan")
+    assert "$defs" not in plan["inputSchema"], "a spec stands in two places of it"
+    assert plan["outputSchema"]["$defs"]["Node"]["properties"]["text"] == {"type": "string"}
     assert start["inputSchema"]["properties"]["steps"]["items"]["properties"]["operation"]["type"] == "string"
+
+
+def test_what_a_tool_answers_is_described_by_its_structure_alone() -> None:
+    get = next(tool for tool in MCP["tools"] if tool["name"] == "runs_get")
+    assert get["outputSchema"]["properties"]["rev"] == {"type": "integer"}
+    assert get["outputSchema"]["properties"]["state"]["enum"][0] == "queued"
+    assert set(get["outputSchema"]["required"]) == set(get["outputSchema"]["properties"])
 
 
 def test_the_safety_word_becomes_hints() -> None:

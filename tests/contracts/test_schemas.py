@@ -116,6 +116,21 @@ def test_two_domains_may_use_the_same_names(domains: tuple[Domain, ...]) -> None
     assert items == {"$ref": "#/components/schemas/RivalsRun"}
 
 
+def test_fields_may_be_called_as_words_of_json_schema() -> None:
+    domain = Domain("words")
+
+    @domain.query("words.say")
+    def say(
+        read: Snapshot, *, type: str, properties: list[str], discriminator: str = "", enum: runs.RunState = "queued"
+    ) -> None:
+        """Say it."""
+
+    model = Model(runs.kernel_of(domain).registry)
+    described = contained(model.operations["words.say"].input, model)
+    assert set(described["properties"]) >= {"type", "properties", "discriminator", "enum"}
+    assert described["properties"]["enum"]["enum"][0] == "queued"
+
+
 def test_an_operation_that_cannot_be_read_is_left_out_and_named() -> None:
     domain = Domain("bad")
 
