@@ -84,6 +84,7 @@ def _replace(source: Path, folder: Path) -> Path | None:
     if not lock.take():
         raise Failure("locked", f"another process holds {folder}", hint="it may be starting or stopping; try again")
     try:
+        (folder / REPLACED).mkdir(mode=0o700, exist_ok=True)
         name = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%fZ")
         return backup.restore(source, folder / DATABASE, folder / REPLACED, name)
     except Error as error:
