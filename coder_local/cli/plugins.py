@@ -48,15 +48,17 @@ def _new(session: Session, arguments: Sequence[str]) -> int:
         written = scaffold.create(parsed.name, parsed.dir)
     except FileExistsError as fault:
         raise Failure("conflict", f"{fault}", hint="choose another name, or another --dir") from fault
-    except (OSError, ValueError) as fault:
+    except ValueError as fault:
         raise invalid(str(fault), field="/name") from fault
+    except OSError as fault:
+        raise Failure("refused", f"the plugin cannot be written: {fault}", hint="choose another --dir") from fault
     session.output.answer([str(path) for path in written])
     return 0
 
 
 def _check(session: Session, arguments: Sequence[str]) -> int:
     parser = Parser("coder-local plugins check", f"{_OWN['check'].capitalize()}. Runs its code.")
-    parser.add_argument("path", type=Path, metavar="PATH", help="the plugin's folder, which holds __init__.py")
+    parser.add_argument("path", type=Path, metavar="PATH", help="the plugin's package, or the project around it")
     parser.add_settings()
     parsed = parser.read(arguments)
     session.apply(settings(parsed))

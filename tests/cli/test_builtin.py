@@ -76,18 +76,12 @@ def test_a_daemon_that_cannot_start_is_explained(command, tmp_path, monkeypatch)
     lock = Lock(tmp_path)
     assert lock.take()
     try:
-        monkeypatch.setattr(spawn, "attach_or_spawn", failing_start)
         done = command("changes", "list", data_dir=tmp_path)
     finally:
         lock.release()
-    assert done.code == 8
-    assert "holds the data directory" in done.err
-
-
-def failing_start(*_, **__):
-    raise spawn.SpawnError(
-        "the daemon ended with exit code 8", returncode=8, stderr="error: another process holds the data directory"
-    )
+    assert (done.code, done.out) == (8, "")
+    assert "the daemon ended with exit code 8 before it was ready" in done.err
+    assert f"another process holds {tmp_path} and does not answer" in done.err
 
 
 def test_a_backup_restores_what_was_and_sets_aside_what_is(own, folder, tmp_path):
