@@ -29,7 +29,7 @@ from coder_local.api import DeclarationError, Domain, Kind, Safety
 
 from . import migrated
 from .daemon import environment
-from .loading import PluginLike, load_folder, package_of
+from .loading import PluginLike, found
 
 HEAVY = frozenset(
     {
@@ -71,18 +71,12 @@ class Subject(NamedTuple):
 
 def subject_of(plugin: PluginLike) -> Subject:
     """Take a plugin in. Raises `DeclarationError` if it cannot be loaded."""
-    registry = Registry()
-    if isinstance(plugin, Domain):
-        found, domain = Plugin(plugin.name, Source.BUNDLED, plugin.name), plugin
-        found.module = package_of(plugin)
-    else:
-        found = load_folder(Path(plugin))
-        assert found.domain is not None, "load_folder raises otherwise"  # noqa: S101 - for the type checker
-        domain = found.domain
-    registry.take(found, domain)
-    if not found.loaded:
-        raise DeclarationError(f"{found.name} is {found.status}: {found.reason}")
-    return Subject(domain, registry, found)
+    registry, examined = Registry(), found(plugin)
+    assert examined.domain is not None, "it was found by it"  # noqa: S101 - for the type checker
+    registry.take(examined, examined.domain)
+    if not examined.loaded:
+        raise DeclarationError(f"{examined.name} is {examined.status}: {examined.reason}")
+    return Subject(examined.domain, registry, examined)
 
 
 def faults(plugin: PluginLike) -> list[str]:

@@ -63,6 +63,15 @@ def package_of(domain: Domain) -> ModuleType | None:
     return None
 
 
+def found(given: PluginLike) -> Plugin:
+    """Return the plugin, its domain and its package if it has one. Raises `DeclarationError` if it cannot be loaded."""
+    if not isinstance(given, Domain):
+        return load_folder(Path(given))
+    plugin = Plugin(given.name, Source.BUNDLED, given.name)
+    plugin.domain, plugin.module = given, package_of(given)
+    return plugin
+
+
 def load_folder(folder: Path) -> Plugin:
     """Import the plugin of a folder as the daemon would, or take it over if it is imported already.
 
@@ -86,12 +95,10 @@ def load_folder(folder: Path) -> Plugin:
 
 
 def _take(kernel: Kernel, given: PluginLike) -> Plugin:
-    if isinstance(given, Domain):
-        plugin = kernel.take(given, Source.BUNDLED)
-        plugin.module = package_of(given)
-        return plugin
-    plugin = load_folder(Path(given))
-    assert plugin.domain is not None, "load_folder raises otherwise"  # noqa: S101 - for the type checker
+    plugin = found(given)
+    assert plugin.domain is not None, "it was found by it"  # noqa: S101 - for the type checker
+    if plugin.name in kernel.registry.plugins:
+        raise DeclarationError(f"two plugins are called {plugin.name}")
     kernel.registry.take(plugin, plugin.domain)
     return plugin
 
