@@ -13,6 +13,8 @@ from coder_local.api import Domain, Page, Refused, Snapshot, Transaction, Value
 
 from .work import reading, writing
 
+SHOWN = 100
+"""Changes that the answer to an undo shows."""
 ChangeSet = Annotated[int, Meta(ge=1)]
 """Number shared by all that one command wrote."""
 
@@ -22,8 +24,12 @@ class Undone(Value):
 
     change_set: int
     """The change set that was taken back."""
+    operation: str
+    """The command that was taken back."""
+    count: int
+    """How many records it had written."""
     undone: list[RecordChange]
-    """Its changes, newest first."""
+    """Its changes, newest first, at most `SHOWN`; `changes.list` has them all."""
 
 
 def declare() -> Domain:
@@ -49,7 +55,8 @@ def declare() -> Domain:
         wanted = changes.last_change_set(scope, tx.actor) if change_set is None else change_set
         if tx.actor != "user":
             _own(scope.rows("SELECT actor FROM change WHERE seq = :wanted", wanted=wanted), wanted, tx.actor)
-        return Undone(change_set=wanted, undone=changes.undo(scope, wanted))
+        undone = changes.undo(scope, wanted)
+        return Undone(change_set=wanted, operation=undone[0].operation, count=len(undone), undone=undone[:SHOWN])
 
     return domain
 
