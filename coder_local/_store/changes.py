@@ -103,6 +103,7 @@ def _show(scope: ReadScope, row: _Row) -> RecordChange:
 
 def history(scope: ReadScope, table: Table, id: str, *, before: int | None, limit: int) -> list[RecordChange]:
     """Return the changes of one record, newest first, those numbered under `before`."""
+    scope.write_log()
     rows = scope.connection.execute(
         f"SELECT {_COLUMNS} FROM change WHERE record_id = ? AND table_name = ? AND seq < ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
         (id, table.name, before or 2**62, limit),
@@ -112,6 +113,7 @@ def history(scope: ReadScope, table: Table, id: str, *, before: int | None, limi
 
 def recent(scope: ReadScope, *, before: int | None, limit: int) -> list[RecordChange]:
     """Return the changes of all records, newest first, those numbered under `before`."""
+    scope.write_log()
     rows = scope.connection.execute(
         f"SELECT {_COLUMNS} FROM change WHERE seq < ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
         (before or 2**62, limit),
@@ -121,6 +123,7 @@ def recent(scope: ReadScope, *, before: int | None, limit: int) -> list[RecordCh
 
 def last_change_set(scope: ReadScope, actor: str) -> int:
     """Return the newest change set of an actor that can still be undone. Raises `NotFound` if there is none."""
+    scope.write_log()
     row = scope.connection.execute(
         "SELECT change_set FROM change WHERE actor = ? AND undone_by IS NULL AND operation <> ?"
         " ORDER BY seq DESC LIMIT 1",
@@ -136,6 +139,7 @@ def undo(scope: WriteScope, change_set: int) -> list[RecordChange]:
 
     Raises `NotFound` for an unknown change set and `Conflict` if a field was changed again since, naming each.
     """
+    scope.write_log()
     rows: list[_Row] = []
     for raw in scope.connection.execute(f"SELECT {_COLUMNS} FROM change WHERE seq >= ? ORDER BY seq", (change_set,)):  # noqa: S608
         row = _row(raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import Protocol
@@ -41,7 +42,12 @@ class FakeClock:
 def instant(ms: int) -> str:
     """Return the text of a moment, `2026-11-20T16:15:27.123Z`."""
     seconds, rest = divmod(ms, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03d}Z"
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@functools.lru_cache(maxsize=64)  # nearly all moments that are written lie in the present second
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class IdMaker:
@@ -51,17 +57,26 @@ class IdMaker:
         self._clock = clock
         self._ms = 0
         self._count = 0
+        self._head = ""
+        """The part of the text that tells the millisecond."""
 
     def new(self) -> str:
         """Return the next id."""
         ms = self._clock.now_ms()
         if ms > self._ms:
-            self._ms, self._count = ms, int.from_bytes(os.urandom(2), "big") & 0x7FF
+            self._begin(ms, int.from_bytes(os.urandom(2), "big") & 0x7FF)
         else:
             self._count += 1
             if self._count > 0xFFF:  # the 12 bits after the time are a counter within one millisecond
-                self._ms, self._count = self._ms + 1, 0
-        high = (self._ms << 16) | 0x7000 | self._count
-        low = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-        text = f"{high:016x}{low:016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+                self._begin(self._ms + 1, 0)
+        random = os.urandom(8)
+        return f"{self._head}{self._count:03x}-{_VARIANT[random[0]]}{random[1:2].hex()}-{random[2:].hex()}"
+
+    def _begin(self, ms: int, count: int) -> None:
+        self._ms, self._count = ms, count
+        text = f"{ms:012x}"
+        self._head = f"{text[:8]}-{text[8:]}-7"
+
+
+_VARIANT = [f"{0x80 | byte & 0x3F:02x}" for byte in range(256)]
+"""The first byte of the random part, with the two bits that tell the kind of UUID."""

@@ -13,10 +13,7 @@ import msgspec
 
 from .clock import instant
 
-INSERT = (
-    "INSERT INTO event (seq, at, type, subject, workspace_id, actor, cause, depth, class, data)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+INSERT = "INSERT INTO event (seq, at, type, subject, workspace_id, actor, cause, depth, class, data) VALUES "
 _SELECT = "SELECT seq, at, type, subject, actor, data FROM event WHERE seq > ? ORDER BY seq LIMIT ?"
 DATA_LIMIT = 8 * 1024
 """Bytes that the data of one event may take."""
@@ -42,6 +39,10 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     actor: str
     data: msgspec.Raw
+
+
+EventRow = tuple[int, int, str, str, str, str]
+"""A committed event: seq, at, type, subject, actor, data."""
 
 
 class Published(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from coder_local.api import Invalid
 
-from .eventlog import Bounds, Published
+from .eventlog import Bounds, EventRow, Published, publish
 
 RING = 1024
 """Events that are kept in memory for subscribers at the head."""
@@ -124,11 +124,14 @@ class Feed:
             raise Reset("too_old", bounds)
         return int(number)
 
-    def publish(self, events: Sequence[Published]) -> None:
+    def publish(self, rows: Sequence[EventRow]) -> None:
         """Take in what was committed, in order."""
-        before = self.head
+        before, self.head = self.head, rows[-1][0]
+        if not self._subscriptions:  # nothing is encoded for nobody: whoever comes later reads the log
+            self._ring.clear()
+            return
+        events = publish(self.epoch, rows)
         self._ring.extend(events)
-        self.head = events[-1].seq
         for subscription in list(self._subscriptions):
             if subscription.paused:
                 continue

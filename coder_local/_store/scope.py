@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, LiteralString, Protocol, TypeVar
 
 import msgspec
@@ -66,6 +66,10 @@ class Calls(Protocol):
         ...
 
 
+def nothing_to_write() -> None:
+    """Do nothing: a reader sees what is committed."""
+
+
 class ReadScope(Snapshot):
     """A snapshot on one connection."""
 
@@ -77,6 +81,8 @@ class ReadScope(Snapshot):
         self.ms = ms
         self.actor = caller.actor
         self.workspace = caller.workspace
+        self.write_log: Callable[[], None] = nothing_to_write
+        """Call it before reading history or the event log: what other commands of this commit left may still wait."""
 
     def now(self) -> Instant:
         return instant(self.ms)
@@ -131,14 +137,8 @@ class ReadScope(Snapshot):
         return current
 
 
-class Change(msgspec.Struct, frozen=True):
-    """One record as a command wrote it; `before` and `after` hold the fields that differ."""
-
-    table: str
-    record_id: str
-    rev: int
-    before: bytes | None
-    after: bytes
+Change = tuple[str, str, int, str | None, str]
+"""One record as a command wrote it: table, id, rev, and as JSON what differs, before (None if new) and after."""
 
 
 class WriteScope(ReadScope, Transaction):
@@ -175,7 +175,7 @@ class WriteScope(ReadScope, Transaction):
             self.connection.execute(table.insert_sql, table.to_row(new))
         except sqlite3.IntegrityError as error:
             raise conflict_of(error, table) from error
-        self.changes.append(Change(table.name, new.id, 1, None, _encode(new)))
+        self.changes.append((table.name, new.id, 1, None, _encode(new).decode()))
         self._say(table, new, "created", ())
         return new
 
@@ -214,8 +214,8 @@ class WriteScope(ReadScope, Transaction):
             raise conflict_of(error, table) from error
         if not written:
             raise self._stale(table, record.id)
-        before = _encode({name: getattr(record, name) for name in changes})
-        self.changes.append(Change(table.name, record.id, new.rev, before, _encode(changes)))
+        before = _encode({name: getattr(record, name) for name in changes}).decode()
+        self.changes.append((table.name, record.id, new.rev, before, _encode(changes).decode()))
         self._say(table, new, verb, tuple(changes))
         return new
 

@@ -12,13 +12,13 @@ from coder_local.api import Error, Locked
 from . import backup, eventlog, migrations
 from .clock import Clock, SystemClock, instant
 from .connection import MEMORY, open_reader, open_writer
-from .eventlog import Bounds, Published
+from .eventlog import Bounds, EventRow, Published
 from .faults import is_damage, translate
 from .lane import Lane, Token
 from .migrations import MigrationSet
 from .scope import Caller, Calls, ReadScope, WriteScope
 from .tables import Tables
-from .writer import Done, EventRow, Job, Writer
+from .writer import Done, Job, Writer
 
 T = TypeVar("T")
 Loop = Callable[..., object]
@@ -49,7 +49,7 @@ class Store:
         self.damage: str | None = None
         self._calls = calls
         self._post: Loop = _at_once
-        self._on_events: Callable[[list[Published]], None] = lambda _: None
+        self._on_events: Callable[[Sequence[EventRow]], None] = lambda _: None
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ class Store:
         self._reader = connection if self.folder is None else open_reader(self.path)
         self._lane: Lane | None = None
 
-    def start(self, post: Loop, on_events: Callable[[list[Published]], None]) -> None:
+    def start(self, post: Loop, on_events: Callable[[Sequence[EventRow]], None]) -> None:
         """Begin to write on a thread; answers and events are posted to the event loop with `post`."""
         self._post, self._on_events = post, on_events
         self.writer.start()
@@ -199,7 +199,7 @@ class Store:
                 self.note_damage(job.error)
             job.done(job.result, job.error)
         if events:
-            self._on_events(eventlog.publish(self.epoch, events))
+            self._on_events(events)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -282,6 +282,7 @@ class Store:
         """Ask the writer to take away events over age or over the cap, some at a time."""
 
         def work(scope: WriteScope) -> int:
+            scope.write_log()
             return eventlog.trim(scope.connection, scope.ms)
 
         def again(removed: Any, error: BaseException | None) -> None:

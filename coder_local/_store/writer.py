@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from .clock import Clock, IdMaker
-from .eventlog import INSERT as INSERT_EVENT
+from .eventlog import EventRow
 from .faults import translate
+from .journal import Journal
 from .scope import Caller, Calls, WriteScope, unread_expectation
 from .tables import Tables
 
@@ -28,13 +29,6 @@ WAL_PAGES = 4000
 """Above this the write-ahead log is checkpointed and begun anew; it is 4 KiB a page."""
 _PROGRESS_STEPS = 50_000
 
-_INSERT_CHANGE = (
-    "INSERT INTO change (seq, change_set, at, actor, operation, table_name, record_id, rev, before, after)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
-EventRow = tuple[int, int, str, str, str, str]
-"""A committed event: seq, at, type, subject, actor, data."""
 Done = Callable[[Any, BaseException | None], None]
 
 
@@ -88,7 +82,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._current: Job | None = None
-        self._event_seq, self._change_seq = self._last_numbers()
+        self._journal = Journal(connection)
         connection.set_progress_handler(self._over_deadline, _PROGRESS_STEPS)
 
     @property
@@ -124,18 +118,20 @@ class Writer:
     @contextmanager
     def transaction(self, caller: Caller) -> Generator[WriteScope]:
         """Open one transaction for the caller's own block, committed at its end; only without a thread, for tests."""
-        scope = WriteScope(self.connection, self._tables, self._calls, caller, self._clock, self.ids)
-        before = self._event_seq, self._change_seq
+        journal = self._journal
+        scope = self._scope(caller)
+        before = journal.begin()
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield scope
-            events = self._log(scope)
+            journal.add(scope)
+            journal.write()
             self.connection.execute("COMMIT")
         except BaseException:
             self.connection.execute("ROLLBACK")
-            self._event_seq, self._change_seq = before
+            journal.go_back(before)
             raise
-        self._deliver((), events)
+        self._deliver((), journal.said)
 
     def stop(self, timeout: float = 10.0) -> bool:
         """Run what waits, checkpoint and close; False if a command did not come to an end in time."""
@@ -175,7 +171,7 @@ class Writer:
     def _run_alone(self, job: Job) -> None:
         job.started = time.monotonic()
         self._current = job
-        scope = WriteScope(self.connection, self._tables, self._calls, job.caller, self._clock, self.ids)
+        scope = self._scope(job.caller)
         try:
             job.result = job.work(scope)
         except BaseException as error:  # noqa: BLE001 - whoever waits must get an answer
@@ -188,30 +184,36 @@ class Writer:
 
     def _commit_group(self, jobs: Sequence[Job]) -> None:
         """Run and commit together; if the whole group fails, each command for itself, so that each has its answer."""
-        before = self._event_seq, self._change_seq
-        events: list[EventRow] = []
+        journal = self._journal
+        before = journal.begin()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
-                events += self._run_job(job)
+                self._run_job(job)
+            journal.write()
             self.connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - every waiting caller must get an answer
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
-            self._event_seq, self._change_seq = before
+            journal.go_back(before)
             if len(jobs) > 1:
                 for job in jobs:
                     self._commit_group([job])
                 return
-            jobs[0].result, jobs[0].error, events = None, translate(error), []
-        self._deliver(jobs, events)
+            jobs[0].result, jobs[0].error = None, translate(error)
+        self._deliver(jobs, journal.said)
 
-    def _run_job(self, job: Job) -> list[EventRow]:
+    def _scope(self, caller: Caller) -> WriteScope:
+        scope = WriteScope(self.connection, self._tables, self._calls, caller, self._clock, self.ids)
+        scope.write_log = self._journal.write
+        return scope
+
+    def _run_job(self, job: Job) -> None:
         """Run one command in a savepoint. Raises only if the whole transaction is gone."""
         execute = self.connection.execute
-        scope = WriteScope(self.connection, self._tables, self._calls, job.caller, self._clock, self.ids)
+        scope = self._scope(job.caller)
         scope.expected = job.expected
-        before = self._event_seq, self._change_seq
+        before = self._journal.place()
         job.error = None
         job.started = time.monotonic()
         self._current = job
@@ -220,86 +222,30 @@ class Writer:
             job.result = job.work(scope)
             if scope.expected is not None:
                 raise unread_expectation()
-            events = self._log(scope)
+            self._journal.add(scope)
         except BaseException as error:
             if not self.connection.in_transaction:  # a full disk or an interrupt took the whole transaction with it
                 raise
             execute("ROLLBACK TO job")
-            self._event_seq, self._change_seq = before
-            job.result, job.error, events = None, translate(error), []
+            self._journal.go_back(before)
+            job.result, job.error = None, translate(error)
         finally:
             self._current = None
         execute("RELEASE job")
-        return events
-
-    def _log(self, scope: WriteScope) -> list[EventRow]:
-        """Write the changes and events of a command, in its own savepoint."""
-        caller, at = scope.caller, scope.ms
-        if scope.changes:
-            change_set = self._change_seq + 1
-            rows: list[tuple[Any, ...]] = []
-            for change in scope.changes:
-                self._change_seq += 1
-                before = None if change.before is None else change.before.decode()
-                rows.append(
-                    (
-                        self._change_seq, change_set, at, caller.actor, caller.operation, change.table,
-                        change.record_id, change.rev, before, change.after.decode(),
-                    )
-                )  # fmt: skip
-            self._insert(_INSERT_CHANGE, rows)
-            if scope.undoes is not None:
-                self._mark_undone(change_set, *scope.undoes)
-        if not scope.events:
-            return []
-        events: list[EventRow] = []
-        logged: list[tuple[Any, ...]] = []
-        for type_, subject, data in scope.events:
-            self._event_seq += 1
-            events.append((self._event_seq, at, type_, subject, caller.actor, data))
-            logged.append(
-                (
-                    self._event_seq,
-                    at,
-                    type_,
-                    subject,
-                    caller.workspace,
-                    caller.actor,
-                    caller.cause,
-                    caller.depth,
-                    "normal",
-                    data,
-                )
-            )
-        self._insert(INSERT_EVENT, logged)
-        return events
-
-    def _mark_undone(self, by: int, first: int, last: int) -> None:
-        """Mark a change set as taken back; if it was itself an undo, what that one took back is there again."""
-        self.connection.execute("UPDATE change SET undone_by = NULL WHERE undone_by = ?", (first,))
-        self.connection.execute("UPDATE change SET undone_by = ? WHERE seq BETWEEN ? AND ?", (by, first, last))
-
-    def _insert(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
-        if len(rows) == 1:  # executemany costs twice an execute for one row
-            self.connection.execute(sql, rows[0])
-        else:
-            self.connection.executemany(sql, rows)
-
-    def _last_numbers(self) -> tuple[int, int]:
-        """Return the last numbers given to an event and to a change, trimmed ones included."""
-        last = dict(self.connection.execute("SELECT name, seq FROM sqlite_sequence WHERE name IN ('event', 'change')"))
-        return last.get("event", 0), last.get("change", 0)
 
     def _over_deadline(self) -> int:
         job = self._current
         return int(job is not None and time.monotonic() - job.started > job.deadline)
 
     def _checkpoint(self) -> None:
-        """Begin the write-ahead log anew when it has grown: passive checkpoints alone let it reach gigabytes."""
+        """Begin the write-ahead log anew when it has grown: passive checkpoints alone let it reach gigabytes.
+
+        It is cut off as well: if it kept its length, it would be taken for grown after every commit from then on.
+        """
         if self._wal is None:
             return
         try:
             if self._wal.stat().st_size > WAL_PAGES * 4096:
-                self.connection.execute("PRAGMA wal_checkpoint(RESTART)")
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except (OSError, sqlite3.Error):
             return  # a reader was in the way, or the disk is full: the next group tries again

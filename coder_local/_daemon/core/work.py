@@ -51,12 +51,14 @@ async def apart(work: Callable[[], T]) -> T:
 def reading(read: Snapshot) -> ReadScope:
     """Return the store's own side of a snapshot: the core's tables are no records."""
     assert isinstance(read, ReadScope)  # noqa: S101 - the store makes no others
+    read.write_log()
     return read
 
 
 def writing(tx: Transaction) -> WriteScope:
     """Return the store's own side of a transaction."""
     assert isinstance(tx, WriteScope)  # noqa: S101 - the store makes no others
+    tx.write_log()
     return tx
 
 
