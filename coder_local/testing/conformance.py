@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import msgspec
 
@@ -105,7 +105,10 @@ def answers_are_encodable(subject: Subject) -> Iterator[str]:
     """Yield the operations whose answer has no JSON."""
     for prepared in _prepared(subject):
         if not isinstance(prepared, str):
-            yield from _unencodable(prepared.signature.result, f"{prepared.operation.name}: its return type")
+            result = prepared.signature.result
+            if prepared.operation.kind is Kind.STREAM:  # what goes out are the items
+                result = (*get_args(result), Any)[0]
+            yield from _unencodable(result, f"{prepared.operation.name}: its return type")
 
 
 def safety_words_fit(subject: Subject) -> Iterator[str]:
@@ -240,6 +243,6 @@ def _prepared(subject: Subject) -> Iterator[Prepared | str]:
 def _unencodable(annotation: Any, what: str) -> Iterator[str]:
     try:
         msgspec.json.schema_components([annotation])
-    except TypeError as error:
-        text = str(error).partition("\n")[0].rstrip(".")
-        yield f"{what} has no JSON form: {text[:1].lower()}{text[1:]}"
+    except TypeError:
+        shown = getattr(annotation, "__name__", annotation)
+        yield f"{what} has no JSON form ({shown}): use a record, a Value, or plain data"
