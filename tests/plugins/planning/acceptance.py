@@ -88,7 +88,7 @@ def example_2_ready_and_blocked(call: Call, today: date) -> None:
 
 
 def example_3_cycle(call: Call, today: date) -> None:
-    project, keys = diamond(call)
+    _, keys = diamond(call)
     id = call("planning.tasks.find", task=keys["a"])["id"]
     before = call("planning.links.list", target=id)["items"]
     data = failure(call, "conflict", "planning.link", source=keys["c"], target=keys["a"], kind="blocks")

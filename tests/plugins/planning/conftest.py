@@ -22,10 +22,16 @@ def today() -> date:
 
 
 @pytest.fixture
-def box(today: date) -> Iterator[Sandbox]:
+def planning() -> Path:
+    """The folder of the plugin."""
+    return Path(coder_plugins.planning.__file__).parent
+
+
+@pytest.fixture
+def box(planning: Path, today: date) -> Iterator[Sandbox]:
     noon = datetime(today.year, today.month, today.day, 12, tzinfo=UTC)
     clock = FakeClock(round(noon.timestamp() * 1000))
-    with sandbox(Path(coder_plugins.planning.__file__).parent, clock=clock) as box:
+    with sandbox(planning, clock=clock) as box:
         yield box
 
 

@@ -14,6 +14,7 @@ from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import Estimate, Reference, domain, refuse
 from coder_plugins.planning.rules import capture as lines
 from coder_plugins.planning.rules.capture import Draft
+from coder_plugins.planning.rules.durations import format_human
 from coder_plugins.planning.tasks.finding import find_task, new_rank, next_key, project_to_join
 from coder_plugins.planning.tasks.records import Task
 
@@ -112,7 +113,7 @@ class _Reading:
         if draft.estimate is None:
             return None
         if self._project is not None and self._project.unit == "points":
-            self._leave(f"~{draft.estimate}m")
+            self._leave("~" + format_human(draft.estimate).replace(" ", ""))
             return None
         return Estimate(likely=draft.estimate)
 

@@ -130,7 +130,7 @@ def blocked(
 ) -> BlockedAnswer:
     """Return the open tasks that wait, each with its direct reasons and the chains of reasons to their roots."""
     loaded = load(read, today_of(read, today), _project_id(read, project))
-    found = {id: reasons for id, reasons in graph.blocked(loaded.graph).items() if id in loaded.shown}
+    found = {id: reasons for id, reasons in graph.blocked(loaded.graph).items() if loaded.may_show(id)}
     first = list(found)[:limit]
     chains = {id: graph.chains(loaded.graph, id, limit=4) for id in first}
     told = lines(read, first)
@@ -153,7 +153,7 @@ def _project_id(read: Snapshot, project: str | None) -> str | None:
 
 
 def _ready(loaded: Loaded) -> list[str]:
-    return [id for id in graph.ready(loaded.graph) if id in loaded.shown]
+    return [id for id in graph.ready(loaded.graph) if loaded.may_show(id)]
 
 
 def _suitable(read: Snapshot, ready: list[str], minutes: int | None, energy: str | None) -> list[str]:

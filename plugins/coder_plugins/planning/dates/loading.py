@@ -119,8 +119,8 @@ def calendar(read: Snapshot, start: date, holidays: Sequence[str]) -> Calendar:
     off = frozenset(date.fromisoformat(day) for day in holidays)
     if not read.offers("calendar.working_time"):
         return Calendar(holidays=off)
-    period = {"from": start.isoformat(), "to": (start + timedelta(days=_AHEAD)).isoformat()}
-    answer = read.call("calendar.working_time", **period)
+    end = start + timedelta(days=_AHEAD)
+    answer = read.call("calendar.working_time", start=start.isoformat(), end=end.isoformat())
     worked = {date.fromisoformat(each["day"]): int(each["minutes"]) for each in answer["by_day"]}
     lengths = Counter(minutes for minutes in worked.values() if minutes > 0)
     if not lengths:

@@ -37,7 +37,7 @@ def find_task(scope: Snapshot, reference: str, field: str = "id") -> Task:
         where = "workspace_id = :workspace AND key = :key"
         found = next(iter(scope.select(Task, where, workspace=scope.workspace, key=reference.upper())), None)
     found = found or scope.find(Task, reference)
-    if found is None:
+    if found is None or found.workspace_id != scope.workspace:
         raise _missing("task", reference, field)
     return found
 
@@ -49,7 +49,7 @@ def find_project(scope: Snapshot, reference: str, field: str = "project") -> Pro
         where = "workspace_id = :workspace AND key = :key"
         found = next(iter(scope.select(Project, where, workspace=scope.workspace, key=reference.upper())), None)
     found = found or scope.find(Project, reference)
-    if found is None:
+    if found is None or found.workspace_id != scope.workspace:
         raise _missing("project", reference, field)
     return found
 
@@ -82,7 +82,12 @@ def next_key(tx: Transaction, project: Project | None) -> str:
     while True:
         key = f"{prefix}-{tx.number(f'planning.tasks/{tx.workspace}/{prefix}')}"
         # An import may have brought keys of its own.
-        if not tx.rows("SELECT 1 FROM planning_tasks WHERE workspace_id = :w AND key = :key", w=tx.workspace, key=key):
+        taken = tx.rows(
+            "SELECT 1 FROM planning_tasks WHERE workspace_id = :workspace AND key = :key AND deleted_at IS NULL",
+            workspace=tx.workspace,
+            key=key,
+        )
+        if not taken:
             return key
 
 
