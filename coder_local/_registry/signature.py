@@ -13,18 +13,23 @@ import json
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, Optional, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Optional, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from coder_local.api import DeclarationError, Fault, Invalid, Kind, Operation
 
+from . import nested
+
 TEXT_LIMIT = 100_000
 """Characters of a text whose type states no limit of its own."""
 LIST_LIMIT = 10_000
 """Items of a list whose type states no limit of its own."""
 DEPTH_LIMIT = 64
+_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_ROUND = bytes.maketrans(b"[]{}", b"()()")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 FAULT_LIMIT = 100
 """Faults that are named at once: looking for the name that was meant by each of 100,000 would stop the daemon."""
 
@@ -72,6 +77,8 @@ class Signature:
         )
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.struct)
         self._normalisers = tuple(_normalisers(parameters))
+        looks = {parameter.name: nested.looker(parameter.annotation) for parameter in parameters}
+        self._nested = {field: look for field, look in looks.items() if look is not None}
         self._types = {parameter.name: limited(parameter.annotation) for parameter in parameters} | {
             field: _ENVELOPE[field] for field in self.envelope
         }
@@ -82,10 +89,11 @@ class Signature:
             decoded = self._decoder.decode(raw)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise self._explain(_load(raw), strict=True) from error
-        if b"\\u0000" in raw:  # a NUL can stand in JSON only as its escape
+        # A NUL can stand in JSON only as its escape; a text about that escape holds the same bytes.
+        if (b"\\u0000" in raw and any(text_faults(_load(raw)))) or _too_deep(raw):
             raise self._explain(_load(raw), strict=True)
-        if raw.count(b"{") + raw.count(b"[") > DEPTH_LIMIT and any(text_faults(_load(raw))):
-            raise self._explain(_load(raw), strict=True)
+        if self._nested and (faults := self._unknown(msgspec.json.decode(raw))):
+            raise invalid(faults)
         return self._normalise(decoded)
 
     def convert(self, values: Mapping[str, Any], *, strict: bool) -> Any:
@@ -96,7 +104,15 @@ class Signature:
             raise self._explain(dict(values), strict=strict) from error
         if any(_bad_text(value) for value in values.values() if isinstance(value, str)):
             raise self._explain(dict(values), strict=strict)
+        if self._nested and (faults := self._unknown(values)):
+            raise invalid(faults)
         return self._normalise(decoded)
+
+    def _unknown(self, values: Mapping[str, Any]) -> list[Fault]:
+        """Return the faults of fields inside values that their types do not know."""
+        given = ((look, name) for name, look in self._nested.items() if name in values)
+        found = (fault for look, name in given for fault in look(values[name], f"/{name}"))
+        return list(itertools.islice(found, FAULT_LIMIT))
 
     def _normalise(self, decoded: Any) -> Any:
         if not self._normalisers:
@@ -131,9 +147,12 @@ class Signature:
             try:
                 msgspec.convert(value, self._types[name], strict=strict)
             except msgspec.ValidationError as error:
-                faults.append(_fault(name, str(error)))
+                faults.append(_fault(name, str(error), _choice(value, self._types[name])))
             except RecursionError:
                 faults.append(Fault(f"/{name}", "it is nested too deeply"))
+            else:
+                if look := self._nested.get(name):
+                    faults += look(value, f"/{name}")
         faults += [
             Fault(f"/{each.name}", "this field is required")
             for each in self.parameters
@@ -226,6 +245,18 @@ def _load(raw: bytes) -> Any:
         raise Invalid(f"the input is not JSON: {error}") from error
 
 
+def _too_deep(raw: bytes) -> bool:
+    """Tell whether well-formed JSON is nested over the limit, at the speed of `bytes.replace`: a list may be long."""
+    if raw.count(b"{") + raw.count(b"[") <= DEPTH_LIMIT:
+        return False
+    brackets = _TEXTS.sub(b"", raw).translate(_ROUND, _NO_BRACKETS)
+    for _ in range(DEPTH_LIMIT):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"()", b"")
+    return bool(brackets)
+
+
 def text_faults(value: Any, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
     """Yield a fault for each text in plain JSON that cannot be kept, and for nesting over the limit."""
     if isinstance(value, str):
@@ -252,10 +283,25 @@ def _bad_text(text: str) -> str | None:
     return None
 
 
-def _fault(name: str, message: str) -> Fault:
+def _choice(value: object, annotation: Any) -> str | None:
+    """Return the cure for a word that is none of those to choose from."""
+    parts: list[Any] = [annotation]
+    words: list[str] = []
+    for part in parts:
+        if get_origin(part) is Literal:
+            words += [word for word in get_args(part) if isinstance(word, str)]
+        elif get_origin(part) in {Union, types.UnionType}:
+            parts += get_args(part)
+    if not words or not isinstance(value, str):
+        return None
+    close = difflib.get_close_matches(value[:100], words, 1)
+    return f"did you mean {close[0]}?" if close else "give one of " + ", ".join(words)
+
+
+def _fault(name: str, message: str, hint: str | None = None) -> Fault:
     text, _, path = message.partition(" - at `")
     pointer = re.sub(r"\[(\d+)\]", r"/\1", path.rstrip("`").removeprefix("$")).replace("[...]", "/*").replace(".", "/")
-    return Fault(f"/{_escape(name)}{pointer}", text[:1].lower() + text[1:])
+    return Fault(f"/{_escape(name)}{pointer}", text[:1].lower() + text[1:], hint)
 
 
 def _escape(name: str) -> str:
