@@ -136,7 +136,12 @@ class Registry:
     def migration_sets(self) -> list[MigrationSet]:
         """Return the migrations of every loaded plugin."""
         return [
-            MigrationSet(plugin.name, migrations.find_files(plugin.folder / "migrations"), self._own_tables(plugin))
+            MigrationSet(
+                plugin.name,
+                migrations.find_files(plugin.folder / "migrations"),
+                self._own_tables(plugin),
+                plugin.content,
+            )
             for plugin in self.plugins.values()
             if plugin.loaded and plugin.folder is not None and plugin.domain is not None and plugin.domain.tables
         ]
