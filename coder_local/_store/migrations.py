@@ -36,6 +36,8 @@ class MigrationSet(NamedTuple):
     plugin: str
     files: tuple[Path, ...]
     tables: Callable[[], Sequence[Table]] = tuple
+    content: str = ""
+    """Hash of the plugin's files where it is known: other files may hold other records without another migration."""
 
     @property
     def names(self) -> list[str]:
@@ -62,7 +64,7 @@ def applied(connection: sqlite3.Connection) -> dict[str, list[str]]:
 
 def fingerprint(sets: Iterable[MigrationSet]) -> str:
     """Return the text that is kept to tell at the next start that nothing is pending."""
-    names = "\n".join(f"{each.plugin}/{name}" for each in sets for name in each.names)
+    names = "\n".join(f"{each.plugin}/{name}" for each in sets for name in (*each.names, each.content))
     return hashlib.sha256(names.encode()).hexdigest()
 
 
@@ -88,8 +90,7 @@ def apply(connection: sqlite3.Connection, each: MigrationSet) -> list[str]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         steps.apply(database)
-        if faults := verify(connection, each.tables()):
-            raise MigrationError(f"after its migrations {each.plugin} is not as its records say: " + "; ".join(faults))
+        check(connection, each)
         connection.execute("COMMIT")
     except BaseException as error:
         if connection.in_transaction:
@@ -101,6 +102,12 @@ def apply(connection: sqlite3.Connection, each: MigrationSet) -> list[str]:
             hint="the data is as it was; install a version whose migration works",
         ) from error
     return pending
+
+
+def check(connection: sqlite3.Connection, each: MigrationSet) -> None:
+    """Raise `MigrationError`, with the SQL that is missing, if a plugin's tables are not as its records need them."""
+    if faults := verify(connection, each.tables()):
+        raise MigrationError(f"after its migrations {each.plugin} is not as its records say: " + "; ".join(faults))
 
 
 def _add(steps: object, file: Path) -> None:

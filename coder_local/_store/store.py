@@ -157,6 +157,8 @@ class Store:
                         self.snapshot("before-migration")
                         snapped = True
                     migrations.apply(connection, each)
+                else:
+                    migrations.check(connection, each)
             except Error as error:
                 failed[each.plugin] = error
         if not failed:

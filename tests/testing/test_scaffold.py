@@ -1,5 +1,6 @@
 """`scaffold`: a new plugin works at once; a look over a plugin names what is wrong."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,31 @@ def test_a_look_over_names_what_is_wrong(tmp_path: Path) -> None:
     odd = project / "my-recipes"
     (project / "recipes").rename(odd)
     assert "name the folder as the domain" in check(odd)[0]
+
+
+@pytest.mark.alone
+def test_a_record_that_changed_without_a_migration_stops_its_plugin_with_the_sql(tmp_path: Path) -> None:
+    create("recipes", tmp_path)
+    package = tmp_path / "recipes" / "recipes"
+    data_dir = tmp_path / "data"
+    target = data_dir / "plugins" / "recipes"
+    shutil.copytree(package, target)
+
+    def enable() -> str:
+        return run(tmp_path, "coder_local", "--data-dir", str(data_dir), "plugins", "enable", "recipes", "-y").stdout
+
+    with running(data_dir):
+        assert '"status":"loaded"' in enable()
+    records = target / "records.py"
+    records.write_text(
+        records.read_text("utf-8").replace("    note:", "    stars: int = 0\n    note:"), encoding="utf-8"
+    )
+    with running(data_dir):
+        answer = enable()
+        assert '"status":"stopped_by_migration"' in answer, answer
+        assert "ALTER TABLE recipes ADD COLUMN stars INTEGER NOT NULL DEFAULT 0" in answer
+    shutil.rmtree(target)
+    shutil.copytree(package, target)
+    with running(data_dir) as daemon:
+        assert '"status":"loaded"' in enable()
+        assert daemon.call("recipes.open") == 0
