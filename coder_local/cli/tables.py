@@ -13,7 +13,8 @@ from .shapes import is_list, is_object, rows_of
 _BASE = ("workspace_id", "rev", "origin", "meta", "created_at", "updated_at", "deleted_at")
 _FIRST = ("key", "id", "name", "title", "status", "state", "priority")
 _MOST = 48
-_LEAST = 8
+_LEAST = 12
+_LEAST_NESTED = 24
 _GAP = "  "
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 # directional overrides would let a record's title show itself as something else
@@ -83,7 +84,9 @@ def table(rows: list[dict[str, Any]], width: int, *, columns: tuple[str, ...] = 
     """Return objects as a table; without `columns` those that tell most are chosen, as many as fit."""
     names = list(columns) or _telling(rows)
     cells = {name: [_short(row.get(name)) for row in rows] for name in names}
-    widths = _fit({name: max(map(_width, [name, *cells[name]])) for name in names}, width)
+    wanted = {name: max(map(_width, [name, *cells[name]])) for name in names}
+    nested = {name for name in names if any(_is_nested(row.get(name)) for row in rows)}
+    widths = _fit(wanted, {name: _LEAST_NESTED if name in nested else _LEAST for name in names}, width)
     head = _GAP.join(_padded(_cut(clean(name), most), most) for name, most in widths.items()).rstrip()
     lines = [f"\x1b[1m{head}\x1b[0m" if bold else head]
     for index in range(len(rows)):
@@ -99,19 +102,35 @@ def _telling(rows: list[dict[str, Any]]) -> list[str]:
     own = [name for name in filled if name not in _BASE] or filled or list(names)
     if "key" in own and "id" in own:
         own.remove("id")  # both name the record, and the key is the one for people
-    plain = [name for name in own if not any(_is_nested(row.get(name)) for row in rows)]
-    order = [name for name in _FIRST if name in plain]
-    return [*order, *(name for name in plain if name not in order)] or own
+    order = [name for name in _FIRST if name in own]
+    # a row about a record begins with it; what else is made of parts says least in one line
+    records = [name for name in own if any(_name(row.get(name)) for row in rows)]
+    nested = [name for name in own if any(_is_nested(row.get(name)) for row in rows)]
+    plain = [name for name in own if name not in nested]
+    return list(dict.fromkeys([*order, *records, *plain, *nested]))
 
 
 def _is_nested(value: object) -> bool:
     return is_object(value) or bool(rows_of(value))
 
 
-def _fit(wanted: dict[str, int], width: int) -> dict[str, int]:
-    """Return the columns that fit with their widths; the widest give way first, then the last are left out."""
+def _name(value: object) -> str:
+    """Return what a person calls a record: its key and its title; empty for anything else."""
+    named = [value.get(name) for name in ("key", "title")] if is_object(value) else []
+    return " ".join(part for part in named if isinstance(part, str) and part)
+
+
+def _label(value: object) -> str:
+    """Return an object as a few words: a record's name, else its values."""
+    if not is_object(value):
+        return _cell(value)
+    return _name(value) or " ".join(_cell(part) for part in value.values() if part not in (None, "", [], {}))
+
+
+def _fit(wanted: dict[str, int], least: dict[str, int], width: int) -> dict[str, int]:
+    """Return the columns that fit with their widths; the last are left out, then the widest give way."""
     widths = {name: min(most, _MOST) for name, most in wanted.items()}
-    while len(widths) > 1 and _total({name: min(most, _LEAST) for name, most in widths.items()}) > width:
+    while len(widths) > 1 and _total({name: min(most, least[name]) for name, most in widths.items()}) > width:
         widths.popitem()
     while (over := _total(widths) - width) > 0:
         widest = max(widths, key=lambda name: widths[name])
@@ -130,7 +149,7 @@ def _short(value: Any) -> str:
     """Return a value as one line of a table."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         return moment(value)
-    text = _cell(value)
+    text = ", ".join(map(_label, value)) if rows_of(value) else _label(value)
     first, _, rest = text.strip().partition("\n")
     return clean(f"{first} …" if rest else first)
 

@@ -50,13 +50,24 @@ def test_columns_that_tell_most_come_first_and_the_others_give_way():
         {"id": "2" * 36, "workspace_id": "w", "body": "y\nz", "title": "two", "status": "done", "deep": {"a": 1}},
     ]
     wide = tables.table(rows, 200).splitlines()
-    assert wide[0].split() == ["id", "title", "status", "body"]
-    assert wide[2].endswith("y …")
+    assert wide[0].split() == ["id", "title", "status", "body", "deep"]
+    assert wide[2].split()[-3:] == ["y", "…", "1"]
     assert tables.table(rows, 30).splitlines()[0].split() == ["id", "title", "status"]
 
 
 def test_a_key_for_people_stands_for_the_id():
     assert tables.table([{"id": "0193", "key": "AB-1"}], 80) == "key\nAB-1"
+
+
+def test_a_record_in_a_row_is_called_by_its_name():
+    rows = [
+        {
+            "score": 2.5,
+            "terms": [{"name": "due", "value": 1.5}, {"name": "age", "value": 1}],
+            "task": {"key": "AB-1", "title": "a"},
+        }
+    ]
+    assert tables.table(rows, 80).splitlines() == ["task    score  terms", "AB-1 a  2.5    due 1.5, age 1"]
 
 
 def test_wide_letters_take_two_columns():
