@@ -53,7 +53,7 @@ def test_an_unknown_field_deep_inside_is_refused_with_a_guess() -> None:
         "/trip/legs/1/minuets": "did you mean minutes?",
         "/trip/back/zzz": "it has start, minutes, after",
     }
-    assert faults(title="t", by_name={"a": {"start": "x", "stop": 1}}) == {"/by_name/a/stop": "did you mean start?"}
+    assert faults(title="t", by_name={"a": {"start": "x", "strat": 1}}) == {"/by_name/a/strat": "did you mean start?"}
 
 
 def test_unknown_fields_inside_are_named_together_with_other_faults() -> None:
