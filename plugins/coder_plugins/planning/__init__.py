@@ -9,9 +9,10 @@ What it promises:
 - A forecast is exact: asked twice over the same history it gives the same digits.
 - Dividing, joining, moving and finishing are each taken back by one undo.
 
-Its parts, each with the same two files, `records.py` (what is kept and what must hold) and `operations.py` (what may be
-asked): `projects`, `tasks`, `links`, `times`; and two that only answer questions: `choice` (next, ready, blocked) and
-`dates` (schedule, impact, forecast). `rules` are the pure functions under all of them, `formats` other tools' files.
+Its parts have the same two files, `records.py` (what is kept, and what must hold on every way of writing it) and
+`operations.py` (what may be asked): `projects`, `tasks`, `links` and `times`. Others keep nothing: `choice` (next,
+ready, blocked), `dates` (schedule, impact, forecast), `explaining`, `capturing` and `exchange` (other tools' files).
+Under all of them are the pure functions of `rules` and the file formats of `formats`.
 """
 
 from . import operations as operations  # the import declares them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .capturing import operations as capturing
 from .choice import operations as choice
+from .dates import impact
 from .dates import operations as dates
 from .exchange import operations as exchange
 from .explaining import operations as explaining
@@ -20,6 +21,7 @@ __all__ = [
     "division",
     "exchange",
     "explaining",
+    "impact",
     "links",
     "places",
     "progress",

@@ -23,7 +23,7 @@ from coder_plugins.planning.formats import CheckItem as ForeignItem
 from coder_plugins.planning.records import Estimate
 from coder_plugins.planning.rules.durations import LONGEST
 from coder_plugins.planning.rules.recurrence import Endless, Recurrence, from_rrule, refuse_endless
-from coder_plugins.planning.tasks.records import CLOSED, LONGEST_TAG, MOST_ITEMS, MOST_TAGS, CheckItem, Task
+from coder_plugins.planning.tasks.records import CLOSED, LONGEST_TAG, MOST_ITEMS, MOST_TAGS, ChecklistItem, Task
 
 from .records import Origin
 
@@ -100,7 +100,7 @@ def _take_texts(result: Taken, foreign: ForeignTask) -> None:
     if len(tags) < len(foreign.tags):
         reason = f"a task has at most {MOST_TAGS} tags of 1 to {LONGEST_TAG} characters"
         result.left_out.append(("tags", reason))
-    items = [CheckItem(text=item.text, done=item.done) for item in foreign.checklist]
+    items = [ChecklistItem(text=item.text, done=item.done) for item in foreign.checklist]
     held = [item for item in items if 1 <= len(item.text) <= _LONGEST_ITEM][:MOST_ITEMS]
     if len(held) < len(items):
         reason = f"a checklist has at most {MOST_ITEMS} items of 1 to {_LONGEST_ITEM} characters"

@@ -17,7 +17,7 @@ from coder_plugins.planning.rules import split as division
 from coder_plugins.planning.times.records import TimeEntry
 
 from .finding import find_task, next_key, ranks_after, unit_of
-from .records import CLOSED, CheckItem, Task, TaskMerged, TaskSplit
+from .records import CLOSED, ChecklistItem, Task, TaskMerged, TaskSplit
 
 _PRIORITIES = ("none", "low", "medium", "high", "urgent")
 Parts = Annotated[int, Meta(ge=2, le=50)]
@@ -99,7 +99,7 @@ def _stated(estimate: division.Estimate | None) -> Estimate | None:
     return None if estimate is None else Estimate(low=estimate.low, likely=estimate.likely, high=estimate.high)
 
 
-def _title(task: Task, items: list[CheckItem], number: int, count: int) -> str:
+def _title(task: Task, items: list[ChecklistItem], number: int, count: int) -> str:
     if len(items) == 1 and len(items[0].text) <= 300:
         return items[0].text
     tail = f" ({number + 1} of {count})"
@@ -111,7 +111,7 @@ def _part(
     task: Task,
     project: Project | None,
     title: str,
-    items: list[CheckItem],
+    items: list[ChecklistItem],
     estimate: Estimate | None,
     rank: str,
 ) -> Task:

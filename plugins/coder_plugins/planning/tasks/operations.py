@@ -9,7 +9,7 @@ from coder_plugins.planning.records import Estimate, Name, Reference, domain
 from coder_plugins.planning.rules.recurrence import Recurrence
 
 from .finding import find_task, new_rank, next_key, project_to_join
-from .records import CheckItem, Priority, Task, TaskKind
+from .records import ChecklistItem, Priority, Task, TaskKind
 
 
 @domain.command("planning.tasks.create")
@@ -28,7 +28,7 @@ def create_task(
     recurrence: Recurrence | None = None,
     assignee: Name | None = None,
     tags: tuple[str, ...] = (),
-    checklist: tuple[CheckItem, ...] = (),
+    checklist: tuple[ChecklistItem, ...] = (),
     meta: dict[str, Any] | None = None,
 ) -> Task:
     """Create one task, at the end of the list. `project` is an id or a key.

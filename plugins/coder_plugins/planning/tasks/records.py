@@ -48,7 +48,7 @@ LONGEST_TAG = 100
 MOST_ITEMS = 1_000
 
 
-class CheckItem(Value):
+class ChecklistItem(Value):
     """One line of a checklist."""
 
     text: Annotated[str, Meta(min_length=1, max_length=1_000)]
@@ -97,7 +97,7 @@ class Task(Record):
     """Why it is held; a held task is blocked."""
     hold_until: LocalDate | None = None
     """The day on which the hold ends by itself; without one it is released by hand."""
-    checklist: list[CheckItem] = field(default_factory=list[CheckItem])
+    checklist: list[ChecklistItem] = field(default_factory=list[ChecklistItem])
     started_at: Instant | None = None
     """When work on it began, the first time."""
     completed_at: Instant | None = None

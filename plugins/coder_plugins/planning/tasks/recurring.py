@@ -10,7 +10,7 @@ from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.rules import recurrence
 
 from .finding import new_rank, next_key
-from .records import CheckItem, Task
+from .records import ChecklistItem, Task
 
 
 def make_next(tx: Transaction, task: Task, finished: str) -> Task | None:
@@ -44,7 +44,7 @@ def make_next(tx: Transaction, task: Task, finished: str) -> Task | None:
             missed=instance.missed,
             assignee=task.assignee,
             tags=task.tags,
-            checklist=[CheckItem(text=item.text) for item in task.checklist],
+            checklist=[ChecklistItem(text=item.text) for item in task.checklist],
         )
     )
     _keep_parents(tx, task, following)
