@@ -44,7 +44,7 @@ def declare() -> Domain:
         more = len(found) > limit
         return Page(items=found[:limit], next_cursor=str(found[limit - 1].seq) if more else None)
 
-    @domain.command("changes.undo")
+    @domain.command("changes.undo", deadline=120.0)  # an import of 20,000 records is one change set
     def undo(tx: Transaction, *, change_set: ChangeSet | None = None) -> Undone:
         """Take back all that one command wrote; without `change_set` the last command of the caller.
 
