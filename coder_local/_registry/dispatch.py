@@ -7,11 +7,12 @@ on the writer's, an action or a stream as a task on the loop. `answer(body, erro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, LiteralString, TypeVar
 
 import msgspec
@@ -37,6 +38,8 @@ _log = logging.getLogger("coder_local.dispatch")
 _encode = msgspec.json.Encoder().encode
 _SWEEP = 1.0
 """Seconds between two looks for commands that wait over their deadline behind another."""
+_TURN = 64
+"""Items of one stream that are passed on before everybody else has a turn."""
 
 
 def _nothing_offered(_hook: str, **_arguments: Any) -> Iterable[Any]:
@@ -193,9 +196,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(None if operation.deadline == float("inf") else operation.deadline):
                 if operation.kind is Kind.STREAM:
-                    async for item in prepared.run(context, input):
-                        if call.item is not None and (wait := call.item(_encode(item))) is not None:
-                            await wait
+                    await _pass_on(prepared.run(context, input), call.item)
                     body = b"null"
                 else:
                     body = prepared.encode(await prepared.run(context, input))
@@ -269,6 +270,20 @@ class Dispatcher:
             if cancel is not None:
                 cancel()
             raise
+
+
+async def _pass_on(items: AsyncGenerator[Any, None], take: Item | None) -> None:
+    """Hand on the items of a stream, waiting for its reader; a stream that is left is closed at once."""
+    passed = 0
+    async with contextlib.aclosing(items):
+        async for item in items:
+            wait = None if take is None else take(_encode(item))
+            passed += 1
+            if wait is not None:
+                await wait
+            # What never waits would hold the loop, and refill the socket before the wish to cancel was read from it.
+            if wait is not None or passed % _TURN == 0:
+                await asyncio.sleep(0)
 
 
 def void(_: object) -> None:
