@@ -147,7 +147,7 @@ class Signature:
             try:
                 msgspec.convert(value, self._types[name], strict=strict)
             except msgspec.ValidationError as error:
-                faults.append(_fault(name, str(error), _choice(value, self._types[name])))
+                faults.append(_fault(name, str(error), self._types[name], _choice(value, self._types[name])))
             except RecursionError:
                 faults.append(Fault(f"/{name}", "it is nested too deeply"))
             else:
@@ -227,10 +227,17 @@ def _field(parameter: Parameter) -> Any:
 
 def _normalisers(parameters: Sequence[Parameter]) -> Iterator[tuple[str, Callable[[str], str]]]:
     for parameter in parameters:
-        for part in (parameter.annotation, *get_args(parameter.annotation)):
-            for meta in getattr(part, "__metadata__", ()):
-                if isinstance(meta, Meta) and meta.extra and "normalise" in meta.extra:
-                    yield parameter.name, meta.extra["normalise"]
+        if function := _extra(parameter.annotation, "normalise"):
+            yield parameter.name, function
+
+
+def _extra(annotation: Any, name: str) -> Any:
+    """Return what a value type says of itself beyond msgspec's own limits, also when it may be None."""
+    for part in (annotation, *get_args(annotation)):
+        for meta in getattr(part, "__metadata__", ()):
+            if isinstance(meta, Meta) and meta.extra and name in meta.extra:
+                return meta.extra[name]
+    return None
 
 
 def _load(raw: bytes) -> Any:
@@ -298,8 +305,10 @@ def _choice(value: object, annotation: Any) -> str | None:
     return f"did you mean {close[0]}?" if close else "give one of " + ", ".join(words)
 
 
-def _fault(name: str, message: str, hint: str | None = None) -> Fault:
+def _fault(name: str, message: str, annotation: Any, hint: str | None = None) -> Fault:
     text, _, path = message.partition(" - at `")
+    if "matching regex" in text and not path and (expected := _extra(annotation, "expected")):
+        text = f"expected {expected}"
     pointer = re.sub(r"\[(\d+)\]", r"/\1", path.rstrip("`").removeprefix("$")).replace("[...]", "/*").replace(".", "/")
     return Fault(f"/{_escape(name)}{pointer}", text[:1].lower() + text[1:], hint)
 

@@ -116,9 +116,31 @@ def restore(source: Path, database: Path, aside: Path, name: str) -> Path | None
     # Cursors of the old file must not be served from this one: the same numbers may mean other events.
     copied.execute("UPDATE store_meta SET value = ? WHERE name = 'epoch'", (new_epoch(),))
     copied.close()
-    old = set_aside(database, aside, name) if database.exists() else None
+    old = _keep(database, aside, name) if database.exists() else None
     part.replace(database)
     return old
+
+
+def _keep(database: Path, folder: Path, name: str) -> Path:
+    """Keep a closed database in a folder of its own and leave it in place, so that no crash leaves none there.
+
+    Its log is written into it first: beside another file, SQLite would replay it into that one. A database too damaged
+    for that is moved, log and all.
+    """
+    try:
+        opened = sqlite3.connect(database)
+        try:
+            opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            opened.close()
+    except sqlite3.Error:
+        return set_aside(database, folder, name)
+    if len(list(family(database))) > 1:
+        return set_aside(database, folder, name)
+    kept = folder / name
+    kept.mkdir(mode=0o700, parents=True)
+    shutil.copy2(database, kept / database.name)
+    return kept
 
 
 def new_epoch() -> str:

@@ -61,17 +61,32 @@ Markdown = Annotated[str, Meta(max_length=1_000_000, extra_json_schema={"content
 
 Instant = Annotated[
     str,
-    Meta(pattern=_INSTANT, extra_json_schema={"format": "date-time"}, extra={"normalise": _normal_instant}),
+    Meta(
+        pattern=_INSTANT,
+        extra_json_schema={"format": "date-time"},
+        extra={"normalise": _normal_instant, "expected": "a moment with its zone, such as 2026-11-20T16:15:27Z"},
+    ),
 ]
 """A moment: RFC 3339 with a zone; kept and answered in UTC with milliseconds and `Z`."""
 
 LocalDate = Annotated[
     str,
-    Meta(pattern=_DAY + r"$(?!\n)", extra_json_schema={"format": "date"}, extra={"normalise": _normal_date}),
+    Meta(
+        pattern=_DAY + r"$(?!\n)",
+        extra_json_schema={"format": "date"},
+        extra={"normalise": _normal_date, "expected": "a day, such as 2026-11-20"},
+    ),
 ]
 """A day on the wall calendar, `2026-11-20`, without a zone."""
 
-Duration = Annotated[str, Meta(pattern=_DURATION, extra_json_schema={"format": "duration"})]
+Duration = Annotated[
+    str,
+    Meta(
+        pattern=_DURATION,
+        extra_json_schema={"format": "duration"},
+        extra={"expected": "an ISO 8601 duration, such as PT15M or P1DT2H"},
+    ),
+]
 """A length of time in ISO 8601, weeks to seconds: `PT15M`, `P1DT2H`. No months or years: they have no length."""
 
 Rank = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[0-9A-Za-z]+$(?!\n)")]

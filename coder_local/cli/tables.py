@@ -116,15 +116,25 @@ def _is_nested(value: object) -> bool:
 
 def _name(value: object) -> str:
     """Return what a person calls a record: its key and its title; empty for anything else."""
-    named = [value.get(name) for name in ("key", "title")] if is_object(value) else []
+    return _said(value, ("key", "title"))
+
+
+def _said(value: object, names: tuple[str, ...]) -> str:
+    named = [value.get(name) for name in names] if is_object(value) else []
     return " ".join(part for part in named if isinstance(part, str) and part)
 
 
 def _label(value: object) -> str:
-    """Return an object as a few words: a record's name, else its values."""
+    """Return an object as a few words: a record's name, or what it says of itself as `text`, else its values."""
+    if is_list(value) and rows_of(value):
+        return " < ".join(map(_label, value))
     if not is_object(value):
         return _cell(value)
-    return _name(value) or " ".join(_cell(part) for part in value.values() if part not in (None, "", [], {}))
+    return (
+        _name(value)
+        or _said(value, ("text",))
+        or " ".join(_cell(part) for part in value.values() if part not in (None, "", [], {}))
+    )
 
 
 def _fit(wanted: dict[str, int], least: dict[str, int], width: int) -> dict[str, int]:
@@ -149,7 +159,8 @@ def _short(value: Any) -> str:
     """Return a value as one line of a table."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         return moment(value)
-    text = ", ".join(map(_label, value)) if rows_of(value) else _label(value)
+    parts = is_list(value) and any(is_object(part) or rows_of(part) for part in value)
+    text = ", ".join(map(_label, value)) if parts else _label(value)
     first, _, rest = text.strip().partition("\n")
     return clean(f"{first} …" if rest else first)
 

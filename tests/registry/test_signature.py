@@ -119,3 +119,9 @@ def test_every_fault_has_a_place_in_the_input(values: dict[str, Any]) -> None:
     else:
         places = []
     assert {place.split("/")[1] if place else "" for place in places} <= {*values, "title", ""}
+
+
+def test_a_wrong_form_is_told_by_an_example_not_by_a_regular_expression() -> None:
+    with pytest.raises(Invalid) as caught:
+        SIGNATURE.decode(b'{"title": "t", "day": "tomorrow"}')
+    assert caught.value.message == "expected a day, such as 2026-11-20"

@@ -120,7 +120,7 @@ async def _change(kernel: Kernel, ctx: Context, plugin: str, name: str, value: A
         raise Refused(
             f"settings of the daemon are changed by the person, and {ctx.actor} calls",
             field="/plugin",
-            hint=f"ask the person to run: coder-local settings set plugin={plugin} name={name}",
+            hint=f"ask the person to run: coder-local settings set --plugin {plugin} --name {name} --value ...",
             data={"rule": "person_only", "actor": ctx.actor},
         )
     manager = kernel.settings
