@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import random
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiohttp import ClientPayloadError, web
+from multidict import CIMultiDict
 
 from coder_local._registry.principal import Principal
 from coder_local.api import Error, Invalid, TimedOut, TooLarge
@@ -18,6 +19,7 @@ from .connection import BODY_LIMIT
 
 BODY_SECONDS = 60.0
 """A body must be whole so long after its headers."""
+_ids = random.Random()  # noqa: S311 - an id of a log line is no secret, and the system's randomness costs a call
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
 _JSON = re.compile(r"application/(?:[\w.-]+\+)?json", re.IGNORECASE).fullmatch
 
@@ -39,17 +41,14 @@ class Exchange(NamedTuple):
     """A request that was admitted."""
 
     request: web.BaseRequest
+    method: str
+    """HEAD is GET without a body, which aiohttp leaves out."""
     principal: Principal
     request_id: str
     path: str
     query: str
-    common: Mapping[str, str]
+    common: CIMultiDict[str]
     """Headers of every answer to it."""
-
-    @property
-    def method(self) -> str:
-        """The method; HEAD is GET without a body, which aiohttp leaves out."""
-        return "GET" if self.request.method == "HEAD" else self.request.method
 
     def header(self, name: str) -> str | None:
         """Return a request header."""
@@ -57,7 +56,8 @@ class Exchange(NamedTuple):
 
     def answer(self, body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
         """Return JSON."""
-        fields = {**self.common, "Content-Type": "application/json"}
+        fields = self.common  # not copied: a request has one answer
+        fields["Content-Type"] = "application/json"
         if headers:
             fields.update(headers)
         return web.Response(status=status, body=body, headers=fields)
@@ -65,12 +65,19 @@ class Exchange(NamedTuple):
 
 def request_id(given: str | None) -> str:
     """Return the caller's id of the request, or a new one if it gave none that can stand in a log."""
-    return given if given is not None and _REQUEST_ID(given) else os.urandom(16).hex()
+    return given if given is not None and _REQUEST_ID(given) else f"{_ids.getrandbits(128):032x}"
 
 
-def common_headers(id_: str, cors: Mapping[str, str]) -> dict[str, str]:
+_BASE_HEADERS = CIMultiDict(problems.BASE_HEADERS)
+
+
+def common_headers(id_: str, cors: Mapping[str, str]) -> CIMultiDict[str]:
     """Return the headers of every answer to a request."""
-    return {**problems.BASE_HEADERS, "X-Request-Id": id_, **cors}
+    fields = _BASE_HEADERS.copy()
+    fields["X-Request-Id"] = id_
+    if cors:
+        fields.update(cors)
+    return fields
 
 
 async def read_body(request: web.BaseRequest) -> bytes:

@@ -105,7 +105,7 @@ class Routes:
                 places: dict[str, Target] = self._by_id.setdefault((collection, verb.removeprefix("/")), {})
             else:
                 places = self._exact.setdefault(path, {})
-            places[method] = Target(self._registry, name, path if path in made else None)
+            places[method] = Target(self._registry, name, path if name.endswith(".create") and path in made else None)
         self._generation = self._registry.generation
 
     def _unknown(self, path: str) -> Error:

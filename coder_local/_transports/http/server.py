@@ -110,7 +110,8 @@ class HttpServer:
             return web.Response(status=204, headers=common)
         try:
             path, _, query = _target(request).partition("?")
-            exchange = Exchange(request, principal, id_, path, query, common)
+            method = "GET" if request.method == "HEAD" else request.method
+            exchange = Exchange(request, method, principal, id_, path, query, common)
             return await self._route(exchange)
         except Problem as problem:
             answer = problems.response(problem.error, id_, status=problem.status, headers={**cors, **problem.headers})
@@ -135,7 +136,13 @@ class HttpServer:
         target = found.methods.get(exchange.method)
         if target is None:
             return _not_allowed(exchange, tuple(found.methods))
-        if target.operation.kind is Kind.STREAM:
+        kind = target.operation.kind
+        if kind is Kind.QUERY:
+            asked = self._rest.look_up(exchange, target, found)
+            if not asked.done:
+                await asked.wait()
+            return self._rest.answered(exchange, target, asked.result())
+        if kind is Kind.STREAM:
             return await self._stream(exchange, found)
         return await self._rest.answer(exchange, target, found)
 
