@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from .capturing import operations as capturing
 from .choice import operations as choice
-from .dates import impact
 from .dates import operations as dates
+from .dates.forecasting import operations as forecasting
+from .dates.impact import operations as impact
 from .exchange import operations as exchange
 from .explaining import operations as explaining
 from .links import operations as links
 from .projects import operations as projects
-from .tasks import division, places, progress
 from .tasks import operations as tasks
+from .tasks.division import operations as division
+from .tasks.finding import operations as finding
+from .tasks.places import operations as places
+from .tasks.progress import operations as progress
+from .tasks.recurring import operations as recurring
 from .times import operations as times
 
 __all__ = [
@@ -21,11 +26,14 @@ __all__ = [
     "division",
     "exchange",
     "explaining",
+    "finding",
+    "forecasting",
     "impact",
     "links",
     "places",
     "progress",
     "projects",
+    "recurring",
     "tasks",
     "times",
 ]

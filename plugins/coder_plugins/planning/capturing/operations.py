@@ -8,14 +8,14 @@ from typing import Annotated
 from msgspec import Meta
 
 from coder_local.api import Fault, LocalDate, NotFound, Transaction, Value
-from coder_plugins.planning.choice.loading import today_of
+from coder_plugins.planning.choice.records import today_of
 from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import Estimate, Reference, domain, refuse
 from coder_plugins.planning.rules import capture as lines
 from coder_plugins.planning.rules.capture import Draft
 from coder_plugins.planning.rules.durations import format_human
-from coder_plugins.planning.tasks.finding import find_task, new_rank, next_key, project_to_join
+from coder_plugins.planning.tasks.finding.operations import find_task, new_rank, next_key, project_to_join
 from coder_plugins.planning.tasks.records import Task
 
 _MOST = 200

@@ -12,10 +12,9 @@ from coder_local.api import LocalDate, Snapshot, Value
 from coder_plugins.planning.records import Amount, Reference, domain
 from coder_plugins.planning.rules import graph, recurrence, urgency
 from coder_plugins.planning.rules.recurrence import Recurrence
-from coder_plugins.planning.tasks.finding import TaskLine, find_project, lines
+from coder_plugins.planning.tasks.finding.operations import TaskLine, find_project, lines
 
-from .loading import Loaded, load, load_worth, today_of
-from .reasons import WaitReason, ids_in, keys_of, tell
+from .records import Loaded, WaitReason, ids_in, keys_of, load, load_worth, tell, today_of
 
 Most = Annotated[int, Meta(ge=1, le=10_000, description="Tasks in the answer.")]
 _ENERGY = {"low": 0, "medium": 1, "high": 2}

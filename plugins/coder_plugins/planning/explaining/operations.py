@@ -6,17 +6,16 @@ from datetime import date
 from typing import Literal
 
 from coder_local.api import Invalid, LocalDate, NotFound, Snapshot, Value
-from coder_plugins.planning.choice.loading import load, load_worth, today_of
 from coder_plugins.planning.choice.operations import Term, terms_of
-from coder_plugins.planning.choice.reasons import ids_in, keys_of, tell
-from coder_plugins.planning.dates import loading as planned
+from coder_plugins.planning.choice.records import ids_in, keys_of, load, load_worth, tell, today_of
+from coder_plugins.planning.dates import records as planned
 from coder_plugins.planning.dates.operations import compute
 from coder_plugins.planning.projects.operations import health_of
 from coder_plugins.planning.records import Reference, domain
 from coder_plugins.planning.rules import graph, schedule, urgency
 from coder_plugins.planning.rules.durations import format_human
 from coder_plugins.planning.rules.schedule import Activity, Driver, Slot
-from coder_plugins.planning.tasks.finding import KEY, find_project, find_task
+from coder_plugins.planning.tasks.finding.operations import KEY, find_project, find_task
 from coder_plugins.planning.tasks.records import CLOSED, Task
 
 Field = Literal["score", "blocked", "start", "finish", "health"]

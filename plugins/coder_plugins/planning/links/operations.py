@@ -7,7 +7,7 @@ from typing import NamedTuple
 from coder_local.api import NotFound, Snapshot, Transaction
 from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import PROJECT, TASK, Reference, domain
-from coder_plugins.planning.tasks.finding import KEY, PROJECT_KEY, find_project, find_task
+from coder_plugins.planning.tasks.finding.operations import KEY, PROJECT_KEY, find_project, find_task
 from coder_plugins.planning.tasks.records import Task
 
 from .records import Link, LinkKind, RecordKind

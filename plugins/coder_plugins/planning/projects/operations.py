@@ -6,19 +6,19 @@ from datetime import date, timedelta
 from typing import Literal
 
 from coder_local.api import Conflict, Invalid, LocalDate, Snapshot, Transaction, Value
-from coder_plugins.planning.choice.loading import today_of
-from coder_plugins.planning.dates.throughput import Quantiles, quantiles
+from coder_plugins.planning.choice.records import today_of
+from coder_plugins.planning.dates.forecasting.records import Quantiles, quantiles
 from coder_plugins.planning.records import Reference, domain
 from coder_plugins.planning.rules import health as verdicts
-from coder_plugins.planning.tasks.finding import (
+from coder_plugins.planning.tasks.finding.operations import (
     find_project,
     project_to_join,
     refuse_estimate_in_other_unit,
 )
-from coder_plugins.planning.tasks.progress import close
+from coder_plugins.planning.tasks.progress.operations import close
 from coder_plugins.planning.tasks.records import Task, TaskCompleted
+from coder_plugins.planning.times.operations import stop_of_project
 from coder_plugins.planning.times.records import TimeRecorded
-from coder_plugins.planning.times.timers import stop_of_project
 
 from .records import Project, refuse_running_timer
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from coder_local.api import LocalDate, Markdown, Snapshot, Title, Transaction
+from coder_local.api import LocalDate, Markdown, Title, Transaction
 from coder_plugins.planning.records import Estimate, Name, Reference, domain
 from coder_plugins.planning.rules.recurrence import Recurrence
 
-from .finding import find_task, new_rank, next_key, project_to_join
+from .finding.operations import new_rank, next_key, project_to_join
 from .records import ChecklistItem, Priority, Task, TaskKind
 
 
@@ -58,9 +58,3 @@ def create_task(
             meta=meta or {},
         )
     )
-
-
-@domain.query("planning.tasks.find", quick=True)
-def find(read: Snapshot, *, task: Reference) -> Task:
-    """Return one task by its key, such as `PLAN-12`, or by its id."""
-    return find_task(read, task, "task")

@@ -9,8 +9,8 @@ from typing import Any
 from coder_local.api import Conflict, NotFound, Snapshot, Transaction, Value, between, sequence
 from coder_plugins.planning.projects.records import CLOSED as CLOSED_PROJECT
 from coder_plugins.planning.projects.records import PREFIX, Project
-
-from .records import Priority, Status, Task
+from coder_plugins.planning.records import Reference, domain
+from coder_plugins.planning.tasks.records import Priority, Status, Task
 
 KEY = re.compile(r"[A-Z][A-Z0-9]{1,9}-[1-9]\d{0,9}", re.ASCII)
 PROJECT_KEY = re.compile(r"[A-Z][A-Z0-9]{1,9}", re.ASCII)
@@ -28,6 +28,12 @@ class TaskLine(Value):
     """Id of its project."""
     due: str | None
     rank: str
+
+
+@domain.query("planning.tasks.find", quick=True)
+def find(read: Snapshot, *, task: Reference) -> Task:
+    """Return one task by its key, such as `PLAN-12`, or by its id."""
+    return find_task(read, task, "task")
 
 
 def find_task(scope: Snapshot, reference: str, field: str = "id") -> Task:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 from msgspec import UNSET, UnsetType
 
-from coder_local.api import Conflict, Invalid, LocalDate, Snapshot, Title, Transaction, Value, between
-from coder_plugins.planning.choice.loading import today_of
+from coder_local.api import Conflict, Invalid, Snapshot, Title, Transaction, between
 from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.records import Reference, domain
-from coder_plugins.planning.rules import recurrence
+from coder_plugins.planning.tasks.finding.operations import (
+    find_task,
+    project_to_join,
+    refuse_estimate_in_other_unit,
+)
+from coder_plugins.planning.tasks.progress.operations import TaskChange, enter
+from coder_plugins.planning.tasks.records import Status, Task, TaskCompleted, TaskStarted
 from coder_plugins.planning.times.records import TimeRecorded
-
-from .finding import TaskLine, find_task, line, project_to_join, refuse_estimate_in_other_unit
-from .progress import TaskChange, enter
-from .records import Status, Task, TaskCompleted, TaskStarted
-
-
-class Rolled(Value):
-    """Recurring tasks whose due date was moved on."""
-
-    items: list[TaskLine]
 
 
 @domain.command("planning.tasks.move", emits=(TaskStarted, TaskCompleted, TimeRecorded))
@@ -105,23 +98,3 @@ def _rank_after(tx: Snapshot, rank: str, but: str) -> str | None:
         but=but,
     )
     return rows[0][0] if rows else None
-
-
-@domain.command("planning.tasks.roll")
-def roll(tx: Transaction, *, today: LocalDate | None = None) -> Rolled:
-    """Bring open tasks that come back on fixed dates up to today: the latest due date, and how many were missed.
-
-    There is one open instance at a time; due dates that passed are counted, not made into tasks. Run it once a day;
-    `planning.next` counts the same without writing.
-    """
-    day = today_of(tx, today)
-    where = "recurrence IS NOT NULL AND due < :day AND status NOT IN ('done', 'dropped') AND workspace_id = :workspace"
-    rolled: list[TaskLine] = []
-    for task in tx.select(Task, where, day=day, workspace=tx.workspace):
-        if task.recurrence is None or task.due is None:
-            continue
-        instance = recurrence.roll(task.recurrence, date.fromisoformat(task.due), date.fromisoformat(day))
-        if instance.missed:
-            moved = tx.update(task, due=instance.due.isoformat(), missed=task.missed + instance.missed)
-            rolled.append(line(moved))
-    return Rolled(items=rolled)

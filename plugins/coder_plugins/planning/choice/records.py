@@ -1,15 +1,15 @@
-"""Reading tasks and links as the rules see them: only the columns that are needed, never whole records."""
+"""What choosing reads: tasks and links as the rules see them, never whole records; and reasons told with keys."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import starmap
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from coder_local.api import Snapshot
+from coder_local.api import Snapshot, Value
 from coder_plugins.planning.links.records import as_ordering
 from coder_plugins.planning.rules import graph
-from coder_plugins.planning.rules.graph import Graph, Node
+from coder_plugins.planning.rules.graph import Graph, Node, Reason
 from coder_plugins.planning.rules.moments import Link
 from coder_plugins.planning.rules.urgency import Item
 from coder_plugins.planning.tasks.records import CATEGORY
@@ -145,3 +145,53 @@ def around(scope: Snapshot, task: str, today: str) -> Graph:
         today=today,
     )
     return graph.index(_nodes(rows), [Link(as_ordering(kind), source, target) for kind, source, target in links])
+
+
+class WaitReason(Value):
+    """One direct reason for which a task waits."""
+
+    task: str
+    """Key of the task that waits."""
+    kind: Literal["hold", "blocks"]
+    blocker: str | None = None
+    """Key of the open task it waits for."""
+    hold: str | None = None
+    """Why it is held."""
+    via: str | None = None
+    """Key of the ancestor that the reason is inherited from."""
+    text: str
+    """The reason in words."""
+
+
+def keys_of(scope: Snapshot, ids: Iterable[str]) -> dict[str, str]:
+    """Return the keys of these tasks by id."""
+    sql = "SELECT id, key FROM planning_tasks WHERE id IN (SELECT value FROM json_each(:ids))"
+    return dict(scope.rows(sql, ids=sorted(set(ids))))
+
+
+def ids_in(reasons: Iterable[Reason]) -> set[str]:
+    """Return the ids of all tasks that are named in the reasons."""
+    return {id for reason in reasons for id in (reason.task, reason.blocker, reason.via) if id is not None}
+
+
+def tell(reasons: Sequence[Reason], keys: Mapping[str, str]) -> list[WaitReason]:
+    """Return reasons with the keys of their tasks."""
+
+    def key(id: str | None) -> str | None:
+        return None if id is None else keys.get(id, id)
+
+    told: list[WaitReason] = []
+    for reason in reasons:
+        words = f'hold "{reason.hold}"' if reason.kind == "hold" else str(key(reason.blocker))
+        text = f"{words} (through {key(reason.via)})" if reason.via else words
+        told.append(
+            WaitReason(
+                task=key(reason.task) or "",
+                kind=reason.kind,
+                blocker=key(reason.blocker),
+                hold=reason.hold,
+                via=key(reason.via),
+                text=text,
+            )
+        )
+    return told

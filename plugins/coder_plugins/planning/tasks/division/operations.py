@@ -14,10 +14,9 @@ from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import Estimate, Reference, domain, refuse
 from coder_plugins.planning.rules import split as division
+from coder_plugins.planning.tasks.finding.operations import find_task, next_key, ranks_after, unit_of
+from coder_plugins.planning.tasks.records import CLOSED, ChecklistItem, Task, TaskMerged, TaskSplit
 from coder_plugins.planning.times.records import TimeEntry
-
-from .finding import find_task, next_key, ranks_after, unit_of
-from .records import CLOSED, ChecklistItem, Task, TaskMerged, TaskSplit
 
 _PRIORITIES = ("none", "low", "medium", "high", "urgent")
 Parts = Annotated[int, Meta(ge=2, le=50)]

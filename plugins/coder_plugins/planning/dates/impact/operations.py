@@ -7,17 +7,16 @@ from datetime import date
 import msgspec
 
 from coder_local.api import Conflict, Fault, LocalDate, Snapshot, Title, Value
-from coder_plugins.planning.choice.loading import today_of
+from coder_plugins.planning.choice.records import today_of
+from coder_plugins.planning.dates import records as loading
+from coder_plugins.planning.dates.operations import Holidays, compute, real_days
+from coder_plugins.planning.dates.records import Plan
 from coder_plugins.planning.records import Estimate, Reference, domain, estimate_faults, refuse
 from coder_plugins.planning.rules import schedule as schedules
 from coder_plugins.planning.rules.moments import Link
 from coder_plugins.planning.rules.schedule import Activity, Hold
-from coder_plugins.planning.tasks.finding import find_task, unit_of
+from coder_plugins.planning.tasks.finding.operations import find_task, unit_of
 from coder_plugins.planning.tasks.records import Task
-
-from . import loading
-from .loading import Plan
-from .operations import Holidays, compute, real_days
 
 
 class Span(Value):

@@ -1,16 +1,43 @@
-"""The next instance of a task that comes back."""
+"""Tasks that come back: bringing them up to date, and making the next instance."""
 
 from __future__ import annotations
 
 from datetime import date
 
-from coder_local.api import Transaction
+from coder_local.api import LocalDate, Transaction, Value
+from coder_plugins.planning.choice.records import today_of
 from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.projects.records import Project
+from coder_plugins.planning.records import domain
 from coder_plugins.planning.rules import recurrence
+from coder_plugins.planning.tasks.finding.operations import TaskLine, line, new_rank, next_key
+from coder_plugins.planning.tasks.records import ChecklistItem, Task
 
-from .finding import new_rank, next_key
-from .records import ChecklistItem, Task
+
+class Rolled(Value):
+    """Recurring tasks whose due date was moved on."""
+
+    items: list[TaskLine]
+
+
+@domain.command("planning.tasks.roll")
+def roll(tx: Transaction, *, today: LocalDate | None = None) -> Rolled:
+    """Bring open tasks that come back on fixed dates up to today: the latest due date, and how many were missed.
+
+    There is one open instance at a time; due dates that passed are counted, not made into tasks. Run it once a day;
+    `planning.next` counts the same without writing.
+    """
+    day = today_of(tx, today)
+    where = "recurrence IS NOT NULL AND due < :day AND status NOT IN ('done', 'dropped') AND workspace_id = :workspace"
+    rolled: list[TaskLine] = []
+    for task in tx.select(Task, where, day=day, workspace=tx.workspace):
+        if task.recurrence is None or task.due is None:
+            continue
+        instance = recurrence.roll(task.recurrence, date.fromisoformat(task.due), date.fromisoformat(day))
+        if instance.missed:
+            moved = tx.update(task, due=instance.due.isoformat(), missed=task.missed + instance.missed)
+            rolled.append(line(moved))
+    return Rolled(items=rolled)
 
 
 def make_next(tx: Transaction, task: Task, finished: str) -> Task | None:

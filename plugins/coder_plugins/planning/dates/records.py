@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 from coder_local.api import Snapshot
-from coder_plugins.planning.choice.loading import all_links
+from coder_plugins.planning.choice.records import all_links
 from coder_plugins.planning.rules.calendar import MONDAY_TO_FRIDAY, Calendar
 from coder_plugins.planning.rules.moments import Link
 from coder_plugins.planning.rules.schedule import Activity, Hold

@@ -9,17 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from coder_local.api import Conflict, Instant, Invalid, LocalDate, Title, Transaction, Value, parse_instant
-from coder_plugins.planning.choice.loading import around, today_of
-from coder_plugins.planning.choice.reasons import ids_in, keys_of, tell
+from coder_plugins.planning.choice.records import around, ids_in, keys_of, tell, today_of
 from coder_plugins.planning.records import Reference, domain
 from coder_plugins.planning.rules import graph
 from coder_plugins.planning.rules.graph import Graph
+from coder_plugins.planning.tasks.finding.operations import TaskLine, find_task, lines
+from coder_plugins.planning.tasks.records import CLOSED, Status, Task, TaskCompleted, TaskHeld, TaskStarted
+from coder_plugins.planning.tasks.recurring.operations import make_next
+from coder_plugins.planning.times.operations import stop_of_task
 from coder_plugins.planning.times.records import TimeRecorded
-from coder_plugins.planning.times.timers import stop_of_task
-
-from .finding import TaskLine, find_task, lines
-from .records import CLOSED, Status, Task, TaskCompleted, TaskHeld, TaskStarted
-from .recurring import make_next
 
 STEPS: dict[str, frozenset[str]] = {
     "backlog": frozenset({"todo", "doing", "review", "done", "dropped"}),

@@ -1,0 +1,1 @@
+"""Impact: what a change would move, before it is made."""

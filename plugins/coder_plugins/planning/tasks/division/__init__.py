@@ -1,0 +1,1 @@
+"""Division: one task into parts, and several into one."""

@@ -1,0 +1,1 @@
+"""Recurring: tasks that come back, one open instance at a time."""
