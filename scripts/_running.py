@@ -116,14 +116,14 @@ class _Progress:
 
     def show(self, line: str) -> None:
         words = line.split()
-        if len(words) < 2 or words[0] not in {"Collecting", "Installing", "Building"}:  # noqa: PLR2004
+        if len(words) < 2 or words[0] not in {"Collecting", "Installing", "Building"}:
             return
         self._count += words[0] == "Collecting"
         text = f"set-up:   {self._count} packages, {' '.join(words[:3])}"[:78]
         if self._terminal:
             print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)
             self._dirty = True
-        elif time.monotonic() - self._shown_at > 10:  # noqa: PLR2004
+        elif time.monotonic() - self._shown_at > 10:
             print(text, file=sys.stderr, flush=True)
             self._shown_at = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: every answered write is there, nothing is half there, and the next start is an ordinary one."""
+"""SIGKILL at any moment: answered writes are there, nothing is half there, the next start is an ordinary one."""
 
 from __future__ import annotations
 

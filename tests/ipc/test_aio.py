@@ -17,7 +17,7 @@ async def client(wire):
 async def until(condition) -> None:
     """Let the loop run until `condition` holds; the test's own time limit ends a wait for what never comes."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 (the server runs in this very loop and has no event for each case)
+        while not condition():
             await asyncio.sleep(0)
 
 
