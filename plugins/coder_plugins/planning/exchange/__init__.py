@@ -7,6 +7,6 @@ What it promises:
 - A record that nobody changed here is written out as it was read, down to the fields that planning has no word for.
 - A link whose other end is not here is kept, reported, and made as soon as that end arrives.
 
-`mapping` and `linking` are pure: what a foreign record means here and back, which links are to be made and unmade.
-`arrival` and `departure` do it in the database, `adapters` reads and writes the files.
+`rules` are pure: what a foreign record means here and back, which links are to be made and unmade. `arrival` and
+`departure` do it in the database, `adapters` reads and writes the files.
 """

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
-from coder_local.api import Context, Fault, Invalid, Safety, Snapshot, TooLarge, Transaction
+from coder_local.api import Context, Invalid, Safety, TooLarge
 from coder_plugins.planning.formats import FORMATS, ForeignTask, sniff
 from coder_plugins.planning.records import Reference, domain
 
-from . import adapters, mapping
-from .arrival import Arrival
-from .departure import export as taken_out
+from . import adapters
+from .arrival.operations import refuse_records
+from .departure import operations as departure
 from .records import (
     MOST_BYTES,
     MOST_TASKS,
@@ -27,11 +26,10 @@ from .records import (
     ImportReport,
     SkippedRecord,
 )
+from .rules import mapping
 
-_MOST_NAMED = 1_000
-"""Faults that are named one by one; a file of another format would have one on each of its lines."""
+__all__ = ["departure", "export_file", "import_"]
 
-Records = Annotated[list[ForeignTask], Meta(max_length=MOST_TASKS)]
 Text = Annotated[str, Meta(max_length=MOST_BYTES)]
 
 
@@ -78,7 +76,7 @@ async def import_(
     ctx.progress(1, 3, "parsing")
     found = await asyncio.to_thread(_parse, text or "", format, path, mapping.today(ctx.now()))
     if not skip_faults:
-        _refuse([*found.unread, *found.unfit], "/text" if path is None else "/path")
+        refuse_records([*found.unread, *found.unfit], "/text" if path is None else "/path")
     ctx.progress(2, 3, f"{'comparing' if dry_run else 'writing'} {len(found.tasks)} records")
     answer = await ctx.call(
         "planning.import_records",
@@ -92,44 +90,6 @@ async def import_(
     ctx.progress(3, 3, "done")
     report = msgspec.convert(answer, ImportReport)
     return msgspec.structs.replace(report, skipped=found.unread + report.skipped)
-
-
-@domain.command("planning.import_records", deadline=120.0)
-def import_records(
-    tx: Transaction,
-    *,
-    format: FormatName,
-    tasks: Records,
-    project: Reference | None = None,
-    file: AbsolutePath | None = None,
-    dry_run: bool = False,
-    skip_faults: bool = False,
-) -> ImportReport:
-    """Bring in records of another tool that were read already, by the rules of `planning.import`.
-
-    `file` is where they were read from; it names the project when none is given and the records name none.
-    """
-    arrival = Arrival(tx, format=format, tasks=tasks, project=project, file=file)
-    faults = arrival.faults()
-    if faults and not skip_faults:
-        _refuse(faults, "/tasks")
-    arrival.skip(faults)
-    arrival.prepare()
-    report = arrival.report(dry_run=dry_run)
-    if not dry_run:
-        arrival.write()
-    return report
-
-
-@domain.query("planning.export", deadline=60.0)
-def export(read: Snapshot, *, format: FormatName, project: Reference | None = None) -> Exported:
-    """Return the tasks of a project, or all tasks, in the format of another tool.
-
-    A record that came from that tool and was not changed here is written as it was read, with all its fields; what was
-    changed here is changed there. Tasks stand in the order of the list, and links are said at the end where the format
-    can say them.
-    """
-    return taken_out(read, format, project)
 
 
 @domain.action("planning.export_file", safety=Safety.DESTRUCTIVE)
@@ -180,21 +140,3 @@ def _parse(text: str, format: FormatName | None, path: str | None, day: date) ->
         for message, hint in mapping.taken(task, today=day).faults
     ]
     return _Read(name, parsed.tasks, unread, unfit)
-
-
-def _refuse(found: Sequence[SkippedRecord], field: str) -> None:
-    """Raise `Invalid` naming every record that cannot be imported; return if there are none."""
-    if not found:
-        return
-    named = [(f"line {each.line}" if each.line else each.id or "a record", each) for each in found[:_MOST_NAMED]]
-    faults = tuple(Fault(field, f"{place}: {each.message}", each.hint or None) for place, each in named)
-    message = faults[0].message
-    if len(found) > 1:
-        message = f"{len(found)} records cannot be imported, so none was; the first: {message}"
-    raise Invalid(
-        message,
-        field=field,
-        hint=f"{faults[0].hint}; or pass skip_faults to import the others",
-        data={"count": len(found)},
-        faults=faults,
-    )

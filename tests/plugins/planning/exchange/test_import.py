@@ -375,7 +375,7 @@ async def test_records_read_elsewhere_come_in_by_the_same_rules(box: Sandbox) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sets no time zone for one process")
 @pytest.mark.parametrize(("zone", "day"), [("Europe/Berlin", "2026-11-03"), ("UTC", "2026-11-02")])
 def test_an_instant_is_due_on_the_day_it_has_here(zone: str, day: str) -> None:
-    code = "from coder_plugins.planning.exchange.mapping import day_of; print(day_of('2026-11-02T23:00:00.000Z'))"
+    code = "from coder_plugins.planning.exchange.rules.mapping import day_of; print(day_of('2026-11-02T23:00:00.000Z'))"
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "TZ": zone, "PYTHONPATH": paths}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from coder_local.api import Transaction, sequence
+from coder_local.api import Fault, Invalid, Transaction, sequence
+from coder_plugins.planning.exchange.records import (
+    MOST_TASKS,
+    AbsolutePath,
+    FormatName,
+    ImportReport,
+    LeftOut,
+    Origin,
+    RefusedLink,
+    SkippedRecord,
+    UnresolvedLink,
+)
+from coder_plugins.planning.exchange.rules import linking, mapping, naming
 from coder_plugins.planning.formats import FORMATS, ForeignTask
 from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.projects.records import Project
-from coder_plugins.planning.tasks.finding import find_project, last_rank, next_key
+from coder_plugins.planning.records import Reference, domain
+from coder_plugins.planning.tasks.finding.operations import find_project, last_rank, next_key
 from coder_plugins.planning.tasks.records import Task
-
-from . import linking, mapping, naming
-from .records import FormatName, ImportReport, LeftOut, Origin, RefusedLink, SkippedRecord, UnresolvedLink
 
 _META_LIMIT = 64 * 1024
 _MARGIN = 2 * 1024
 """Bytes of a record's `meta` that are kept free beside its origin."""
+
+
+_MOST_NAMED = 1_000
+"""Faults that are named one by one; a file of another format would have one on each of its lines."""
+
+Records = Annotated[list[ForeignTask], Meta(max_length=MOST_TASKS)]
 
 
 class Incoming(Struct):
@@ -328,3 +344,48 @@ class Arrival:
                 *((name, lost) for name in (record.origin.left_out if record.origin else ())),
             )
         ]
+
+
+@domain.command("planning.import_records", deadline=120.0)
+def import_records(
+    tx: Transaction,
+    *,
+    format: FormatName,
+    tasks: Records,
+    project: Reference | None = None,
+    file: AbsolutePath | None = None,
+    dry_run: bool = False,
+    skip_faults: bool = False,
+) -> ImportReport:
+    """Bring in records of another tool that were read already, by the rules of `planning.import`.
+
+    `file` is where they were read from; it names the project when none is given and the records name none.
+    """
+    arrival = Arrival(tx, format=format, tasks=tasks, project=project, file=file)
+    faults = arrival.faults()
+    if faults and not skip_faults:
+        refuse_records(faults, "/tasks")
+    arrival.skip(faults)
+    arrival.prepare()
+    report = arrival.report(dry_run=dry_run)
+    if not dry_run:
+        arrival.write()
+    return report
+
+
+def refuse_records(found: Sequence[SkippedRecord], field: str) -> None:
+    """Raise `Invalid` naming every record that cannot be imported; return if there are none."""
+    if not found:
+        return
+    named = [(f"line {each.line}" if each.line else each.id or "a record", each) for each in found[:_MOST_NAMED]]
+    faults = tuple(Fault(field, f"{place}: {each.message}", each.hint or None) for place, each in named)
+    message = faults[0].message
+    if len(found) > 1:
+        message = f"{len(found)} records cannot be imported, so none was; the first: {message}"
+    raise Invalid(
+        message,
+        field=field,
+        hint=f"{faults[0].hint}; or pass skip_faults to import the others",
+        data={"count": len(found)},
+        faults=faults,
+    )

@@ -18,14 +18,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from coder_local.api import parse_instant
+from coder_plugins.planning.exchange.records import Origin
 from coder_plugins.planning.formats import MEANING_FIELDS, ForeignTask
 from coder_plugins.planning.formats import CheckItem as ForeignItem
 from coder_plugins.planning.records import Estimate
 from coder_plugins.planning.rules.durations import LONGEST
 from coder_plugins.planning.rules.recurrence import Endless, Recurrence, from_rrule, refuse_endless
 from coder_plugins.planning.tasks.records import CLOSED, LONGEST_TAG, MOST_ITEMS, MOST_TAGS, ChecklistItem, Task
-
-from .records import Origin
 
 WORDS: Mapping[str, str] = {
     "title": "title",

@@ -7,21 +7,14 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from coder_local.api import Snapshot
+from coder_plugins.planning.exchange.records import Exported, FormatName
+from coder_plugins.planning.exchange.rules import linking, mapping
 from coder_plugins.planning.formats import FORMATS, ForeignLink, ForeignTask
 from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.projects.records import Project
-from coder_plugins.planning.records import TASK
-from coder_plugins.planning.tasks.finding import find_project
+from coder_plugins.planning.records import TASK, Reference, domain
+from coder_plugins.planning.tasks.finding.operations import find_project
 from coder_plugins.planning.tasks.records import Task
-
-from . import linking, mapping
-from .records import Exported, FormatName
-
-
-def export(read: Snapshot, format: FormatName, project: str | None) -> Exported:
-    """Return the tasks of a project, or of all, in the order of the list."""
-    foreign = Departure(read, format, project).tasks()
-    return Exported(format=format, text=FORMATS[format].render(foreign), count=len(foreign))
 
 
 class Departure:
@@ -111,3 +104,15 @@ class Departure:
             and kept.format == self._format
             and set(kept.links) != set(stated.get(task.id, ()))
         )
+
+
+@domain.query("planning.export", deadline=60.0)
+def export(read: Snapshot, *, format: FormatName, project: Reference | None = None) -> Exported:
+    """Return the tasks of a project, or all tasks, in the format of another tool.
+
+    A record that came from that tool and was not changed here is written as it was read, with all its fields; what was
+    changed here is changed there. Tasks stand in the order of the list, and links are said at the end where the format
+    can say them.
+    """
+    foreign = Departure(read, format, project).tasks()
+    return Exported(format=format, text=FORMATS[format].render(foreign), count=len(foreign))

@@ -1,0 +1,1 @@
+"""Arrival: bringing records of another tool into the database."""

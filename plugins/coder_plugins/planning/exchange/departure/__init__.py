@@ -1,0 +1,1 @@
+"""Departure: taking tasks out of the database in the words of another tool."""
