@@ -110,6 +110,11 @@ if sys.platform == "win32":  # pragma: no cover (not run on the machines of the 
         return PipeChannel(address, timeout)
 
 else:
+    import select
+
+    # A Ctrl-C that comes between the interpreter's last look and the system call is seen when the call returns: at once
+    # where there is traffic, otherwise only if the wait is cut into slices.
+    _SLICE_MS = 500
 
     class SocketChannel:
         """A connected Unix socket."""
@@ -124,6 +129,8 @@ else:
                 self._socket.close()
                 raise
             self._timed = False
+            self._poll = select.poll()
+            self._poll.register(self._socket, select.POLLIN)
 
         def send(self, data: bytes, deadline: float | None) -> None:
             """Send all of `data`; see `Channel.send`."""
@@ -133,6 +140,9 @@ else:
         def receive(self, deadline: float | None) -> bytes:
             """Return what has arrived; see `Channel.receive`."""
             self._wait_until(deadline)
+            if deadline is None:
+                while not self._poll.poll(_SLICE_MS):
+                    pass
             return self._socket.recv(_CHUNK)
 
         def close(self) -> None:

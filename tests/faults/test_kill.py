@@ -33,7 +33,7 @@ class Writer(threading.Thread):
     def run(self) -> None:
         count = 0
         try:
-            while True:
+            while True:  # until it is cut off
                 title = f"{self.number}-{count}"
                 note = self.client.call("notes.create", {"workspace": "w", "title": title, "body": "x" * 500})
                 self.answered[note["id"]] = note["rev"]
@@ -42,6 +42,8 @@ class Writer(threading.Thread):
                 count += 1
         except (IpcError, OSError):
             return
+        finally:
+            self.client.close()
 
 
 def found(process: Process) -> dict[str, dict[str, Any]]:

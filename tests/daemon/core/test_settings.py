@@ -1,8 +1,8 @@
 """Settings come from four places, each value is checked, and a change needs no restart."""
 
-from __future__ import asyncio
-import annotations
+from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
