@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sys
 import time
@@ -14,15 +15,16 @@ from typing import NamedTuple
 from coder_ipc import runtime, spawn
 from coder_ipc.errors import IpcError
 
+from . import place
 from .lock import Lock
 
 EXIT_OK = 0
 EXIT_LOCKED = 8
 """Another process holds the data directory, and does not answer."""
 EXIT_BROKEN = 70
+"""It could not start, or a command did not come to an end when it stopped; the log tells which."""
 EXIT_NO_DIRECTORY = 73
-"""The data directory cannot be made or written."""
-
+"""The data directory, or the place of the socket, cannot be made or written."""
 
 _ATTACH_WAIT = 15.0
 
@@ -59,7 +61,11 @@ def serve(options: ServeOptions) -> int:
     if not taken and (code := _attach(folder, lock)) is not None:
         return code
     try:
-        return _run(options._replace(data_dir=folder))
+        address = None if options.socket is None else place.usable(options.socket)
+        return _run(options._replace(data_dir=folder, socket=address))
+    except place.PlaceError as error:
+        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
+        return EXIT_NO_DIRECTORY
     finally:
         lock.release()
 
@@ -100,8 +106,18 @@ def say(event: str, found: runtime.Runtime) -> None:
 
 
 def _run(options: ServeOptions) -> int:
+    from coder_local.api import Locked  # noqa: PLC0415 - attaching needs none of it
+
     from .daemon import Daemon  # noqa: PLC0415 - attaching needs none of it
 
     os.umask(0o077)  # whatever the daemon writes is its owner's alone
     os.chdir(options.data_dir)  # the folder it was started from must not be held, nor matter
-    return asyncio.run(Daemon(options).run())
+    try:
+        return asyncio.run(Daemon(options).run())
+    except Locked as error:
+        print(f"error: the database in {options.data_dir} cannot be opened: {error.message}", file=sys.stderr)
+        print(f"hint: {error.hint or 'look who else uses it, and at its permissions'}", file=sys.stderr)
+        return EXIT_NO_DIRECTORY
+    except Exception:
+        logging.getLogger("coder_local.daemon").critical("the daemon cannot run", exc_info=True)
+        return EXIT_BROKEN
