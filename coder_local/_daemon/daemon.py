@@ -72,7 +72,7 @@ class Daemon:
             kernel.take(domain)
         kernel.load(plugins.bundled())
         kernel.open(granted_plugins)
-        kernel.start(self._loop.call_soon_threadsafe)
+        kernel.start(self._loop.call_soon_threadsafe, self._loop.call_soon)
         server = SocketServer(kernel, self.socket, self._admission.authenticate)
         runtime.make_socket_folder(self.socket)
         await server.start()

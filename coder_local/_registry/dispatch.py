@@ -109,6 +109,32 @@ class Dispatcher:
         """How many commands and actions have not been answered."""
         return len(self._waiting) + len(self._tasks)
 
+    def at_once(self, name: str, raw: bytes, principal: Principal, request_id: str = "") -> bytes | None:
+        """Answer a query whose cost is bounded, right here; None for any other call, which is for `start`.
+
+        Raises the named error. Without a call that waits for its answer a look-up by key takes a third less.
+        """
+        prepared = self.registry.find(name)
+        if prepared is None or prepared.operation.kind is not Kind.QUERY or self.closing:
+            return None
+        try:
+            input = prepared.signature.decode(raw)
+            if not prepared.bounded(input):
+                return None
+            self.gate.admit(principal, prepared.operation, raw, None)
+            return self._read(prepared, input, Caller(principal.actor, principal.workspace, name, request_id))
+        except Error:
+            raise
+        except Exception as error:
+            raise self.broken(name, request_id, error) from error
+
+    def _read(self, prepared: Prepared, input: Any, caller: Caller) -> bytes:
+        self.current = caller.operation
+        try:
+            return self.store.read(prepared.answer, caller, input)
+        finally:
+            self.current = ""
+
     def start(self, call: Call) -> Cancel | None:
         """Begin a call; the answer may come before this returns. The result, if any, cancels it."""
         try:
@@ -122,7 +148,7 @@ class Dispatcher:
         except Error as error:
             call.answer(None, error)
         except Exception as error:  # noqa: BLE001 - our fault, or a plugin's: the caller gets a report id
-            call.answer(None, self.broken(call, error))
+            call.answer(None, self.broken(call.name, call.request_id, error))
         return None
 
     def _run(self, call: Call, prepared: Prepared, input: Any) -> Cancel | None:
@@ -132,10 +158,7 @@ class Dispatcher:
         caller = Caller(call.principal.actor, call.principal.workspace, call.name, call.request_id)
         if operation.kind is Kind.QUERY:
             if prepared.bounded(input):
-                self.current = call.name
-                body = self.store.read(lambda scope: prepared.encode(prepared.run(scope, input)), caller)
-                self.current = ""
-                call.answer(body, None)
+                call.answer(self._read(prepared, input, caller), None)
                 return None
             return self._query(call, prepared, input, caller)
         if operation.kind is Kind.COMMAND:
@@ -162,7 +185,7 @@ class Dispatcher:
                 timer.cancel()
             call.answer(body, None if error is None else self._named(call, error))
 
-        token = self.store.read_apart(lambda scope: prepared.encode(prepared.run(scope, input)), caller, done)
+        token = self.store.read_apart(lambda scope: prepared.answer(scope, input), caller, done)
         if token is None:
             return None
         timer = self.loop.call_later(prepared.operation.deadline, token.interrupt)
@@ -237,14 +260,14 @@ class Dispatcher:
         return UnknownOperation(f"there is no operation {name[:200]!r}", hint=hint, data={"operation": name[:200]})
 
     def _named(self, call: Call, error: BaseException) -> Error:
-        return error if isinstance(error, Error) else self.broken(call, error)
+        return error if isinstance(error, Error) else self.broken(call.name, call.request_id, error)
 
-    def broken(self, call: Call, error: BaseException) -> Broken:
+    def broken(self, name: str, request_id: str, error: BaseException) -> Broken:
         """Log a fault of ours or a plugin's, and return the answer that names the report."""
         report = uuid.uuid4().hex[:12]
-        _log.error("%s failed", call.name, exc_info=error, extra={"report_id": report, "request_id": call.request_id})
+        _log.error("%s failed", name, exc_info=error, extra={"report_id": report, "request_id": request_id})
         answer = Broken(
-            f"{call.name} failed; this is a fault of the program, not of the call",
+            f"{name} failed; this is a fault of the program, not of the call",
             hint=f"report it with {report}, which is in the log",
             data={"report_id": report},
         )
@@ -314,11 +337,11 @@ class _Command:
             raise cancelled(prepared.operation.name)
         key = input.idempotency_key
         if key is None:
-            return prepared.encode(prepared.run(scope, input))
+            return prepared.answer(scope, input)
         question = _encode(msgspec.structs.replace(input, idempotency_key=None, confirm=None))
         answer = idempotency.replay(scope, key, question)
         if answer is None:
-            answer = prepared.encode(prepared.run(scope, input))
+            answer = prepared.answer(scope, input)
             idempotency.keep(scope, key, question, answer)
         else:
             scope.expected = None  # it was held to its rev the first time
@@ -335,7 +358,7 @@ class _Command:
         elif isinstance(error, Error):
             call.answer(None, error)
         else:
-            call.answer(None, self._dispatcher.broken(call, error))
+            call.answer(None, self._dispatcher.broken(call.name, call.request_id, error))
 
     def cancel(self) -> None:
         """Keep it from running if it has not begun; what has begun comes to its end."""

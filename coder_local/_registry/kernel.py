@@ -53,9 +53,9 @@ class Kernel:
         self.registry.stop_unmigrated(self.store.migrate(self.registry.migration_sets()))
         self.feed = Feed(self.store.bounds, self.store.events_after)
 
-    def start(self, post: Loop) -> None:
-        """Begin to write on the writer's thread; `post` is the event loop's `call_soon_threadsafe`."""
-        self.store.start(post, self.feed.publish)
+    def start(self, post: Loop, soon: Loop | None = None) -> None:
+        """Begin to write on the writer's thread; `post` is the loop's `call_soon_threadsafe`, `soon` `call_soon`."""
+        self.store.start(post, self.feed.publish, soon)
 
     def load(self, plugins: Iterable[Plugin]) -> None:
         """Import plugins one by one."""

@@ -52,6 +52,10 @@ class Prepared:
         function = self.operation.function
         return self.summary if function is None else inspect.getdoc(function) or self.summary
 
+    def answer(self, scope: Any, input: Any) -> bytes:
+        """Run it, and return its answer as JSON."""
+        return _encode(self.run(scope, input))
+
     def encode(self, result: Any) -> bytes:
         """Return an answer as JSON."""
         return _encode(result)

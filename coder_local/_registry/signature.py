@@ -94,7 +94,7 @@ class Signature:
             raise self._explain(_load(raw), strict=True)
         if self._nested and (faults := self._unknown(msgspec.json.decode(raw))):
             raise invalid(faults)
-        return self._normalise(decoded)
+        return self._normalise(decoded) if self._normalisers else decoded
 
     def convert(self, values: Mapping[str, Any], *, strict: bool) -> Any:
         """Return the input of plain values; texts stand for numbers and truth where not strict. Raises `Invalid`."""
@@ -115,17 +115,18 @@ class Signature:
         return list(itertools.islice(found, FAULT_LIMIT))
 
     def _normalise(self, decoded: Any) -> Any:
-        if not self._normalisers:
-            return decoded
         changes: dict[str, Any] = {}
         faults: list[Fault] = []
         for name, function in self._normalisers:
             value = getattr(decoded, name)
             if isinstance(value, str):
                 try:
-                    changes[name] = function(value)
+                    normal = function(value)
                 except ValueError as error:
                     faults.append(Fault(f"/{name}", str(error)))
+                else:
+                    if normal != value:
+                        changes[name] = normal
         if faults:
             raise invalid(faults)
         return msgspec.structs.replace(decoded, **changes) if changes else decoded
@@ -254,7 +255,7 @@ def _load(raw: bytes) -> Any:
 
 def _too_deep(raw: bytes) -> bool:
     """Tell whether well-formed JSON is nested over the limit, at the speed of `bytes.replace`: a list may be long."""
-    if raw.count(b"{") + raw.count(b"[") <= DEPTH_LIMIT:
+    if len(raw) <= 2 * DEPTH_LIMIT or raw.count(b"{") + raw.count(b"[") <= DEPTH_LIMIT:
         return False
     brackets = _TEXTS.sub(b"", raw).translate(_ROUND, _NO_BRACKETS)
     for _ in range(DEPTH_LIMIT):

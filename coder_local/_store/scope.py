@@ -66,10 +66,6 @@ class Calls(Protocol):
         ...
 
 
-def nothing_to_write() -> None:
-    """Do nothing: a reader sees what is committed."""
-
-
 class ReadScope(Snapshot):
     """A snapshot on one connection."""
 
@@ -81,11 +77,12 @@ class ReadScope(Snapshot):
         self.ms = ms
         self.actor = caller.actor
         self.workspace = caller.workspace
-        self.write_log: Callable[[], None] = nothing_to_write
-        """Call it before reading history or the event log: what other commands of this commit left may still wait."""
 
     def now(self) -> Instant:
         return instant(self.ms)
+
+    def write_log(self) -> None:
+        """Call it before reading history or the event log: what other commands of this commit left may still wait."""
 
     def get(self, record: type[R], id: str, /) -> R:
         found = self.find(record, id)
@@ -145,10 +142,18 @@ class WriteScope(ReadScope, Transaction):
     """A transaction: what one command writes and says."""
 
     def __init__(
-        self, connection: sqlite3.Connection, tables: Tables, calls: Calls, caller: Caller, clock: Clock, ids: IdMaker
+        self,
+        connection: sqlite3.Connection,
+        tables: Tables,
+        calls: Calls,
+        caller: Caller,
+        clock: Clock,
+        ids: IdMaker,
+        write_log: Callable[[], None],
     ) -> None:
         super().__init__(connection, tables, calls, caller, clock.now_ms())
         self._ids = ids
+        self._write_log = write_log
         self.changes: list[Change] = []
         self.events: list[tuple[str, str, str]] = []
         """What was said: type, subject, data as JSON."""
@@ -156,6 +161,9 @@ class WriteScope(ReadScope, Transaction):
         """First and last number of the change set that this one takes back."""
         self.expected: tuple[str, int] | None = None
         """Id and rev that the caller's `if_rev` holds a record to, until it is read for writing."""
+
+    def write_log(self) -> None:
+        self._write_log()
 
     def insert(self, record: R, /) -> R:
         table = self.tables.of(type(record))

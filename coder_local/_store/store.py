@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from coder_local.api import Error, Locked
 
@@ -21,6 +21,7 @@ from .tables import Tables
 from .writer import Done, Job, Writer
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Loop = Callable[..., object]
 """`loop.call_soon_threadsafe`, or in a store without a loop a plain call."""
 
@@ -49,6 +50,7 @@ class Store:
         self.damage: str | None = None
         self._calls = calls
         self._post: Loop = _at_once
+        self._soon: Loop | None = None
         self._on_events: Callable[[Sequence[EventRow]], None] = lambda _: None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -70,9 +72,14 @@ class Store:
         self._reader = connection if self.folder is None else open_reader(self.path)
         self._lane: Lane | None = None
 
-    def start(self, post: Loop, on_events: Callable[[Sequence[EventRow]], None]) -> None:
-        """Begin to write on a thread; answers and events are posted to the event loop with `post`."""
+    def start(self, post: Loop, on_events: Callable[[Sequence[EventRow]], None], soon: Loop | None = None) -> None:
+        """Begin to write on a thread; answers and events are posted to the event loop with `post`.
+
+        With `soon`, the loop's `call_soon`, the bounded reads of one turn of the loop share a snapshot: to begin one
+        takes half as long as a look-up by key.
+        """
         self._post, self._on_events = post, on_events
+        self._soon = soon if self.folder is not None else None  # in memory the writer reads
         self.writer.start()
 
     def close(self) -> bool:
@@ -195,7 +202,13 @@ class Store:
     def _deliver(self, jobs: Sequence[Job], events: Sequence[EventRow]) -> None:
         self._post(self._answer, jobs, events)
 
+    def _end_snapshot(self) -> None:
+        if self._reader.in_transaction:
+            self._reader.execute("COMMIT")
+
     def _answer(self, jobs: Sequence[Job], events: Sequence[EventRow]) -> None:
+        if self._soon is not None:
+            self._end_snapshot()  # who is answered now must find what it wrote
         for job in jobs:
             if job.error is not None and is_damage(job.error.__cause__ or job.error):
                 self.note_damage(job.error)
@@ -205,10 +218,14 @@ class Store:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def read(self, work: Callable[[ReadScope], T], caller: Caller) -> T:
+    def read(self, work: Callable[[ReadScope, Unpack[Ts]], T], caller: Caller, *args: *Ts) -> T:
         """Run a bounded read at once, on the loop's own connection (8 us, against 80 for a hop to a thread)."""
+        scope = ReadScope(self._reader, self.tables, self._calls, caller, self.clock.now_ms())
         try:
-            return work(ReadScope(self._reader, self.tables, self._calls, caller, self.clock.now_ms()))
+            if self._soon is not None and not self._reader.in_transaction:
+                self._reader.execute("BEGIN")
+                self._soon(self._end_snapshot)
+            return work(scope, *args)
         except sqlite3.Error as error:
             self._note(error)
             raise translate(error) from error

@@ -204,9 +204,8 @@ class Writer:
         self._deliver(jobs, journal.said)
 
     def _scope(self, caller: Caller) -> WriteScope:
-        scope = WriteScope(self.connection, self._tables, self._calls, caller, self._clock, self.ids)
-        scope.write_log = self._journal.write
-        return scope
+        write_log = self._journal.write
+        return WriteScope(self.connection, self._tables, self._calls, caller, self._clock, self.ids, write_log)
 
     def _run_job(self, job: Job) -> None:
         """Run one command in a savepoint. Raises only if the whole transaction is gone."""
@@ -246,6 +245,8 @@ class Writer:
             return
         try:
             if self._wal.stat().st_size > WAL_PAGES * 4096:
+                self.connection.execute("PRAGMA busy_timeout = 50")  # a long read must not hold all who write
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self.connection.execute("PRAGMA busy_timeout = 5000")
         except (OSError, sqlite3.Error):
             return  # a reader was in the way, or the disk is full: the next group tries again

@@ -34,6 +34,7 @@ class SocketServer:
         self._server: asyncio.Server | None = None
         self._pipes: list[Any] = []
         self._connections: set[_Connection] = set()
+        self._outbox: _Outbox | None = None
 
     async def start(self) -> None:
         """Listen. The caller holds the lock of the data directory, so what lies at the address is left from a crash."""
@@ -65,7 +66,31 @@ class SocketServer:
     def _connection(self) -> _Connection:
         pipe = sys.platform == "win32"
         principal = None if pipe else OWNER  # the kernel told us the peer's user; a pipe's client must show the token
-        return _Connection(self._kernel, self._connections, principal, self._authenticate)
+        if self._outbox is None:
+            self._outbox = _Outbox(asyncio.get_running_loop().call_soon)
+        return _Connection(self._kernel, self._connections, self._outbox, principal, self._authenticate)
+
+
+class _Outbox:
+    """The connections that have something to send: written to together, once the loop comes round.
+
+    One commit answers many connections; a turn of the loop for each would cost more than the write.
+    """
+
+    def __init__(self, soon: Callable[..., object]) -> None:
+        self._soon = soon
+        self._waiting: list[_Connection] = []
+
+    def add(self, connection: _Connection) -> None:
+        """Flush a connection soon."""
+        if not self._waiting:
+            self._soon(self._flush)
+        self._waiting.append(connection)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            connection.flush()
 
 
 class _Connection(asyncio.Protocol):
@@ -75,18 +100,19 @@ class _Connection(asyncio.Protocol):
         self,
         kernel: Kernel,
         connections: set[_Connection],
+        outbox: _Outbox,
         principal: Principal | None,
         authenticate: Callable[[str], Principal],
     ) -> None:
         self._kernel = kernel
         self._connections = connections
+        self._outbox = outbox
         self._parser = framing.FrameParser(BODY_LIMIT)
         self._session = Session(kernel, principal, self._send, self._is_writable, authenticate=authenticate)
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._reading = False
         self._writable = True
-        self._soon = asyncio.get_running_loop().call_soon
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
@@ -110,12 +136,12 @@ class _Connection(asyncio.Protocol):
             self._broken_frame(error)
         finally:
             self._reading = False
-            self._flush()
+            self.flush()
 
     def _broken_frame(self, error: framing.FrameError) -> None:
         """Say what is wrong and hang up: where the next frame begins is not known."""
         self._out.append(framing.encode(_frame_fault(error)))
-        self._flush()
+        self.flush()
         if self._transport is not None:
             self._transport.close()
 
@@ -140,7 +166,7 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is left, and hang up."""
-        self._flush()
+        self.flush()
         if self._transport is not None:
             self._transport.close()
 
@@ -149,10 +175,11 @@ class _Connection(asyncio.Protocol):
 
     def _send(self, message: bytes) -> None:
         if not self._out and not self._reading:
-            self._soon(self._flush)
+            self._outbox.add(self)
         self._out.append(framing.encode(message))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what waits, in one write."""
         if self._out and self._transport is not None:
             self._transport.write(b"".join(self._out) if len(self._out) > 1 else self._out[0])
         self._out.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -110,7 +109,7 @@ class Session:
 
     def receive(self, body: bytes) -> None:
         """Take one message or batch."""
-        if body.lstrip()[:1] == b"[":
+        if body[:1] != b"{" and body.lstrip()[:1] == b"[":
             self._batch(body)
         else:
             self._one(body, self._say)
@@ -169,23 +168,25 @@ class Session:
         if id_ and (id_ in self._calls or len(self._calls) >= IN_FLIGHT):
             send(_error(id_, self._refuse(id_)))
             return
-        answered = False
-
-        def answer(body: bytes | None, error: Error | None) -> None:
-            nonlocal answered
-            answered = True
-            if id_:
-                self._calls.pop(id_, None)
-                send(_result(id_, body or b"null") if error is None else _error(id_, error))
-            else:
-                send(b"")
-
-        call = Call(method, raw, self._principal, answer)
-        call.progress = self._progress(id_) if id_ else None
-        call.item = functools.partial(self._item, id_) if id_ else None
+        try:
+            body = self._kernel.dispatcher.at_once(method, raw, self._principal)
+        except Error as error:
+            send(_error(id_, error) if id_ else b"")
+            return
+        if body is not None:
+            send(_result(id_, body) if id_ else b"")
+            return
+        asked = _Asked(self, id_, send)
+        call = Call(method, raw, self._principal, asked.answer)
+        if id_:
+            call.progress, call.item = asked.progress, asked.item
         cancel = self._kernel.dispatcher.start(call)
-        if not answered and id_:
+        if not asked.answered and id_:
             self._calls[id_] = cancel
+
+    def answered(self, id_: bytes) -> None:
+        """Take a call that was answered off the list of those that wait."""
+        self._calls.pop(id_, None)
 
     def _refuse(self, id_: bytes) -> Error:
         if id_ in self._calls:
@@ -245,7 +246,7 @@ class Session:
             reset = None
         except Reset as error:
             start, reset = error.head, error
-        listener = _Listener(name, feed.epoch, self._send, self._writable)
+        listener = _Listener(name, feed.epoch, self._send, self._writable, self._may_hear)
         subscription = feed.subscribe(start, asked.types, asked.subjects, listener.deliver, listener.reset)
         self._subscriptions[name] = subscription
         self._pending_reset = None if reset is None else (listener, reset)
@@ -256,6 +257,9 @@ class Session:
             "head": f"{bounds.epoch}:{bounds.head}",
             "min": f"{bounds.epoch}:{bounds.low}",
         }
+
+    def _may_hear(self, event_type: str) -> bool:
+        return self._principal is not None and self._kernel.dispatcher.gate.may_hear(self._principal, event_type)
 
     def _begin(self, name: str) -> None:
         """Let events come, now that the answer that names the subscription has been given."""
@@ -291,26 +295,11 @@ class Session:
             if cancel is not None:
                 cancel()
 
-    def _progress(self, id_: bytes) -> Callable[[float, float | None, str], None]:
-        last = 0.0
-
-        def report(done: float, total: float | None, message: str) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last < _PROGRESS_INTERVAL and done != total:
-                return
-            last = now
-            params = {"id": msgspec.Raw(id_), "done": done, "total": total, "message": message}
-            self._send(_encode({"jsonrpc": "2.0", "method": "$/progress", "params": params}))
-
-        return report
-
-    def _item(self, id_: bytes, item: bytes) -> asyncio.Future[None] | None:
-        self._send(b'{"jsonrpc":"2.0","method":"$/item","params":{"id":%b,"item":%b}}' % (id_, item))
-        return None if self._writable() else self._drained()
-
-    def _drained(self) -> asyncio.Future[None]:
-        """Return what ends when the peer has kept up again, for a stream to wait for."""
+    def notify(self, message: bytes) -> asyncio.Future[None] | None:
+        """Send a notification; the answer, if any, ends when the peer has kept up again, for a stream to wait for."""
+        self._send(message)
+        if self._writable():
+            return None
         if self._drain is None:
             self._drain = asyncio.get_running_loop().create_future()
         return self._drain
@@ -320,10 +309,56 @@ class Session:
             self._send(message)
 
 
+class _Asked:
+    """A call of a connection that is not answered yet: where its answer, its progress and its items go."""
+
+    __slots__ = ("_id", "_reported", "_send", "_session", "answered")
+
+    def __init__(self, session: Session, id_: bytes, send: Callable[[bytes], None]) -> None:
+        self._session = session
+        self._id = id_
+        self._send = send
+        self._reported = 0.0
+        self.answered = False
+
+    def answer(self, body: bytes | None, error: Error | None) -> None:
+        """Send the answer; a notification has none."""
+        self.answered = True
+        id_ = self._id
+        if not id_:
+            self._send(b"")
+            return
+        self._session.answered(id_)
+        self._send(_result(id_, body or b"null") if error is None else _error(id_, error))
+
+    def progress(self, done: float, total: float | None, message: str) -> None:
+        """Report, at most ten times a second and at the end."""
+        now = time.monotonic()
+        if now - self._reported < _PROGRESS_INTERVAL and done != total:
+            return
+        self._reported = now
+        params = {"id": msgspec.Raw(self._id), "done": done, "total": total, "message": message}
+        self._session.notify(_encode({"jsonrpc": "2.0", "method": "$/progress", "params": params}))
+
+    def item(self, item: bytes) -> asyncio.Future[None] | None:
+        """Send one item of a stream."""
+        return self._session.notify(
+            b'{"jsonrpc":"2.0","method":"$/item","params":{"id":%b,"item":%b}}' % (self._id, item)
+        )
+
+
 class _Listener:
     """Puts the events of one subscription into messages."""
 
-    def __init__(self, name: str, epoch: str, send: Callable[[bytes], None], writable: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        name: str,
+        epoch: str,
+        send: Callable[[bytes], None],
+        writable: Callable[[], bool],
+        may_hear: Callable[[str], bool],
+    ) -> None:
+        self._may_hear = may_hear
         self._head = (
             f'{{"jsonrpc":"2.0","method":"events.event","params":{{"subscription":"{name}","cursor":"{epoch}:'.encode()
         )
@@ -335,7 +370,8 @@ class _Listener:
         """Send events, and tell whether more may come now."""
         head = self._head
         for event in events:
-            self._send(b'%b%d","event":%b}}' % (head, event.seq, event.body))
+            if self._may_hear(event.type):
+                self._send(b'%b%d","event":%b}}' % (head, event.seq, event.body))
         return self._writable()
 
     def reset(self, reset: Reset) -> None:
