@@ -94,8 +94,10 @@ class Events:
         self._kernel.clients.came()
         self._streams.add(stream)
         try:
-            # An id without data moves a reader's Last-Event-ID, so that one that breaks off early misses no event.
-            first = b"retry: 1000\nid: %b\n\n" % self._cursor(subscription).encode()
+            # An id without data moves a reader's Last-Event-ID, so that one that breaks off early misses no event;
+            # one that has not been told of its reset yet must come back with the old one.
+            id_line = b"" if reset is not None else b"id: %b\n" % self._cursor(subscription).encode()
+            first = b"retry: 1000\n%b\n" % id_line
             await stream.open(first, alive=lambda: self._admission.holds(exchange.principal), heartbeat=self._heartbeat)
             if reset is not None:
                 on_reset(reset)

@@ -98,7 +98,7 @@ class Session:
         self._subscriptions: dict[str, Subscription] = {}
         self._subscribed = 0
         self._drain: asyncio.Future[None] | None = None
-        self._pending_reset: tuple[_Listener, Reset] | None = None
+        self._resets: dict[str, tuple[_Listener, Reset]] = {}
         self._methods: dict[str, Callable[[bytes], Any]] = {
             "initialize": self._initialize,
             "events.subscribe": self._subscribe,
@@ -112,7 +112,7 @@ class Session:
         if body[:1] != b"{" and body.lstrip()[:1] == b"[":
             self._batch(body)
         else:
-            self._one(body, self._say)
+            self._one(body, self._say, self._begin)
 
     def _batch(self, body: bytes) -> None:
         try:
@@ -128,10 +128,11 @@ class Session:
             return
         batch = _Batch(self._send)
         for part in parts:
-            self._one(bytes(part), batch.expect())
+            # no event may come before the answer that names its subscription, and a batch is answered at its end
+            self._one(bytes(part), batch.expect(), lambda name: batch.then.append(lambda: self._begin(name)))
         batch.begin()
 
-    def _one(self, body: bytes, send: Callable[[bytes], None]) -> None:
+    def _one(self, body: bytes, send: Callable[[bytes], None], begin: Callable[[str], None]) -> None:
         try:
             request = _decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -145,11 +146,13 @@ class Session:
             self._cancel(request.params)
             send(b"")
         elif request.method in self._methods:
-            self._answer_own(request.method, bytes(request.params), id_, send)
+            self._answer_own(request.method, bytes(request.params), id_, send, begin)
         else:
             self._call(request.method, bytes(request.params), id_, send)
 
-    def _answer_own(self, method: str, raw: bytes, id_: bytes, send: Callable[[bytes], None]) -> None:
+    def _answer_own(
+        self, method: str, raw: bytes, id_: bytes, send: Callable[[bytes], None], begin: Callable[[str], None]
+    ) -> None:
         try:
             if self._principal is None and method != "initialize":
                 raise _first_initialize()
@@ -159,7 +162,7 @@ class Session:
         else:
             send(_result(id_, _encode(result)) if id_ else b"")
             if method == "events.subscribe":
-                self._begin(result["subscription"])
+                begin(result["subscription"])
 
     def _call(self, method: str, raw: bytes, id_: bytes, send: Callable[[bytes], None]) -> None:
         if self._principal is None:
@@ -249,7 +252,8 @@ class Session:
         listener = _Listener(name, feed.epoch, self._send, self._writable, self._may_hear)
         subscription = feed.subscribe(start, asked.types, asked.subjects, listener.deliver, listener.reset)
         self._subscriptions[name] = subscription
-        self._pending_reset = None if reset is None else (listener, reset)
+        if reset is not None:
+            self._resets[name] = listener, reset
         bounds = self._kernel.store.bounds()
         return {
             "subscription": name,
@@ -263,11 +267,13 @@ class Session:
 
     def _begin(self, name: str) -> None:
         """Let events come, now that the answer that names the subscription has been given."""
-        if self._pending_reset is not None:
-            listener, reset = self._pending_reset
-            self._pending_reset = None
+        subscription, pending = self._subscriptions.get(name), self._resets.pop(name, None)
+        if subscription is None:
+            return  # the batch that asked for it has ended it too
+        if pending is not None:
+            listener, reset = pending
             listener.reset(reset)
-        self._subscriptions[name].resume()
+        subscription.resume()
 
     def _unsubscribe(self, raw: bytes) -> None:
         name = _UNSUBSCRIBE.decode(raw).subscription
@@ -386,6 +392,8 @@ class _Batch:
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self._answers: list[bytes] = []
+        self.then: list[Callable[[], None]] = []
+        """What comes after the answers."""
         self._open = 0
         self._begun = False
 
@@ -406,8 +414,12 @@ class _Batch:
         self._finish()
 
     def _finish(self) -> None:
-        if self._begun and self._open == 0 and self._answers:
+        if not self._begun or self._open:
+            return
+        if self._answers:
             self._send(b"[" + b",".join(self._answers) + b"]")
+        for each in self.then:
+            each()
 
 
 def _result(id_: bytes, body: bytes) -> bytes:
