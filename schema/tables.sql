@@ -118,8 +118,9 @@ CREATE TABLE planning_links (
   target_type TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX planning_links_unique_source_target_kind ON planning_links (source, target, kind) WHERE deleted_at IS NULL;
-CREATE INDEX planning_links_by_source ON planning_links (source, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_links_by_target ON planning_links (target, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_links_list_id ON planning_links (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_links_list_source ON planning_links (workspace_id, source, id) WHERE deleted_at IS NULL;
 
 -- planning.project: Tasks that belong together.
 CREATE TABLE planning_projects (
@@ -144,8 +145,9 @@ CREATE TABLE planning_projects (
 ) STRICT;
 CREATE UNIQUE INDEX planning_projects_unique_workspace_id_key ON planning_projects (workspace_id, key) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX planning_projects_unique_workspace_id_source ON planning_projects (workspace_id, source) WHERE deleted_at IS NULL;
-CREATE INDEX planning_projects_by_status ON planning_projects (status, id) WHERE deleted_at IS NULL;
-CREATE INDEX planning_projects_by_name ON planning_projects (name, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_projects_list_id ON planning_projects (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_projects_list_status ON planning_projects (workspace_id, status, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_projects_list_name ON planning_projects (workspace_id, name, id) WHERE deleted_at IS NULL;
 
 -- planning.task: One thing to be done.
 CREATE TABLE planning_tasks (
@@ -183,8 +185,9 @@ CREATE TABLE planning_tasks (
 CREATE UNIQUE INDEX planning_tasks_unique_workspace_id_key ON planning_tasks (workspace_id, key) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX planning_tasks_unique_workspace_id_source ON planning_tasks (workspace_id, source) WHERE deleted_at IS NULL;
 CREATE INDEX planning_tasks_by_project ON planning_tasks (project, id) WHERE deleted_at IS NULL;
-CREATE INDEX planning_tasks_by_status ON planning_tasks (status, id) WHERE deleted_at IS NULL;
-CREATE INDEX planning_tasks_by_rank ON planning_tasks (rank, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_tasks_list_id ON planning_tasks (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_tasks_list_status ON planning_tasks (workspace_id, status, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_tasks_list_rank ON planning_tasks (workspace_id, rank, id) WHERE deleted_at IS NULL;
 
 -- planning.time_entry: Time spent on one task; without `stopped_at` its timer runs, and an actor has at most one that runs.
 CREATE TABLE planning_times (
@@ -204,4 +207,5 @@ CREATE TABLE planning_times (
 ) STRICT;
 CREATE INDEX planning_times_by_actor_stopped_at ON planning_times (actor, stopped_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_times_by_task ON planning_times (task, id) WHERE deleted_at IS NULL;
-CREATE INDEX planning_times_by_started_at ON planning_times (started_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_times_list_id ON planning_times (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_times_list_started_at ON planning_times (workspace_id, started_at, id) WHERE deleted_at IS NULL;

@@ -92,10 +92,10 @@ class Admission:
             raise Unauthenticated("this token was revoked", hint="make another with tokens.create")
         self._limiters.of(token, lambda: self.tokens.limits(token)).take()
 
-    def may_hear(self, principal: Principal, event: str) -> bool:
+    def may_hear(self, principal: Principal, event_type: str) -> bool:
         """Tell whether a caller may be told of an event type: it may read, and in that domain."""
         return Safety.READ in principal.scopes and (
-            principal.domains is None or event.partition(".")[0] in principal.domains
+            principal.domains is None or event_type.partition(".")[0] in principal.domains
         )
 
     def _scope(self, principal: Principal, operation: Operation) -> None:

@@ -44,9 +44,17 @@ class Gate(Protocol):
         """Return if it may; raise `Refused`, `RateLimited` or `NeedsConfirmation` if not."""
         ...
 
+    def may_hear(self, principal: Principal, event_type: str) -> bool:
+        """Tell whether events of a type may be told to the caller."""
+        ...
+
 
 class OpenGate:
     """Lets everything through: for tests of a plugin without a daemon."""
 
     def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:
         """Return."""
+
+    def may_hear(self, principal: Principal, event_type: str) -> bool:
+        """Return True."""
+        return True

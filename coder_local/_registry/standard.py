@@ -158,7 +158,8 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
 
     def run(scope: ReadScope, input: Any) -> Any:
         order = plans[input.sort]
-        terms, values = ["deleted_at IS NULL"], dict[str, Any](limit=input.limit + 1)
+        terms = ["deleted_at IS NULL", "workspace_id = :workspace"]
+        values: dict[str, Any] = {"workspace": scope.workspace, "limit": input.limit + 1}
         for field in filters:
             if (value := getattr(input, field)) is not None:
                 terms.append(f"{field} = :{field}")
@@ -180,7 +181,7 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
         return input.limit <= 50 and not (search and input.q) and (asked == 0 or (asked == 1 and input.sort == "id"))
 
     signature = Signature(parameters, page_of(table.record), envelope=False, name=name)
-    return Standard(signature, run, bounded, f"List {_words(table)}s by page, in a stable order.")
+    return Standard(signature, run, bounded, f"List {_words(table)}s of the workspace by page, in a stable order.")
 
 
 class Order:

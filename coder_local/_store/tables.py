@@ -107,20 +107,26 @@ class Table:
         statements = [f"CREATE TABLE {self.name} (\n  {columns}\n) STRICT"]
         for fields in self.declaration.unique:
             statements.append(self._index("unique", fields, unique=True))
-        for fields in dict.fromkeys((*self.declaration.indexes, *((field,) for field in self.filters))):
+        for fields in self.declaration.indexes:
             statements.append(self._index("by", fields))
-        for field in self.sort:
-            if (field,) not in self.declaration.indexes and field not in {*self.filters, "id"}:
-                statements.append(self._index("by", (field,)))
+        for field in dict.fromkeys(("id", *self.filters, *self.sort)):
+            if (field,) not in self.declaration.indexes:
+                statements.append(self._list_index(field))
         return statements
 
     def _index(self, word: str, fields: tuple[str, ...], *, unique: bool = False) -> str:
         # Partial, because lists never show deleted records and a deleted name may be given again.
-        terms = [term for field in fields for term in self.sort_terms(field)] if not unique else list(fields)
-        name = f"{self.name}_{word}_{'_'.join(fields)}"
         kind = "UNIQUE INDEX" if unique else "INDEX"
-        tail = "" if unique or "id" in fields else ", id"
-        return f"CREATE {kind} {name} ON {self.name} ({', '.join(terms)}{tail}) WHERE deleted_at IS NULL"
+        terms = fields if unique else dict.fromkeys((*fields, "id"))
+        return (
+            f"CREATE {kind} {self.name}_{word}_{'_'.join(fields)} ON {self.name} ({', '.join(terms)})"
+            " WHERE deleted_at IS NULL"
+        )
+
+    def _list_index(self, field: str) -> str:
+        """Return the index that a list by this field walks: a workspace's records in the field's order, then by id."""
+        terms = dict.fromkeys(("workspace_id", *self.sort_terms(field), "id"))
+        return f"CREATE INDEX {self.name}_list_{field} ON {self.name} ({', '.join(terms)}) WHERE deleted_at IS NULL"
 
     def sort_terms(self, field: str) -> list[str]:
         """Return the SQL terms that order by a field, empty values last."""

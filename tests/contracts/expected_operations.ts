@@ -293,7 +293,7 @@ export interface Api {
     get(input: RunsGetInput, options?: CallOptions): Promise<Run>;
     /** List the changes of one run, newest first. */
     history(input: RunsHistoryInput, options?: CallOptions): Promise<Page<RecordChange>>;
-    /** List runs by page, in a stable order. */
+    /** List runs of the workspace by page, in a stable order. */
     list(input?: RunsListInput, options?: CallOptions): Promise<Page<Run>>;
     /** Say what a run would do. */
     plan(input: RunsPlanInput, options?: CallOptions): Promise<Page<Node>>;

@@ -78,6 +78,25 @@ export interface ChangesUndoInput {
   change_set?: number | null;
 }
 
+/** One line of a task's checklist. */
+export interface CheckItem {
+  text: string;
+  done?: boolean;
+}
+
+/** One line of a checklist. */
+export interface ChecklistItem {
+  text: string;
+  done: boolean;
+}
+
+/** One line of a checklist. */
+export interface ChecklistItemInput {
+  /** 1 to 1000 characters. */
+  text: string;
+  done?: boolean;
+}
+
 /** An event as it goes outward: CloudEvents 1.0 in JSON, with a `sequence` extension. */
 export interface CloudEvent {
   specversion: string;
@@ -317,7 +336,7 @@ export interface ForeignTask {
   tags?: string[];
   assignee?: string | null;
   description?: string;
-  checklist?: PlanningCheckItem[];
+  checklist?: CheckItem[];
   recurrence?: string | null;
   links?: ForeignLink[];
   project?: string | null;
@@ -513,25 +532,6 @@ export interface PlanningCaptureInput {
   /** 1 to 64 characters. */
   project?: string | null;
   today?: LocalDate | null;
-}
-
-/** One line of a task's checklist. */
-export interface PlanningCheckItem {
-  text: string;
-  done?: boolean;
-}
-
-/** One line of a checklist. */
-export interface PlanningCheckItem2 {
-  text: string;
-  done: boolean;
-}
-
-/** One line of a checklist. */
-export interface PlanningCheckItem2Input {
-  /** 1 to 1000 characters. */
-  text: string;
-  done?: boolean;
 }
 
 /** Input of `planning.explain`. */
@@ -838,7 +838,7 @@ export interface PlanningTasksCreateInput {
   /** 1 to 200 characters. */
   assignee?: string | null;
   tags?: string[];
-  checklist?: PlanningCheckItem2Input[];
+  checklist?: ChecklistItemInput[];
   meta?: Record<string, unknown> | null;
 }
 
@@ -1000,7 +1000,7 @@ export interface PlanningTasksUpdateInput {
   /** 1 to 200 characters. */
   assignee?: string | null;
   tags?: string[];
-  checklist?: PlanningCheckItem2Input[];
+  checklist?: ChecklistItemInput[];
 }
 
 /** Input of `planning.time.start`. */
@@ -1462,7 +1462,7 @@ export interface Task {
   hold_reason: string | null;
   /** The day on which the hold ends by itself; without one it is released by hand. */
   hold_until: LocalDate | null;
-  checklist: PlanningCheckItem2[];
+  checklist: ChecklistItem[];
   /** When work on it began, the first time. */
   started_at: Instant | null;
   /** When it was done or dropped; empty while it is open. */
@@ -1637,7 +1637,11 @@ export interface TokensRevokeInput {
 export interface Undone {
   /** The change set that was taken back. */
   change_set: number;
-  /** Its changes, newest first. */
+  /** The command that was taken back. */
+  operation: string;
+  /** How many records it had written. */
+  count: number;
+  /** Its changes, newest first, at most `SHOWN`; `changes.list` has them all. */
   undone: RecordChange[];
 }
 
@@ -1952,7 +1956,7 @@ export interface Api {
       get(input: PlanningLinksGetInput, options?: CallOptions): Promise<Link>;
       /** List the changes of one link, newest first. */
       history(input: PlanningLinksHistoryInput, options?: CallOptions): Promise<Page<RecordChange>>;
-      /** List links by page, in a stable order. */
+      /** List links of the workspace by page, in a stable order. */
       list(input?: PlanningLinksListInput, options?: CallOptions): Promise<Page<Link>>;
     };
     projects: {
@@ -1982,7 +1986,7 @@ export interface Api {
       health(input: PlanningProjectsHealthInput, options?: CallOptions): Promise<HealthAnswer>;
       /** List the changes of one project, newest first. */
       history(input: PlanningProjectsHistoryInput, options?: CallOptions): Promise<Page<RecordChange>>;
-      /** List projects by page, in a stable order. */
+      /** List projects of the workspace by page, in a stable order. */
       list(input?: PlanningProjectsListInput, options?: CallOptions): Promise<Page<Project>>;
       /** Change some fields of one project; the others stay. */
       update(input: PlanningProjectsUpdateInput, options?: CommandOptions): Promise<Project>;
@@ -2019,7 +2023,7 @@ export interface Api {
        * released.
        */
       hold(input: PlanningTasksHoldInput, options?: CommandOptions): Promise<TaskChange>;
-      /** List tasks by page, in a stable order. */
+      /** List tasks of the workspace by page, in a stable order. */
       list(input?: PlanningTasksListInput, options?: CallOptions): Promise<Page<Task>>;
       /**
        * Join tasks into the first one, which takes over the links, checklists, tags and recorded times of the
@@ -2093,7 +2097,7 @@ export interface Api {
       get(input: PlanningTimesGetInput, options?: CallOptions): Promise<TimeEntry>;
       /** List the changes of one time entry, newest first. */
       history(input: PlanningTimesHistoryInput, options?: CallOptions): Promise<Page<RecordChange>>;
-      /** List time entrys by page, in a stable order. */
+      /** List time entrys of the workspace by page, in a stable order. */
       list(input?: PlanningTimesListInput, options?: CallOptions): Promise<Page<TimeEntry>>;
       /** Change some fields of one time entry; the others stay. */
       update(input: PlanningTimesUpdateInput, options?: CommandOptions): Promise<TimeEntry>;

@@ -21,7 +21,7 @@ _LOOK_UPS = 200
 """Tasks that are looked up one by one in the search for a ring, before all links are read at once."""
 
 
-@domain.table("links", unique=(("source", "target", "kind"),))
+@domain.table("links", unique=(("source", "target", "kind"),), indexes=(("target",),))
 class Link(Record):
     """One record says something of another. Read it `source kind target`.
 

@@ -26,9 +26,11 @@ CREATE UNIQUE INDEX planning_projects_unique_workspace_id_key ON planning_projec
 
 CREATE UNIQUE INDEX planning_projects_unique_workspace_id_source ON planning_projects (workspace_id, source) WHERE deleted_at IS NULL;
 
-CREATE INDEX planning_projects_by_status ON planning_projects (status, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_projects_list_id ON planning_projects (workspace_id, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX planning_projects_by_name ON planning_projects (name, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_projects_list_status ON planning_projects (workspace_id, status, id) WHERE deleted_at IS NULL;
+
+CREATE INDEX planning_projects_list_name ON planning_projects (workspace_id, name, id) WHERE deleted_at IS NULL;
 
 CREATE TABLE planning_tasks (
   id TEXT PRIMARY KEY NOT NULL,
@@ -69,9 +71,11 @@ CREATE UNIQUE INDEX planning_tasks_unique_workspace_id_source ON planning_tasks 
 
 CREATE INDEX planning_tasks_by_project ON planning_tasks (project, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX planning_tasks_by_status ON planning_tasks (status, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_tasks_list_id ON planning_tasks (workspace_id, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX planning_tasks_by_rank ON planning_tasks (rank, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_tasks_list_status ON planning_tasks (workspace_id, status, id) WHERE deleted_at IS NULL;
+
+CREATE INDEX planning_tasks_list_rank ON planning_tasks (workspace_id, rank, id) WHERE deleted_at IS NULL;
 
 CREATE TABLE planning_links (
   id TEXT PRIMARY KEY NOT NULL,
@@ -91,9 +95,11 @@ CREATE TABLE planning_links (
 
 CREATE UNIQUE INDEX planning_links_unique_source_target_kind ON planning_links (source, target, kind) WHERE deleted_at IS NULL;
 
-CREATE INDEX planning_links_by_source ON planning_links (source, id) WHERE deleted_at IS NULL;
-
 CREATE INDEX planning_links_by_target ON planning_links (target, id) WHERE deleted_at IS NULL;
+
+CREATE INDEX planning_links_list_id ON planning_links (workspace_id, id) WHERE deleted_at IS NULL;
+
+CREATE INDEX planning_links_list_source ON planning_links (workspace_id, source, id) WHERE deleted_at IS NULL;
 
 CREATE TABLE planning_times (
   id TEXT PRIMARY KEY NOT NULL,
@@ -115,4 +121,6 @@ CREATE INDEX planning_times_by_actor_stopped_at ON planning_times (actor, stoppe
 
 CREATE INDEX planning_times_by_task ON planning_times (task, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX planning_times_by_started_at ON planning_times (started_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_times_list_id ON planning_times (workspace_id, id) WHERE deleted_at IS NULL;
+
+CREATE INDEX planning_times_list_started_at ON planning_times (workspace_id, started_at, id) WHERE deleted_at IS NULL;

@@ -58,6 +58,7 @@ class ChecklistItem(Value):
 @domain.table(
     "tasks",
     unique=(("workspace_id", "key"), ("workspace_id", "source")),
+    indexes=(("project",),),
     read_only=(
         "key", "project", "status", "rank", "hold_reason", "hold_until", "started_at", "completed_at", "missed",
         "recurred_as", "source",

@@ -6,7 +6,7 @@ from coder_local.api import Conflict, Event, Fault, Id, Instant, Record, Transac
 from coder_plugins.planning.records import Amount, Name, changed, domain, refuse
 
 
-@domain.table("times", indexes=(("actor", "stopped_at"),), read_only=("actor",))
+@domain.table("times", indexes=(("actor", "stopped_at"), ("task",)), read_only=("actor",))
 class TimeEntry(Record):
     """Time spent on one task; without `stopped_at` its timer runs, and an actor has at most one that runs."""
 

@@ -15,10 +15,12 @@ CREATE TABLE notes (
   pinned INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX notes_by_workspace ON notes (workspace, id) WHERE deleted_at IS NULL;
+CREATE INDEX notes_list_id ON notes (workspace_id, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX notes_by_pinned ON notes (pinned, id) WHERE deleted_at IS NULL;
+CREATE INDEX notes_list_workspace ON notes (workspace_id, workspace, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX notes_by_updated_at ON notes (updated_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX notes_list_pinned ON notes (workspace_id, pinned, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX notes_by_title ON notes (title, id) WHERE deleted_at IS NULL;
+CREATE INDEX notes_list_updated_at ON notes (workspace_id, updated_at, id) WHERE deleted_at IS NULL;
+
+CREATE INDEX notes_list_title ON notes (workspace_id, title, id) WHERE deleted_at IS NULL;
