@@ -55,6 +55,6 @@ class OpenGate:
     def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:
         """Return."""
 
-    def may_hear(self, principal: Principal, event_type: str) -> bool:
+    def may_hear(self, principal: Principal, event_type: str) -> bool:  # noqa: ARG002
         """Return True."""
         return True
