@@ -55,6 +55,8 @@ class Listener:
         self._changed = threading.Condition()
         self._stopping = False
         self.events: list[dict[str, Any]] = []
+        self.lost = ""
+        """Why no more events come, if none do."""
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
         self._thread.start()
 
@@ -66,8 +68,8 @@ class Listener:
                     with self._changed:
                         self.events.append(pushed["event"])
                         self._changed.notify_all()
-        except IpcError:
-            pass  # the daemon stopped; what came is kept, and the tour finds out by its own connection
+        except IpcError as error:
+            self.lost = error.message
 
     def wait(self, done: Callable[[list[dict[str, Any]]], bool]) -> bool:
         """Wait until the events are those expected, some seconds at most; return whether they are."""
@@ -210,8 +212,10 @@ class Tour:
 
     def _show_events(self) -> None:
         counts = Counter(each["type"] for each in self._listener.events)
+        if self._listener.lost:
+            self._say(f"No more came: {self._listener.lost}")
         if not counts:
-            self._say("none: nothing changed but what was there before")
+            self._say("none was pushed")
             return
         self._list([((str(count),), name, "") for name, count in counts.most_common()])
         last = self._listener.events[-1]
