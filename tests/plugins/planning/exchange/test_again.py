@@ -75,6 +75,16 @@ async def test_a_task_that_was_moved_stays_where_it_is(
     assert (find("One")["project"], find("One")["key"]) == (project, "BD-1")
 
 
+async def test_minutes_do_not_come_into_a_project_of_points(
+    box: Sandbox, bring: Callable[..., Any], find: Find, issue: Callable[..., Any]
+) -> None:
+    await bring(issue("bd-1", "One"))
+    box.call("planning.projects.create", name="Other", key="OTHER", unit="points")
+    box.call("planning.tasks.move", id="BD-1", project="OTHER")
+    await bring(issue("bd-1", "One", estimated_minutes=90, description="new"))
+    assert (find("One")["estimate"], find("One")["description"]) == (None, "new")
+
+
 async def test_links_that_the_source_drops_go_and_others_stay(
     box: Sandbox,
     bring: Callable[..., Any],

@@ -27,7 +27,7 @@ from coder_plugins.planning.formats import FORMATS, ForeignTask
 from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import Reference, domain
-from coder_plugins.planning.tasks.finding.operations import find_project, last_rank, next_key
+from coder_plugins.planning.tasks.finding.operations import find_project, last_rank, next_key, unit_of
 from coder_plugins.planning.tasks.records import Task
 
 _META_LIMIT = 64 * 1024
@@ -262,7 +262,12 @@ class Arrival:
         task = record.task
         if task is None or record.origin is None:
             return {}
-        changes = mapping.changes(task, record.base, record.taken.fields, self._carried)
+        fields = record.taken.fields
+        if task.project and self.project and task.project != self.project.id:
+            # It was moved here, maybe to a project of another unit: minutes would be taken for points.
+            same = (unit_of(self._tx, task.project) == "hours") == self._hours
+            fields = fields if same else {name: value for name, value in fields.items() if name != "estimate"}
+        changes = mapping.changes(task, record.base, fields, self._carried)
         kept = mapping.from_meta(task)
         if kept is None or kept.format == self._format:
             changes["meta"] = {**task.meta, "source": mapping.to_meta(record.origin)}
