@@ -7,7 +7,6 @@ from the moment of the spawn.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import sys
 import time
@@ -15,56 +14,53 @@ from collections.abc import Callable
 from pathlib import Path
 
 from measure import Figure, interleave, main, median
-from servers import Server, connect, floor_command, folders, frame, read_frame, spawn, stop
+from servers import Server, connect, folders, frame, read_frame, spawn, stop
 
 ROUNDS = 15
 
 
-def _floor_socket() -> None:
-    import sqlite3  # noqa: PLC0415 - the other floor must not pay for it
+_SOCKET_FLOOR = """
+import asyncio, sqlite3, sys
+import msgspec
 
-    import msgspec  # noqa: PLC0415
+class Hello(msgspec.Struct):
+    id: int
+    result: str
 
-    class Hello(msgspec.Struct):
-        """What it answers."""
+class Protocol(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
 
-        id: int
-        result: str
+    def data_received(self, data):
+        body = encode(Hello(1, "hello"))
+        self.transport.write(b"Content-Length: %d\\r\\n\\r\\n%b" % (len(body), body))
 
-    class Protocol(asyncio.Protocol):
-        """Answers whatever comes."""
+async def run():
+    server = await asyncio.get_running_loop().create_unix_server(Protocol, sys.argv[1] + "/daemon.sock")
+    await server.serve_forever()
 
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            """Keep the transport."""
-            assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-            self.transport = transport
+connection = sqlite3.connect(sys.argv[1] + "/floor.db", isolation_level=None)
+connection.execute("PRAGMA journal_mode = WAL")
+connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+encode = msgspec.json.Encoder().encode
+asyncio.run(run())
+"""
+_HTTP_FLOOR = """
+import sys
+from aiohttp import web
 
-        def data_received(self, data: bytes) -> None:  # noqa: ARG002
-            """Answer."""
-            body = encode(Hello(1, "hello"))
-            self.transport.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+async def health(request):
+    return web.json_response({"status": "ok"})
 
-    async def run() -> None:
-        server = await asyncio.get_running_loop().create_unix_server(Protocol, str(folder / "daemon.sock"))
-        await server.serve_forever()
-
-    folder = Path(sys.argv[3])
-    connection = sqlite3.connect(folder / "floor.db", isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    encode = msgspec.json.Encoder().encode
-    asyncio.run(run())
+app = web.Application()
+app.router.add_get("/health", health)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[2]), print=None)
+"""
 
 
-def _floor_http() -> None:
-    from aiohttp import web  # noqa: PLC0415 - the other floor must not pay for it
-
-    async def health(request: web.Request) -> web.Response:  # noqa: ARG001
-        return web.json_response({"status": "ok"})
-
-    app = web.Application()
-    app.router.add_get("/health", health)
-    web.run_app(app, host="127.0.0.1", port=int((Path(sys.argv[3]) / "port").read_text("utf-8")), print=None)
+def _floor(source: str, folder: Path, *more: str) -> list[str]:
+    # From a text, because a floor that imported this file would pay for what measures it.
+    return [sys.executable, "-c", source, str(folder), *more]
 
 
 def _daemon(folder: Path, *more: str) -> list[str]:
@@ -119,7 +115,7 @@ def socket_figure() -> Figure:
     with folders("daemon", "floor") as (ours, theirs):
         sides = interleave(
             lambda: _timed(_daemon(ours, "--no-http"), ours, _hello),
-            lambda: _timed(floor_command(__file__, "socket", theirs), theirs, _hello),
+            lambda: _timed(_floor(_SOCKET_FLOOR, theirs), theirs, _hello),
             ROUNDS,
         )
         with_http = median(_timed(_daemon(ours), ours, _hello) for _ in range(ROUNDS))
@@ -133,10 +129,9 @@ def http_figure() -> Figure:
     """Measure the first answer of `/health`."""
     with folders("daemon", "floor") as (ours, theirs):
         ports = _free_port(), _free_port()
-        (theirs / "port").write_text(str(ports[1]), "utf-8")
         sides = interleave(
             lambda: _timed(_daemon(ours, "--http-port", str(ports[0])), ours, _health(ports[0], token=True)),
-            lambda: _timed(floor_command(__file__, "http", theirs), theirs, _health(ports[1], token=False)),
+            lambda: _timed(_floor(_HTTP_FLOOR, theirs, str(ports[1])), theirs, _health(ports[1], token=False)),
             ROUNDS,
         )
     return Figure("spawn to the first HTTP `/health`", "ms", *(median(side) for side in sides), 1.5)
@@ -148,4 +143,4 @@ def run() -> list[Figure]:
 
 
 if __name__ == "__main__":
-    main(run, {"socket": _floor_socket, "http": _floor_http})
+    main(run, {})
