@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .app import Command
-from .errors import Failure, invalid
+from .errors import Failure, NoDirectory, invalid
 from .life import stop
 from .session import ask
 
@@ -79,9 +79,13 @@ def _replace(source: Path, folder: Path) -> Path | None:
     from coder_local._store import backup  # noqa: PLC0415 - see above
     from coder_local.api import Error  # noqa: PLC0415 - see above
 
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = Lock(folder)
-    if not lock.take():
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = Lock(folder)
+        taken = lock.take()
+    except OSError as fault:
+        raise NoDirectory(folder, fault) from fault
+    if not taken:
         raise Failure("locked", f"another process holds {folder}", hint="it may be starting or stopping; try again")
     try:
         (folder / REPLACED).mkdir(mode=0o700, exist_ok=True)

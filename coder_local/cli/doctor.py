@@ -16,6 +16,7 @@ from coder_ipc.errors import ConnectionLost, IpcError, NotRunning
 
 from .app import Command
 from .backup import DATABASE
+from .errors import DIRECTORY_HINT
 from .output import width
 from .tables import clean
 
@@ -73,6 +74,9 @@ def _checks(session: Session) -> Iterator[Check]:
     try:
         client = session.attach()
     except (NotRunning, ConnectionLost):  # lost: it was just ending
+        if fault := unusable(folder):
+            yield Check("directory", "error", f"{folder} cannot be used: {fault}", DIRECTORY_HINT)
+            return
         yield stale(folder)
         yield from permissions(folder)
         yield disk(folder)
@@ -108,15 +112,26 @@ def sqlite() -> Check:
     return Check("sqlite", "ok", f"version {version}")
 
 
+def unusable(folder: Path) -> str:
+    """Return why the data directory could not be made or written; empty when it could."""
+    import tempfile  # noqa: PLC0415 - for this check only
+
+    try:
+        place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        if not place.is_dir():
+            return f"{place} is no folder"
+        # the access bits do not tell: root may write where no file can be made, in /proc for one
+        tempfile.TemporaryDirectory(dir=place, prefix=".doctor-").cleanup()
+        list(place.iterdir() if place == folder else ())
+    except OSError as fault:
+        return f"in {fault.filename or folder}: {fault.strerror or fault}"
+    return ""
+
+
 def permissions(folder: Path) -> Iterator[Check]:
     """Check who may look into the data directory and the file that holds the token."""
     if not folder.is_dir():
         yield Check("permissions", "ok", f"{folder} is not there yet; the first start makes it")
-        return
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        yield Check(
-            "directory", "error", f"{folder} cannot be written", "make it yours, or choose another with --data-dir"
-        )
         return
     if sys.platform == "win32":
         yield Check("permissions", "ok", f"{folder}, guarded by the access list of the user's profile")

@@ -7,8 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from coder_ipc.client import Client
-from coder_ipc.errors import ConnectionLost, NotRunning, RemoteError
+from coder_ipc.errors import ConnectionLost, IpcError, NotRunning, RemoteError
 
+from .errors import NoDirectory
 from .output import Output, is_terminal
 from .progress import Bar
 from .tables import clean
@@ -65,7 +66,12 @@ class Session:
         from coder_ipc.spawn import attach_or_spawn  # noqa: PLC0415 - most commands find one running
 
         self.output.note(f"starting the daemon of {self.settings.data_dir}; it stops {LINGER} s after its last client")
-        attach_or_spawn(self.settings.data_dir, [*own_command(), "--linger", str(LINGER)])
+        try:
+            attach_or_spawn(self.settings.data_dir, [*own_command(), "--linger", str(LINGER)])
+        except IpcError:  # a time limit is an OSError too, and says what it is
+            raise
+        except OSError as fault:
+            raise NoDirectory(self.settings.data_dir, fault) from fault
 
     def close(self) -> None:
         """Leave the daemon; the next use attaches anew."""

@@ -12,6 +12,7 @@ import pytest
 from coder_ipc import runtime, spawn
 from coder_ipc.client import Client
 from coder_local._daemon.lock import Lock
+from coder_local._daemon.main import EXIT_NO_DIRECTORY
 from coder_local.cli import life
 from coder_local.testing.daemon import environment
 from tests.cli.conftest import copy_plugins
@@ -82,6 +83,39 @@ def test_a_daemon_that_cannot_start_is_explained(command, tmp_path, monkeypatch)
     assert (done.code, done.out) == (8, "")
     assert "the daemon ended with exit code 8 before it was ready" in done.err
     assert f"another process holds {tmp_path} and does not answer" in done.err
+
+
+@pytest.fixture(params=["a file", "below a file"])
+def no_directory(request, tmp_path):
+    """A path where no data directory can be made."""
+    file = tmp_path / "file"
+    file.touch()
+    return file if request.param == "a file" else file / "d"
+
+
+@pytest.mark.parametrize("words", [["changes", "list"], ["restore", "--yes", "copy.db"], ["events"]])
+def test_a_data_directory_that_cannot_be_is_told_with_the_cure(
+    command, own, no_directory, words, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert own("backup", "copy.db").code == 0
+    done = command(*words, data_dir=no_directory)
+    assert (done.code, done.out) == (EXIT_NO_DIRECTORY, "")
+    assert f"error: the data directory {no_directory} cannot be used: " in done.err
+    assert "hint: make it a folder that you may write, or choose another with --data-dir" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_the_doctor_finds_a_data_directory_that_cannot_be(command, no_directory):
+    done = command("doctor", data_dir=no_directory)
+    assert (done.code, checks(done)["directory"]) == (1, "error")
+    found = json.loads(done.out)
+    assert (found["healthy"], "choose another with --data-dir" in found["items"][-1]["hint"]) == (False, True)
+
+
+def test_the_doctor_leaves_nothing_behind(command, tmp_path):
+    assert command("doctor", data_dir=tmp_path / "later").code == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_backup_restores_what_was_and_sets_aside_what_is(own, folder, tmp_path):
