@@ -13,8 +13,9 @@ from typing import Any
 from coder_local._store.clock import Clock
 from coder_local._store.feed import Feed
 from coder_local._store.store import Loop, Store
-from coder_local.api import Domain
+from coder_local.api import DeclarationError, Domain
 
+from . import hooks
 from .clients import Clients
 from .dispatch import Dispatcher
 from .host import Host
@@ -69,11 +70,18 @@ class Kernel:
         return plugin
 
     def offered(self, hook: str, /, **arguments: Any) -> Iterable[Any]:
-        """Return what the plugins answer to a hook, one answer after another."""
+        """Return what the plugins answer to a hook, joined in the order in which they were loaded.
+
+        Raises `DeclarationError` for a hook that there is not. A plugin that fails is left out, and named in the log.
+        """
+        if hook not in hooks.SPECIFICATIONS:
+            raise DeclarationError(f"there is no hook {hook!r}; there are {', '.join(sorted(hooks.SPECIFICATIONS))}")
         answers: list[Any] = []
         for implementation in getattr(self._manager().hook, hook).get_hookimpls():
+            function = implementation.function
+            known = hooks.arguments_of(function)  # a plugin may take fewer than the hook has
             try:
-                answers += implementation.function(**arguments)
+                answers += list(function(**{name: value for name, value in arguments.items() if name in known}))
             except Exception:  # noqa: BLE001 - a plugin's fault, which is in the log
                 _log.exception("hook %s of plugin %s failed", hook, implementation.plugin_name)
         return answers
@@ -104,7 +112,5 @@ class Kernel:
     def _manager(self) -> Any:
         """Return the plugin manager, made at the first hook: importing pluggy costs 17 ms, and no hook is hot."""
         if self._hooks is None:
-            from .hooks import manager  # noqa: PLC0415 - see above
-
-            self._hooks = manager(self.registry.plugins.values())
+            self._hooks = hooks.manager(self.registry.plugins.values())
         return self._hooks

@@ -152,7 +152,8 @@ def installed() -> Iterator[Plugin]:
     from importlib.metadata import entry_points  # noqa: PLC0415 - 8 ms, and only when plugins are listed
 
     for entry in entry_points(group=ENTRY_POINTS):
-        yield Plugin(entry.name, Source.ENTRY_POINT, entry.module)
+        # Not `entry.module`, which fails on a value that is no module: one bad distribution would hide all plugins.
+        yield Plugin(entry.name, Source.ENTRY_POINT, entry.value.partition(":")[0].partition("[")[0].strip())
 
 
 def content_hash(plugin: Plugin) -> str:
@@ -170,7 +171,10 @@ def _files_of(plugin: Plugin) -> tuple[Path, list[Path]]:
     if plugin.source is Source.FOLDER:
         folder = Path(plugin.location)
     else:
-        spec = importlib.util.find_spec(plugin.location.split(".", 1)[0])  # the top package only: no code of it runs
+        try:
+            spec = importlib.util.find_spec(plugin.location.split(".", 1)[0])  # the top package only: no code runs
+        except ValueError as error:
+            raise DeclarationError(f"{plugin.location!r} is no module: {error}") from error
         if spec is None or spec.origin is None:
             raise DeclarationError(f"{plugin.location} cannot be found; is it installed?")
         folder = Path(spec.origin).parent

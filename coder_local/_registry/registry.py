@@ -12,9 +12,8 @@ from coder_local._store.migrations import MigrationSet, NewerData
 from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.tables import Tables
 from coder_local.api import DeclarationError, Domain, Error, Event, Invalid, Kind, Operation, Settings, Unsupported
-from coder_local.api.hooks import Hooks
 
-from . import signature, standard
+from . import hooks, signature, standard
 from .plugins import Plugin, Status
 
 _encode = msgspec.json.Encoder().encode
@@ -93,11 +92,7 @@ class Registry:
         plugin.domain = domain
         try:
             self._check(domain)
-            lists = {op.standard.record: op.standard for op in domain.operations.values() if op.standard}
-            for record, declaration in domain.tables.items():
-                found = lists.get(record)
-                self.tables.add(declaration, found.filters if found else (), found.sort if found else ())
-                self.tables.rules[record] = list(domain.rules.get(record, ()))
+            self._take_tables(domain)
         except DeclarationError as error:
             plugin.stop(Status.STOPPED_BY_DECLARATION, str(error))
             return
@@ -107,6 +102,18 @@ class Registry:
         for name, event in domain.events.items():
             self._events[event] = name, name.rpartition(".")[0]
         plugin.status, plugin.reason = Status.LOADED, ""
+
+    def _take_tables(self, domain: Domain) -> None:
+        lists = {op.standard.record: op.standard for op in domain.operations.values() if op.standard}
+        try:
+            for record, declaration in domain.tables.items():
+                found = lists.get(record)
+                self.tables.add(declaration, found.filters if found else (), found.sort if found else ())
+                self.tables.rules[record] = list(domain.rules.get(record, ()))
+        except DeclarationError:
+            for record in domain.tables:
+                self.tables.discard(record)
+            raise
 
     def _check(self, domain: Domain) -> None:
         """Raise `DeclarationError` before anything of the domain is taken in."""
@@ -118,17 +125,22 @@ class Registry:
         for declaration in domain.tables.values():
             if self.tables.named_record(declaration.sql_name) is not None:
                 raise DeclarationError(f"a table named {declaration.sql_name} belongs to another plugin")
-        for name in domain.hooks:
-            if not hasattr(Hooks, name):
-                raise DeclarationError(f"there is no hook {name!r}; see coder_local.api.hooks")
+            if self.tables.keeps(declaration.record):
+                raise DeclarationError(f"{declaration.record.__name__} is kept by another plugin already")
+        for name, event in domain.events.items():
+            if known := self._events.get(event):
+                raise DeclarationError(f"{event.__name__} cannot be {name}: it is {known[0]} already")
+        for name, function in domain.hooks.items():
+            hooks.check(name, function)
         for record in domain.rules:
             if record not in domain.tables:
                 raise DeclarationError(f"a rule for {record.__name__}, which {domain.name} does not keep")
 
     def stop(self, plugin: Plugin, status: Status, reason: str) -> None:
         """Take a plugin's operations and tables away again; what it keeps stays."""
+        taken_in = plugin.loaded  # one that never was may have a name in common with one that is
         plugin.stop(status, reason)
-        if plugin.domain is None:
+        if plugin.domain is None or not taken_in:
             return
         self.generation += 1
         for name in plugin.domain.operations:
@@ -136,6 +148,8 @@ class Registry:
             self._prepared.pop(name, None)
         for record in plugin.domain.tables:
             self.tables.discard(record)
+        for event in plugin.domain.events.values():
+            self._events.pop(event, None)
 
     def migration_sets(self) -> list[MigrationSet]:
         """Return the migrations of every loaded plugin."""

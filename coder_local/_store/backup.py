@@ -59,14 +59,19 @@ def check(path: Path) -> list[str]:
 
 def snapshot(connection: sqlite3.Connection, folder: Path, name: str) -> Path:
     """Write a snapshot into a folder and let the oldest go. Raises `Locked` if there is not twice the room for it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     need = 2 * pages * connection.execute("PRAGMA page_size").fetchone()[0]
-    if shutil.disk_usage(folder).free < need:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise Locked(f"no snapshot can be written: {error}", hint="make it a folder that can be written") from error
+    if free < need:
         raise Locked(f"a snapshot needs {need // 2**20 + 1} MiB of free disk", hint="free some space")
     target = folder / f"{name}.db"
     copy(connection, target)
-    for old in sorted(snapshots(folder), key=lambda path: path.stat().st_mtime)[:-SNAPSHOTS]:
+    # Not by time alone: after the clock was set back, the one just written would be the oldest, and go.
+    for old in [each for each in snapshots(folder) if each != target][SNAPSHOTS - 1 :]:
         old.unlink(missing_ok=True)
     return target
 

@@ -215,6 +215,10 @@ class Tables:
             self._compiled.pop(record, None)
             self.rules.pop(record, None)
 
+    def keeps(self, record: type[Record]) -> bool:
+        """Tell whether a loaded plugin keeps a record."""
+        return record in self._declared
+
     def of(self, record: type[Record]) -> Table:
         """Return the table of a record. Raises `DeclarationError` for a record that no loaded plugin keeps."""
         table = self._compiled.get(record)

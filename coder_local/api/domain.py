@@ -154,6 +154,8 @@ class Domain:
             self._check_name(name)
             if name in self.events:
                 raise DeclarationError(f"event {name} is declared twice")
+            if event in self.events.values():
+                raise DeclarationError(f"{event.__name__} is two events; declare a class for each")
             self.events[name] = event
             return event
 
