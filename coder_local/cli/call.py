@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from . import catalogue, operation, schema, texts
+from . import catalogue, operation, schema, stopped, texts
 from .app import Command
 from .errors import invalid
 
@@ -36,6 +36,8 @@ def _arguments(parser: Parser) -> None:
 def _call(session: Session, arguments: Namespace) -> int:
     name: str = arguments.operation
     found = catalogue.find(session.client, name)
+    if found is None and (why := stopped.failure(session.client, name.partition(".")[0])):
+        raise why
     # what is not listed is called too: the daemon says what it thinks of the name
     called = found or catalogue.Operation(name, "query", "", "", "", {})
     return operation.call(session, called, read_input(called, arguments.input))

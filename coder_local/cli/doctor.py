@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from coder_ipc import runtime
 from coder_ipc.errors import ConnectionLost, IpcError, NotRunning
 
+from . import stopped
 from .app import Command
 from .backup import DATABASE
 from .errors import DIRECTORY_HINT
@@ -210,8 +211,13 @@ def database(folder: Path) -> Iterator[Check]:
 
 def _asked(client: Client, timeout: float | None) -> Iterator[Check]:
     """Yield what the daemon says about itself."""
+    plugins = {str(plugin["name"]): plugin for plugin in stopped.known(client)}
     for item in cast("list[dict[str, Any]]", client.call("daemon.doctor", {}, timeout)["items"]):
-        yield Check(item["check"], item["state"], item["message"], item.get("hint"))
+        hint = item.get("hint") or None
+        named = str(item["message"]).partition(" ")[0]
+        if item["check"] == "plugins" and item["state"] != "ok" and named in plugins:
+            hint = hint or stopped.cure(plugins[named])
+        yield Check(item["check"], item["state"], item["message"], hint)
 
 
 def _nothing(_: Parser) -> None:

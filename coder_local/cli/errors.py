@@ -20,10 +20,19 @@ NO_DIRECTORY = 73
 class Failure(IpcError):
     """A command that cannot go on; `kind` is one of the daemon's error kinds."""
 
-    def __init__(self, kind: str, message: str, *, field: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        field: str | None = None,
+        hint: str | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.kind = kind
         self.field = field
+        self.data = data
 
     @property
     def exit_code(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from . import catalogue, operation
+from . import catalogue, operation, stopped
 from .errors import Failure
 from .output import width
 from .parser import did_you_mean
@@ -43,6 +43,8 @@ def run(
         text = describe(words, catalogue.below(operations, words), extra or {})
         print(text, file=sys.stdout if asks_help else sys.stderr)
         return 0 if asks_help else Failure("invalid", "").exit_code
+    if words and not operations and (why := stopped.failure(session.client, words[0])):
+        raise why
     raise _unknown(operations or catalogue.fetch(session.client), words, known)
 
 

@@ -266,12 +266,34 @@ def test_following_a_cursor_that_cannot_be_served_says_so(run):
 
 def test_plugins_are_listed_disabled_and_enabled(run):
     assert answer(run("plugins", "disable", "notes"))["status"] == "disabled"
-    done = run("notes", "list")
-    assert done.code in {3, 12}
+    for words in (["notes", "list"], ["notes", "--help"], ["help", "notes"], ["call", "notes.list"]):
+        done = run(*words)
+        assert (done.code, done.out) == (12, "")
+        assert "error: the plugin notes does not run (disabled): it was disabled" in done.err
+        assert "hint: coder-local plugins enable notes\n" in done.err
+    error = json.loads(run("notes", "list", "--json").err)
+    assert (error["kind"], error["data"]["plugin"], error["data"]["status"]) == ("unsupported", "notes", "disabled")
     assert answer(run("plugins", "enable", "notes", "--yes"))["status"] == "loaded"
     assert "notes" in {plugin["name"] for plugin in answer(run("plugins", "list"))["items"]}
     shown = run("plugins", "--help").out
     assert all(f"  {word} " in shown for word in ("new", "check", "enable", "disable", "list"))
+
+
+def test_a_plugin_that_does_not_run_is_told_with_its_status_reason_and_cure(own, folder):
+    for name, code in (("fresh", "domain = 1\n"), ("faulty", "import nowhere_to_be_found\n")):
+        (folder / "plugins" / name).mkdir(parents=True)
+        (folder / "plugins" / name / "__init__.py").write_text(code)
+    assert answer(own("plugins", "enable", "faulty", "--yes"))["status"] == "stopped_by_import_error"
+    fresh, faulty = own("fresh", "list"), own("faulty.list")
+    assert (fresh.code, faulty.code) == (12, 12)
+    assert "the plugin fresh does not run (needs_enabling)" in fresh.err
+    assert fresh.err.endswith("then: coder-local plugins enable fresh\n")
+    assert "the plugin faulty does not run (stopped_by_import_error): ModuleNotFoundError" in faulty.err
+    cure = f"`coder-local plugins check '{folder / 'plugins' / 'faulty'}'` tells more"
+    assert f"hint: {cure}" in faulty.err
+    found = [item for item in json.loads(own("doctor").out)["items"] if item["check"] == "plugins"]
+    assert any(cure in item["hint"] for item in found)
+    assert all(item["hint"] for item in found)
 
 
 _COMPLETE = """
