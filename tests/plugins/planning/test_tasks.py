@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
 
 from coder_local.api import Conflict, Error, Invalid, NotFound
 from coder_local.testing.memory import Sandbox
+from coder_plugins.planning.rules.recurrence import Recurrence
+from coder_plugins.planning.tasks.records import Task
 from tests.plugins.planning.acceptance import failure
 
 Call = Callable[..., Any]
@@ -264,6 +267,29 @@ def test_finishing_again_after_reopening_makes_no_second_instance(call: Call) ->
 def test_a_recurrence_ends(call: Call) -> None:
     create(call, recurrence={"mode": "fixed", "start": "2026-11-02", "until": "2026-11-05"})
     assert call("planning.tasks.finish", id="TASK-1")["next"] is None
+
+
+@pytest.mark.parametrize("rrule", ["FREQ=SECONDLY", "FREQ=DAILY;BYDAY=MO;INTERVAL=0", "FREQ=DAILY;BYMINUTE=1,2"])
+def test_what_would_be_walked_for_ever_is_refused_on_every_way_of_writing(box: Sandbox, rrule: str) -> None:
+    rule = {"mode": "fixed", "rrule": rrule, "start": "2020-01-01"}
+    failure(box.call, "invalid", "planning.tasks.create", title="a", recurrence=rule)
+    task = create(box.call)
+    failure(box.call, "invalid", "planning.tasks.update", id=task["id"], recurrence=rule)
+    with box.tx() as tx, pytest.raises(Invalid, match="RRULE"):
+        bad = Recurrence("fixed", start=date(2020, 1, 1), rrule=rrule)
+        tx.insert(Task(key="TASK-9", title="a", rank="a0", recurrence=bad))
+    assert box.call("planning.tasks.roll")["items"] == []
+
+
+def test_rolling_what_came_too_often_names_the_task(call: Call) -> None:
+    rule = {"mode": "fixed", "start": "1950-01-01", "rrule": "FREQ=DAILY;BYDAY=MO,TU,WE,TH,FR"}
+    create(call, recurrence=rule, due="1950-01-01")
+    assert failure(call, "conflict", "planning.tasks.roll") == {"task": "TASK-1"}
+    assert failure(call, "conflict", "planning.tasks.finish", id="TASK-1") == {"task": "TASK-1"}
+    assert call("planning.next")["items"][0]["missed"] == 0
+    task = call("planning.tasks.find", task="TASK-1")
+    call("planning.tasks.update", id=task["id"], due="2026-11-04")
+    assert call("planning.tasks.roll")["items"][0]["due"] == "2026-11-06"
 
 
 def test_rolling_twice_counts_once(call: Call) -> None:

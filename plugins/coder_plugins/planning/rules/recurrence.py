@@ -10,21 +10,16 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from itertools import islice, takewhile
 from typing import Literal
 
 import msgspec
 
+from . import rrules
+
 LIMIT = 1_000
 """The most instances that an endless rule may make on an import."""
-
-_FREQUENCIES: dict[str, Literal["day", "week", "month", "year"]] = {
-    "DAILY": "day",
-    "WEEKLY": "week",
-    "MONTHLY": "month",
-    "YEARLY": "year",
-}
 
 
 class Endless(ValueError):
@@ -87,10 +82,14 @@ def next_due(rule: Recurrence, due: date | None, finished: date) -> date | None:
 def roll(rule: Recurrence, due: date, today: date) -> Instance:
     """Return the open instance as of `today`: due dates that were overtaken by a later one count as missed.
 
-    An instance is overtaken on the day the next one falls due. Only a `fixed` rule overtakes.
+    An instance is overtaken on the day the next one falls due. Only a `fixed` rule overtakes. Raises ValueError for an
+    RRULE that cannot be read, or that has come too often since to be counted.
     """
     if rule.mode == "after_done":
         return Instance(due)
+    if rule.rrule is None:
+        missed = _passed(rule, today) - _passed(rule, due)
+        return Instance(_nth(rule, _passed(rule, today) - 1) or due, missed) if missed > 0 else Instance(due)
     missed, latest = 0, due
     for later in takewhile(lambda day: day <= today, _dates(rule, due)):
         missed, latest = missed + 1, later
@@ -120,22 +119,19 @@ def refuse_endless(rule: Recurrence, through: date) -> None:
 def from_rrule(text: str, start: date) -> Recurrence:
     """Return the recurrence that an iCalendar RRULE describes, its first date at `start`.
 
-    A rule that is only a frequency with INTERVAL, UNTIL and COUNT becomes plain fields; any other keeps its text and
-    is read by python-dateutil. Raises ValueError when it is malformed or comes more often than daily.
+    A rule that is only a frequency with INTERVAL, UNTIL and COUNT becomes plain fields; any other keeps its text.
+    Raises ValueError when it is malformed or comes more often than daily.
     """
-    body = text.strip().removeprefix("RRULE:").upper()
-    pairs = _pairs(body)
-    unit = _FREQUENCIES.get(pairs.get("FREQ", ""))
-    if unit is None:
-        raise ValueError(f"RRULE {text[:60]!r}: FREQ must be one of {', '.join(_FREQUENCIES)}")
-    parsed = Recurrence("fixed", start=start, rrule=body)
-    next(_rrule_dates(parsed, None), None)
+    parts = rrules.parts(text)
+    unit = rrules.FREQUENCIES[parts["FREQ"]]
+    parsed = Recurrence("fixed", start=start, rrule=text.strip().upper().removeprefix("RRULE:"))
+    next(_dates(parsed, None), None)
     # RFC 5545 skips a month that lacks the day, plain fields take its last day: such a rule keeps its text.
     skips = unit in ("month", "year") and start.day > 28
-    if skips or not pairs.keys() <= {"FREQ", "INTERVAL", "UNTIL", "COUNT"}:
+    if skips or not parts.keys() <= {"FREQ", "INTERVAL", "UNTIL", "COUNT"}:
         return parsed
-    count = int(pairs["COUNT"]) if "COUNT" in pairs else None
-    return Recurrence("fixed", int(pairs.get("INTERVAL", "1")), unit, start, _until(pairs), count)
+    count = int(parts["COUNT"]) if "COUNT" in parts else None
+    return Recurrence("fixed", int(parts.get("INTERVAL", "1")), unit, start, rrules.until(parts), count)
 
 
 def _dates(rule: Recurrence, after: date | None) -> Iterator[date]:
@@ -143,16 +139,32 @@ def _dates(rule: Recurrence, after: date | None) -> Iterator[date]:
     if rule.start is None:
         return
     if rule.rrule is not None:
-        yield from _rrule_dates(rule, after)
+        yield from rrules.dates(rule.rrule, rule.start, after=after, last=rule.until, count=rule.count)
         return
     number = 0 if after is None or after < rule.start else _steps(rule, rule.start, after)
     while rule.count is None or number < rule.count:
-        day = _add(rule.start, number * rule.every, rule.unit)
+        day = _nth(rule, number)
         if day is None or (rule.until is not None and day > rule.until):
             return
         if after is None or day > after:
             yield day
         number += 1
+
+
+def _passed(rule: Recurrence, day: date) -> int:
+    """Return how many dates of a plain grid are not after a day, without walking it."""
+    day = day if rule.until is None else min(day, rule.until)
+    if rule.start is None or day < rule.start:
+        return 0
+    number = _steps(rule, rule.start, day)
+    while (following := _nth(rule, number + 1)) is not None and following <= day:
+        number += 1
+    return number + 1 if rule.count is None else min(number + 1, rule.count)
+
+
+def _nth(rule: Recurrence, number: int) -> date | None:
+    """Return a date of a plain grid, counted from 0; None past the year 9999."""
+    return None if rule.start is None else _add(rule.start, number * rule.every, rule.unit)
 
 
 def _steps(rule: Recurrence, start: date, after: date) -> int:
@@ -161,45 +173,6 @@ def _steps(rule: Recurrence, start: date, after: date) -> int:
         return (after - start).days // (rule.every * (7 if rule.unit == "week" else 1))
     months = (after.year - start.year) * 12 + after.month - start.month
     return max(0, months // (rule.every * (12 if rule.unit == "year" else 1)) - 1)
-
-
-def _rrule_dates(rule: Recurrence, after: date | None) -> Iterator[date]:
-    # Only rules from calendars need it, and importing it costs more than the rest of this package.
-    from dateutil.rrule import rrulestr  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    start = rule.start or date.min
-    pairs = _pairs(rule.rrule or "")
-    # A rule that never comes true, such as 30 February, is searched for up to the year 9999, for seconds. The calendar
-    # repeats itself every 400 years to the day, so the search is made where only some 100 to 500 years are left.
-    shift = 9499 + (start.year - 9499) % 400 - start.year
-    last = min(_until(pairs) or date.max, rule.until or date.max)
-    last = last.replace(year=min(last.year + shift, date.max.year))
-    count = pairs.pop("COUNT", None)
-    body = ";".join(f"{name}={value}" for name, value in (pairs | {"UNTIL": f"{last:%Y%m%d}T235959"}).items())
-    try:
-        if "BYEASTER" in pairs:
-            raise ValueError("BYEASTER is no part of RFC 5545")
-        first = datetime.combine(start.replace(year=start.year + shift), time())
-        found: Iterator[datetime] = iter(rrulestr(body, dtstart=first))
-        counted = islice(found, None if count is None else int(count))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"RRULE {rule.rrule!r:.80} cannot be read: {error}") from None
-    days = (moment.date().replace(year=moment.year - shift) for moment in counted)
-    yield from days if after is None else (day for day in days if day > after)
-
-
-def _pairs(body: str) -> dict[str, str]:
-    parts = (part.partition("=") for part in body.split(";") if part)
-    return {name: value for name, _, value in parts}
-
-
-def _until(pairs: dict[str, str]) -> date | None:
-    if "UNTIL" not in pairs:
-        return None
-    try:
-        return date.fromisoformat(pairs["UNTIL"][:8])
-    except ValueError:
-        raise ValueError(f"RRULE: UNTIL={pairs['UNTIL']:.20} is not a date like 20261201") from None
 
 
 def _add(day: date, number: int, unit: str) -> date | None:

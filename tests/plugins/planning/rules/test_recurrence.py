@@ -97,11 +97,48 @@ def test_any_other_rrule_is_read_as_calendars_do():
 @pytest.mark.parametrize(
     "text",
     ["", "FREQ=SECONDLY", "FREQ=HOURLY;COUNT=2", "FREQ=DAILY;INTERVAL=0", "FREQ=DAILY;COUNT=x", "FREQ=DAILY;UNTIL=2026",
-     "FREQ=DAILY;UNTIL=20260230", "FREQ=DAILY;BYDAY=XX", "FREQ=DAILY;NONSENSE=1", "FREQ=YEARLY;BYEASTER=1"],
+     "FREQ=DAILY;UNTIL=20260230", "FREQ=DAILY;BYDAY=XX", "FREQ=DAILY;NONSENSE=1", "FREQ=YEARLY;BYEASTER=1",
+     "FREQ=DAILY;BYDAY=MO;INTERVAL=0", "FREQ=DAILY;BYHOUR=8,20", "FREQ=DAILY;BYSECOND=" + ",".join(map(str, range(60))),
+     "FREQ=DAILY;COUNT=10001", "FREQ=DAILY;FREQ=SECONDLY", "FREQ=DAILY;BYDAY=" + "MO," * 200 + "TU"],
 )  # fmt: skip
 def test_a_malformed_rrule_is_refused(text):
     with pytest.raises(ValueError, match=r"RRULE|every|count"):
         from_rrule(text, MONDAY)
+
+
+def test_the_time_of_the_day_is_passed_over():
+    mornings = from_rrule("FREQ=WEEKLY;BYDAY=MO;BYHOUR=9;BYMINUTE=30", MONDAY)
+    assert next_due(mornings, MONDAY, MONDAY) == MONDAY + 7 * DAY
+
+
+def test_a_walk_is_bounded_and_begins_where_it_is_asked():
+    workdays = Recurrence("fixed", start=date(1, 1, 1), rrule="FREQ=DAILY;BYDAY=MO,TU,WE,TH,FR")
+    with pytest.raises(ValueError, match="over 10000 times"):
+        roll(workdays, date(1, 1, 1), MONDAY)
+    begun = time.process_time()
+    assert next_due(workdays, MONDAY, MONDAY) == MONDAY + DAY
+    every_day = Recurrence("fixed", 1, "day", date(1, 1, 1))
+    assert roll(every_day, date(1, 1, 1), MONDAY) == Instance(MONDAY, (MONDAY - date(1, 1, 1)).days)
+    assert time.process_time() - begun < 1
+
+
+PARTS = st.tuples(
+    st.sampled_from(["DAILY", "WEEKLY", "MONTHLY", "YEARLY"]), st.integers(1, 7),
+    st.sampled_from(
+        ["", ";BYDAY=MO,TH", ";BYMONTH=2,7", ";BYMONTHDAY=29,-1", ";BYMONTH=3;BYDAY=SU", ";WKST=SU;BYDAY=SU"]
+    ),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(PARTS, st.dates(date(1980, 1, 1), date(2030, 1, 1)), st.integers(0, 9_000))
+def test_a_walk_that_begins_later_finds_the_same_dates(parts, start, days):
+    frequency, interval, rest = parts
+    rule = Recurrence("fixed", start=start, rrule=f"FREQ={frequency};INTERVAL={interval}{rest}")
+    after = start + days * DAY
+    whole = instances(rule, start, after + 4_000 * DAY, limit=100_000)
+    later = instances(rule, after + DAY, after + 4_000 * DAY, limit=100_000)
+    assert later == [day for day in whole if day > after]
 
 
 def test_a_rule_that_never_comes_true_ends_soon():

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from datetime import date
+from time import monotonic
 
-from coder_local.api import LocalDate, Transaction, Value
+from coder_local.api import Conflict, LocalDate, Transaction, Value
 from coder_plugins.planning.choice.records import today_of
 from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import domain
 from coder_plugins.planning.rules import recurrence
+from coder_plugins.planning.rules.recurrence import Recurrence
 from coder_plugins.planning.tasks.finding.operations import TaskLine, line, new_rank, next_key
 from coder_plugins.planning.tasks.records import ChecklistItem, Task
+
+_MOST_COUNTED = 50_000
+"""Missed dates that one `planning.tasks.roll` counts."""
+_LONGEST = 2.0
+"""Seconds that it may take."""
 
 
 class Rolled(Value):
     """Recurring tasks whose due date was moved on."""
 
     items: list[TaskLine]
+    more: bool = False
+    """Some are left, because so many dates had passed: run it again."""
 
 
 @domain.command("planning.tasks.roll")
@@ -30,14 +39,27 @@ def roll(tx: Transaction, *, today: LocalDate | None = None) -> Rolled:
     day = today_of(tx, today)
     where = "recurrence IS NOT NULL AND due < :day AND status NOT IN ('done', 'dropped') AND workspace_id = :workspace"
     rolled: list[TaskLine] = []
+    counted, end = 0, monotonic() + _LONGEST
     for task in tx.select(Task, where, day=day, workspace=tx.workspace):
         if task.recurrence is None or task.due is None:
             continue
-        instance = recurrence.roll(task.recurrence, date.fromisoformat(task.due), date.fromisoformat(day))
+        instance = _instance(task, task.recurrence, date.fromisoformat(task.due), date.fromisoformat(day))
         if instance.missed:
             moved = tx.update(task, due=instance.due.isoformat(), missed=task.missed + instance.missed)
             rolled.append(line(moved))
+            counted += instance.missed
+        if counted >= _MOST_COUNTED or monotonic() > end:  # it holds the writer, for which everybody waits
+            return Rolled(items=rolled, more=True)
     return Rolled(items=rolled)
+
+
+def _instance(task: Task, rule: Recurrence, due: date, day: date) -> recurrence.Instance:
+    """Return the open instance as of a day. Raises `Conflict` naming the task when its rule cannot be counted."""
+    try:
+        return recurrence.roll(rule, due, day)
+    except ValueError as error:
+        hint = "give it a later due date, or another recurrence (planning.tasks.update)"
+        raise Conflict(f"{task.key}: {error}", field="/recurrence/rrule", hint=hint, data={"task": task.key}) from error
 
 
 def make_next(tx: Transaction, task: Task, finished: str) -> Task | None:
@@ -54,7 +76,7 @@ def make_next(tx: Transaction, task: Task, finished: str) -> Task | None:
     due = recurrence.next_due(rule, old, day)
     if due is None:
         return None
-    instance = recurrence.roll(rule, due, day)
+    instance = _instance(task, rule, due, day)
     following = tx.insert(
         Task(
             key=next_key(tx, None if task.project is None else tx.find(Project, task.project)),
