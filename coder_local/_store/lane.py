@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any
+
+_log = logging.getLogger("coder_local.store")
+_PROGRESS_STEPS = 50_000
+"""Steps of SQLite, a few milliseconds, between two looks at whether a read was cancelled."""
 
 
 class Lane:
@@ -18,6 +23,8 @@ class Lane:
             tuple[Callable[[], Any], Callable[[Any, BaseException | None], None], Token] | None
         ] = queue.SimpleQueue()
         self._current: Token | None = None
+        # SQLite forgets an interrupt that comes before a statement has begun, or between two of them
+        connection.set_progress_handler(self._is_cancelled, _PROGRESS_STEPS)
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -48,7 +55,13 @@ class Lane:
                 error = caught
             with self._lock:
                 self._current = None
-            done(result, error)
+            try:
+                done(result, error)
+            except Exception:  # noqa: BLE001 - a lane that ended here would leave all after this one without an answer
+                _log.exception("a read could not be answered")
+
+    def _is_cancelled(self) -> bool:
+        return self._current is not None and self._current.cancelled
 
     def interrupt(self, token: Token) -> None:
         """Stop a function: at once if it waits, at SQLite's next step if it runs."""
