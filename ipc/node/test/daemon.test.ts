@@ -89,6 +89,8 @@ describe("the real daemon is found", LIMIT, () => {
       assert.equal(other.server.workspace, "elsewhere");
       const task = await other.planning.tasks.create({ title: "there" });
       assert.equal(task.workspace_id, "elsewhere");
+      assert.deepEqual((await other.planning.tasks.list()).items, [task]);
+      assert.deepEqual((await client.planning.tasks.list()).items, []);
     } finally {
       await other.close();
     }
