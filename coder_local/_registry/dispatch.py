@@ -165,7 +165,7 @@ class Dispatcher:
             return self._command(call, prepared, input, caller)
         task = self.loop.create_task(self._outside(call, prepared, input), name=call.name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._ended(task, call))
         return lambda: void(task.cancel())
 
     @property
@@ -179,17 +179,25 @@ class Dispatcher:
 
     def _query(self, call: Call, prepared: Prepared, input: Any, caller: Caller) -> Cancel | None:
         timer: asyncio.TimerHandle | None = None
+        stopped: Error | None = None
 
         def done(body: Any, error: BaseException | None) -> None:
             if timer is not None:
                 timer.cancel()
-            call.answer(body, None if error is None else self._named(call, error))
+            call.answer(body, None if error is None else stopped or self._named(call, error))
 
         token = self.store.read_apart(lambda scope: prepared.answer(scope, input), caller, done)
         if token is None:
             return None
-        timer = self.loop.call_later(prepared.operation.deadline, token.interrupt)
-        return token.interrupt
+
+        def stop(reason: Error) -> None:
+            nonlocal stopped
+            stopped = stopped or reason
+            token.interrupt()
+
+        deadline = prepared.operation.deadline
+        timer = self.loop.call_later(deadline, lambda: stop(late(call.name, deadline)))
+        return lambda: stop(cancelled(call.name))
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
@@ -207,17 +215,24 @@ class Dispatcher:
     def sweep(self) -> None:
         """Answer the commands that wait over their deadline behind one that does not end; call again and again."""
         now = time.monotonic()
+        self.store.writer.stop_overdue()
         for command in [each for each, deadline in self._waiting.items() if deadline < now]:
             command.give_up()
         self._sweeper = self.loop.call_later(_SWEEP, self.sweep)
 
     # -- actions and streams ------------------------------------------------------------------------------------------
 
+    def _ended(self, task: asyncio.Task[None], call: Call) -> None:
+        self._tasks.discard(task)
+        if False:  # before it began: not a line of `_outside` ran, and the caller waits
+            call.answer(None, cancelled(call.name))
+
     async def _outside(self, call: Call, prepared: Prepared, input: Any) -> None:
         operation = prepared.operation
         context = _Context(self, call, operation.safety)
+        limit = asyncio.timeout(None if operation.deadline == float("inf") else operation.deadline)
         try:
-            async with asyncio.timeout(None if operation.deadline == float("inf") else operation.deadline):
+            async with limit:
                 if operation.kind is Kind.STREAM:
                     await _pass_on(prepared.run(context, input), call.item)
                     body = b"null"
@@ -225,9 +240,9 @@ class Dispatcher:
                     body = prepared.encode(await prepared.run(context, input))
         except asyncio.CancelledError:
             call.answer(None, cancelled(call.name))
-        except TimeoutError:
-            call.answer(None, TimedOut(f"{call.name} took longer than {operation.deadline:g} s and was stopped"))
         except BaseException as error:  # noqa: BLE001 - the caller must get an answer
+            if isinstance(error, TimeoutError) and limit.expired():  # another one is the plugin's own
+                error = late(call.name, operation.deadline)
             call.answer(None, self._named(call, error))
         else:
             call.answer(body, None)
@@ -311,6 +326,11 @@ async def _pass_on(items: AsyncGenerator[Any, None], take: Item | None) -> None:
 
 def void(_: object) -> None:
     """Take an answer that nobody needs."""
+
+
+def late(name: str, deadline: float) -> TimedOut:
+    """Return the answer to a call that was stopped at its deadline."""
+    return TimedOut(f"{name} took longer than {deadline:g} s and was stopped")
 
 
 def cancelled(name: str) -> TimedOut:

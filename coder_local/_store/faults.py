@@ -7,8 +7,14 @@ import sqlite3
 from coder_local.api import Broken, Error, Locked, TimedOut
 
 
+class OverDeadline(BaseException):
+    """Raised inside a command that took too long. No `Exception`: a plugin's own handler must not swallow it."""
+
+
 def translate(error: BaseException) -> BaseException:
     """Return the named error for one of SQLite's; any other error as it is."""
+    if isinstance(error, OverDeadline):
+        return over_deadline()
     if not isinstance(error, sqlite3.Error):
         return error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -19,12 +25,17 @@ def translate(error: BaseException) -> BaseException:
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return Locked("the database is busy", hint="another program holds it; close it, then call again")
     if code == sqlite3.SQLITE_INTERRUPT:
-        return TimedOut("it took longer than its deadline and was rolled back: nothing was written")
+        return over_deadline()
     if is_damage(error):
         return damaged(error)
     if code == sqlite3.SQLITE_IOERR:
         return Locked("the disk cannot be read or written: nothing was written", hint="check the disk, then call again")
     return error
+
+
+def over_deadline() -> TimedOut:
+    """Return the answer to a command that was stopped at its deadline."""
+    return TimedOut("it took longer than its deadline and was rolled back: nothing was written")
 
 
 def is_damage(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from .clock import Clock, IdMaker
 from .eventlog import EventRow
-from .faults import translate
+from .faults import OverDeadline, translate
 from .journal import Journal
 from .scope import Caller, Calls, WriteScope, unread_expectation
 from .tables import Tables
@@ -59,6 +59,14 @@ class Job:
         self.error: BaseException | None = None
 
 
+def _raise_in(thread: int | None, error: type[BaseException] | None) -> None:
+    """Have an exception raised in another thread at its next step of Python, or take that back."""
+    import ctypes  # noqa: PLC0415 - 5 ms, and only for a plugin that does not come to an end
+
+    what = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread or 0), what)
+
+
 class Writer:
     """Owns the connection that writes. `deliver(jobs, events)` is called after each commit, on the writer's thread."""
 
@@ -82,6 +90,8 @@ class Writer:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._current: Job | None = None
+        self._edge = threading.Lock()
+        self._struck = False
         self._journal = Journal(connection)
         connection.set_progress_handler(self._over_deadline, _PROGRESS_STEPS)
 
@@ -215,22 +225,56 @@ class Writer:
         before = self._journal.place()
         job.error = None
         job.started = time.monotonic()
-        self._current = job
         execute("SAVEPOINT job")
         try:
-            job.result = job.work(scope)
+            try:
+                self._current = job  # from here on a strike may land, and must be caught
+                job.result = job.work(scope)
+            finally:
+                self._leave()
             if scope.expected is not None:
                 raise unread_expectation()
             self._journal.add(scope)
         except BaseException as error:
+            self._leave_surely()
             if not self.connection.in_transaction:  # a full disk or an interrupt took the whole transaction with it
                 raise
             execute("ROLLBACK TO job")
             self._journal.go_back(before)
             job.result, job.error = None, translate(error)
-        finally:
-            self._current = None
         execute("RELEASE job")
+
+    def stop_overdue(self) -> None:
+        """Stop the command that runs over its deadline, wherever its Python code is; called from another thread.
+
+        SQLite stops by itself at `_over_deadline`; a loop in Python has `OverDeadline` raised in it, once. One call of
+        a C function, such as a sleep, comes to its end first.
+        """
+        with self._edge:
+            job, thread = self._current, self._thread
+            if job is None or job.alone or thread is None or self._struck:
+                return
+            if time.monotonic() - job.started <= job.deadline:
+                return
+            self._struck = True
+            _raise_in(thread.ident, OverDeadline)
+
+    def _leave_surely(self) -> None:
+        """Leave, although a strike may land in the very act of leaving."""
+        while True:
+            try:
+                self._leave()
+            except OverDeadline:
+                continue
+            return
+
+    def _leave(self) -> None:
+        """Leave the part that `stop_overdue` may strike; a strike that has not landed yet is taken back."""
+        with self._edge:
+            self._current = None
+            if self._struck:
+                self._struck = False
+                _raise_in(threading.get_ident(), None)
 
     def _over_deadline(self) -> int:
         job = self._current

@@ -194,3 +194,71 @@ def test_a_write_is_there_after_opening_again(tmp_path: Path) -> None:
     assert insert(second).rev == 1
     assert [event.seq for event in second.store.events_after(0, 10)] == [1, 2]
     second.store.close()
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_an_endless_loop_of_python_is_stopped_at_its_deadline_and_the_writer_goes_on(
+    on_disk: Kernel, swallows: bool
+) -> None:
+    answers: list[BaseException | None] = []
+    done = threading.Event()
+
+    def endless(tx: WriteScope) -> None:
+        tx.insert(Item(title="never"))
+        while True:
+            try:
+                sum(range(100))
+            except Exception:
+                if not swallows:
+                    raise
+
+    def answered(_: Any, error: BaseException | None) -> None:
+        answers.append(error)
+        done.set()
+
+    store = on_disk.store
+    store.start(lambda function, *arguments: function(*arguments), lambda _: None)
+    store.submit(endless, Caller(), answered, deadline=0.1)
+    while not done.wait(0.05):
+        store.writer.stop_overdue()
+    assert isinstance(answers[0], TimedOut)
+    done.clear()
+    store.submit(lambda tx: tx.insert(Item(title="after")), Caller(), answered)
+    assert done.wait(10)
+    assert answers[1] is None
+    assert store._reader.execute("SELECT title FROM shelf_items").fetchall() == [("after",)]
+
+
+def test_a_strike_never_lands_outside_the_command_it_is_meant_for(on_disk: Kernel) -> None:
+    """Commands that end right at their deadline, struck from another thread all the while: each has one answer."""
+    store = on_disk.store
+    store.start(lambda function, *arguments: function(*arguments), lambda _: None)
+    over = threading.Event()
+
+    def strike() -> None:
+        while not over.is_set():
+            store.writer.stop_overdue()
+
+    striker = threading.Thread(target=strike)
+    striker.start()
+    answers: list[BaseException | None] = []
+    done = threading.Semaphore(0)
+
+    def answered(_: Any, error: BaseException | None) -> None:
+        answers.append(error)
+        done.release()
+
+    def work(tx: WriteScope) -> None:
+        tx.insert(Item(title="x"))
+        sum(range(2000))
+
+    for _ in range(300):
+        store.submit(work, Caller(), answered, deadline=0.0001)
+    for _ in range(300):
+        assert done.acquire(timeout=20)
+    over.set()
+    striker.join()
+    assert len(answers) == 300
+    assert all(error is None or isinstance(error, TimedOut) for error in answers)
+    written = store._reader.execute("SELECT count(*) FROM shelf_items").fetchone()[0]
+    assert written == sum(error is None for error in answers)
