@@ -14,7 +14,7 @@ from coder_local._store import changes
 from coder_local._store.changes import RecordChange
 from coder_local._store.scope import ReadScope, WriteScope, missing
 from coder_local._store.tables import Table
-from coder_local.api import Id, Invalid, Operation, Page
+from coder_local.api import Id, Invalid, Operation, Page, Record
 from coder_local.api.operations import StandardOperation
 from coder_local.api.records import BASE_FIELDS
 
@@ -60,6 +60,8 @@ def _words(table: Table) -> str:
 def _get(name: str, table: Table, _: StandardOperation) -> Standard:
     def run(scope: ReadScope, input: Any) -> Any:
         row = scope.connection.execute(table.get_sql, (input.id,)).fetchone()
+        if row is None and table.key_sql is not None and (id_ := scope.id_of(table, input.id)) is not None:
+            row = scope.connection.execute(table.get_sql, (id_,)).fetchone()
         if row is None:
             raise missing(table, input.id)
         return table.to_wire(row)
@@ -98,7 +100,7 @@ def _update(name: str, table: Table, _: StandardOperation) -> Standard:
 
     def run(scope: WriteScope, input: Any) -> Any:
         changes = {field: value for field in open_ if (value := getattr(input, field)) is not UNSET}
-        return scope.update(scope.get(table.record, input.id), **changes)
+        return scope.update(scope.named(table.record, input.id), **changes)
 
     signature = Signature(parameters, table.record, envelope=True, name=name)
     return Standard(signature, run, _never, f"Change some fields of one {_words(table)}; the others stay.")
@@ -106,7 +108,7 @@ def _update(name: str, table: Table, _: StandardOperation) -> Standard:
 
 def _delete(name: str, table: Table, _: StandardOperation) -> Standard:
     def run(scope: WriteScope, input: Any) -> Any:
-        return scope.delete(scope.get(table.record, input.id))
+        return scope.delete(scope.named(table.record, input.id))
 
     signature = Signature([Parameter("id", Id)], table.record, envelope=True, name=name)
     summary = f"Delete one {_words(table)}; it stays in history, and undo brings it back."
@@ -115,10 +117,10 @@ def _delete(name: str, table: Table, _: StandardOperation) -> Standard:
 
 def _history(name: str, table: Table, _: StandardOperation) -> Standard:
     def run(scope: ReadScope, input: Any) -> Page[RecordChange]:
-        if scope.find(table.record, input.id, deleted=True) is None:
+        id_ = scope.id_of(table, input.id)
+        if id_ is None:
             raise missing(table, input.id)
-        before = _number(input.cursor)
-        found = changes.history(scope, table, input.id, before=before, limit=input.limit + 1)
+        found = changes.history(scope, table, id_, before=_number(input.cursor), limit=input.limit + 1)
         more = len(found) > input.limit
         page: Page[RecordChange] = Page(items=found[: input.limit])
         return Page(items=page.items, next_cursor=str(page.items[-1].seq)) if more else page
@@ -153,6 +155,7 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
         Parameter("limit", Limit, 50),
         Parameter("cursor", Cursor | None, None),
     ]
+    references = dict(declared.references)
     found_in = " OR ".join(f"{field} LIKE :q ESCAPE '\\'" for field in search)
     plans = {choice: Order(table, choice) for choice in choices}
 
@@ -163,7 +166,10 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
         for field in filters:
             if (value := getattr(input, field)) is not None:
                 terms.append(f"{field} = :{field}")
-                values[field] = table.by_name[field].to_sql(value)
+                other = references.get(field)
+                values[field] = (
+                    table.by_name[field].to_sql(value) if other is None else _named(scope, other, value, field)
+                )
         if search and input.q is not None:
             terms.append(f"({found_in})")
             values["q"] = "%" + input.q.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
@@ -182,6 +188,16 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
 
     signature = Signature(parameters, page_of(table.record), envelope=False, name=name)
     return Standard(signature, run, bounded, f"List {_words(table)}s of the workspace by page, in a stable order.")
+
+
+def _named(scope: ReadScope, record: type[Record], reference: str, field: str) -> str:
+    table = scope.tables.of(record)
+    found = scope.id_of(table, reference)
+    if found is None:
+        error = missing(table, reference)
+        error.field = f"/{field}"
+        raise error
+    return found
 
 
 class Order:

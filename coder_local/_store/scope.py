@@ -95,6 +95,20 @@ class ReadScope(Snapshot):
         row = self.connection.execute(table.find_sql if deleted else table.get_sql, (id,)).fetchone()
         return None if row is None else table.from_row(row)
 
+    def id_of(self, table: Table, reference: str) -> str | None:
+        """Return the id of the record that a reference names by its id or human key, or None."""
+        if self.connection.execute(table.exists_sql, (reference,)).fetchone() is not None:
+            return reference
+        if table.key_sql is None:
+            return None
+        row = self.connection.execute(table.key_sql, (self.workspace, reference)).fetchone()
+        return None if row is None else str(row[0])
+
+    def named(self, record: type[R], reference: str) -> R:
+        """Return the record that a reference names by its id or human key. Raises `NotFound`."""
+        table = self.tables.of(record)
+        return self.get(record, self.id_of(table, reference) or reference)
+
     def select(
         self,
         record: type[R],
@@ -229,7 +243,7 @@ class WriteScope(ReadScope, Transaction):
 
     def _hold(self, table: Table, record: Record) -> None:
         """Hold the record to the caller's `if_rev`, once: later writes of the same command have moved its rev."""
-        if self.expected is not None and self.expected[0] == record.id:
+        if self.expected is not None and self.expected[0] in {record.id, table.key_of(record)}:
             expected, self.expected = self.expected[1], None
             if record.rev != expected:
                 raise self._stale(table, record.id)

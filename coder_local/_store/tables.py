@@ -95,11 +95,21 @@ class Table:
         marks = ", ".join("?" * len(self.columns))
         self.insert_sql = f"INSERT INTO {self.name} ({self.names}) VALUES ({marks})"  # noqa: S608 - names are declared
         self.get_sql = f"SELECT {self.names} FROM {self.name} WHERE id = ? AND deleted_at IS NULL"  # noqa: S608
+        self.exists_sql = f"SELECT 1 FROM {self.name} WHERE id = ?"  # noqa: S608
         self.find_sql = f"SELECT {self.names} FROM {self.name} WHERE id = ?"  # noqa: S608
+        key = declaration.key
+        self.key_sql = (
+            key and f"SELECT id FROM {self.name} WHERE workspace_id = ? AND {key} = ? AND deleted_at IS NULL"  # noqa: S608
+        )
         self._twin: Any = msgspec.defstruct(self.record.__name__, [(name, Any) for name in self.by_name])
         self._special = [
             (index, column.kind == "bool") for index, column in enumerate(self.columns) if column.kind != "plain"
         ]
+
+    def key_of(self, record: Record) -> str | None:
+        """Return what people call the record, if it has a human key."""
+        key = self.declaration.key
+        return None if key is None else getattr(record, key)
 
     def ddl(self) -> list[str]:
         """Return the statements that make the table and its indexes."""

@@ -78,11 +78,13 @@ class Domain:
         unique: Iterable[tuple[str, ...]] = (),
         indexes: Iterable[tuple[str, ...]] = (),
         read_only: Iterable[str] = (),
+        key: LiteralString | None = None,
     ) -> Callable[[type[R]], type[R]]:
         """Declare that a record is kept, in the table `<domain>_<name>`, or `<domain>` when `name` is the domain's own.
 
         `unique` and `indexes` are tuples of field names; uniqueness holds among records that are not deleted.
-        `read_only` fields are written by the plugin's own functions only.
+        `read_only` fields are written by the plugin's own functions only. `key` is the field that people call the
+        record by (`PLAN-12`), unique in its workspace: standard operations take it wherever they take the id.
         """
 
         def declare(record: type[R]) -> type[R]:
@@ -95,6 +97,7 @@ class Domain:
                 unique=tuple(unique),
                 indexes=tuple(indexes),
                 read_only=frozenset(read_only),
+                key=key,
             )
             self._check_fields(declaration)
             self.tables[record] = declaration
@@ -110,11 +113,13 @@ class Domain:
         filters: tuple[LiteralString, ...] = (),
         sort: tuple[LiteralString, ...] = (),
         search: tuple[LiteralString, ...] = (),
+        references: Mapping[LiteralString, type[Record]] | None = None,
     ) -> Standard:
         """Declare the standard operations of a record: any of list, get, create, update, delete, history.
 
         `filters` are fields that list takes as equal-to, `sort` fields it can be ordered by (each gets an index; `id`,
-        which is by time of making, always can), `search` text fields that its `q` looks into.
+        which is by time of making, always can), `search` text fields that its `q` looks into. `references`
+        are those filters that name another record: its key is taken as well as its id.
         """
         declaration = self.tables.get(record)
         if declaration is None:
@@ -124,10 +129,12 @@ class Domain:
                 raise DeclarationError(f"{declaration.path}.{verb}: standard operations are {', '.join(_VERBS)}")
             kind = Kind.QUERY if verb in {"list", "get", "history"} else Kind.COMMAND
             safety = Safety.READ if kind is Kind.QUERY else Safety.WRITE
-            standard = StandardOperation(verb, record, filters, sort, search)
+            standard = StandardOperation(verb, record, filters, sort, search, tuple((references or {}).items()))
             self._add(
                 Operation(f"{declaration.path}.{verb}", kind, safety, None, quick=verb == "get", standard=standard)
             )
+        if wrong := set(references or {}) - set(filters):
+            raise DeclarationError(f"{declaration.path}: {', '.join(sorted(wrong))} must be among its filters")
         for field in (*filters, *sort, *search):
             if field not in record.__struct_fields__:
                 raise DeclarationError(f"{record.__name__} has no field {field!r} to filter, sort or search by")
@@ -267,6 +274,10 @@ class Domain:
         for field in {name for group in (*table.unique, *table.indexes) for name in group} | table.read_only:
             if field not in fields:
                 raise DeclarationError(f"{table.record.__name__} has no field {field!r}")
+        if table.key is not None and ("workspace_id", table.key) not in table.unique:
+            raise DeclarationError(
+                f"{table.record.__name__}: its key must be unique; add unique=(('workspace_id', {table.key!r}),)"
+            )
 
 
 def _flags(function: Callable[..., Any]) -> int:

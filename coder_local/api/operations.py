@@ -39,6 +39,8 @@ class StandardOperation(NamedTuple):
     filters: tuple[str, ...]
     sort: tuple[str, ...]
     search: tuple[str, ...]
+    references: tuple[tuple[str, type[Record]], ...] = ()
+    """Filters that name another record, with that record: its id or its human key is taken."""
 
 
 class Operation(NamedTuple):
@@ -79,6 +81,8 @@ class TableDeclaration(NamedTuple):
     indexes: tuple[tuple[str, ...], ...]
     read_only: frozenset[str]
     """Fields that only the plugin's own functions write; standard create and update do not take them."""
+    key: str | None = None
+    """The field that people call the record by, unique in its workspace; taken wherever its id is."""
 
 
 Rule = Callable[[Any, Any, Any], None]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coder_local.api import Domain, LocalDate, Record
+from coder_local.api import DeclarationError, Domain, LocalDate, NotFound, Record, Stale
 from coder_local.testing import sandbox
 
 domain = Domain("shop")
@@ -101,3 +102,58 @@ def test_every_order_walks_an_index_of_the_workspace() -> None:
             ).fetchall()
             assert all("TEMP B-TREE" not in row[3] for row in plan), plan
             assert any("shop_items_list_" in row[3] for row in plan), plan
+
+
+keyed = Domain("press")
+
+
+@keyed.table("books", unique=(("workspace_id", "code"),), key="code")
+class Book(Record):
+    """Something that people call by its code."""
+
+    code: str
+    title: str = ""
+
+
+@keyed.table("pages")
+class Leaf(Record):
+    """A part of a book."""
+
+    book: str
+
+
+keyed.standard(Book)
+keyed.standard(Leaf, filters=("book",), references={"book": Book})
+
+
+def test_a_record_is_named_by_its_id_or_its_key() -> None:
+    with sandbox(keyed) as box:
+        book = box.call("press.books.create", code="B-1")
+        assert box.call("press.books.get", id="B-1") == box.call("press.books.get", id=book["id"])
+        changed = box.call("press.books.update", id="B-1", title="new", if_rev=1)
+        assert changed["id"] == book["id"]
+        with pytest.raises(Stale):
+            box.call("press.books.update", id="B-1", title="newer", if_rev=1)
+        assert len(box.call("press.books.history", id="B-1")["items"]) == 2
+        with pytest.raises(NotFound):
+            box.as_caller(workspace="other").call("press.books.get", id="B-1")
+        box.call("press.books.delete", id="B-1")
+        with pytest.raises(NotFound):
+            box.call("press.books.get", id="B-1")
+        assert box.call("press.books.history", id=book["id"])["items"][0]["action"] == "deleted"
+
+
+def test_a_filter_that_names_a_record_takes_its_key_and_says_when_there_is_none() -> None:
+    with sandbox(keyed) as box:
+        book = box.call("press.books.create", code="B-1")
+        leaf = box.call("press.pages.create", book=book["id"])
+        for name in ("B-1", book["id"]):
+            assert [each["id"] for each in box.call("press.pages.list", book=name)["items"]] == [leaf["id"]]
+        with pytest.raises(NotFound) as caught:
+            box.call("press.pages.list", book="B-2")
+        assert caught.value.field == "/book"
+
+
+def test_a_key_that_is_not_unique_is_refused_at_its_declaration() -> None:
+    with pytest.raises(DeclarationError, match="must be unique"):
+        Domain("loose").table("things", key="name")(Item)
