@@ -41,7 +41,7 @@ def run(session: Session, operation: Operation, arguments: Sequence[str]) -> int
 def call(session: Session, operation: Operation, given: dict[str, Any]) -> int:
     """Call an operation and print what it answers, a stream item by item."""
     if operation.kind != "stream":
-        session.output.answer(session.call(operation.name, given, safety=operation.safety))
+        session.output.answer(session.call(operation.name, given, safety=operation.safety), operation.name)
         return 0
     for item in session.items(operation.name, given, safety=operation.safety):
         session.output.item(item)

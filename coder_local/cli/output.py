@@ -37,12 +37,16 @@ class Output:
         self.quiet = quiet
         self._errors_as_json = as_json
 
-    def answer(self, value: Any) -> None:
-        """Print the daemon's answer."""
+    def answer(self, value: Any, operation: str = "") -> None:
+        """Print the daemon's answer to an operation."""
         if self.as_json:
             self.json(value)
-        else:
-            self.text(tables.render(value, width(), bold=_is_styled()))
+            return
+        from . import phrases  # noqa: PLC0415 - for a terminal only
+
+        room, bold = width(), _is_styled()
+        said = phrases.of(operation, value, room, bold=bold)
+        self.text(tables.render(value, room, bold=bold) if said is None else said)
 
     def item(self, value: Any) -> None:
         """Print one item of a stream at once."""

@@ -7,15 +7,10 @@ import re
 import unicodedata
 from typing import Any
 
+from .columns import BASE, FIRST, GAP, fit, is_empty, telling
 from .shapes import is_list, is_object, rows_of
 
-# of nearly every record, so they tell nothing one row from the other
-_BASE = ("workspace_id", "rev", "origin", "meta", "created_at", "updated_at", "deleted_at")
-_FIRST = ("key", "id", "name", "title", "status", "state", "priority")
-_MOST = 48
-_LEAST = 12
-_LEAST_NESTED = 24
-_GAP = "  "
+_UNREAD = ("workspace_id", "origin", "rank")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 # directional overrides would let a record's title show itself as something else
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -48,8 +43,23 @@ def _list(items: list[Any], width: int, *, bold: bool) -> str:
     if not items:
         return "nothing found"
     if rows := rows_of(items):
-        return table(rows, width, bold=bold)
+        members = _members_of(rows)
+        return table(members or rows, width, columns=tuple(members[0]) if members else (), bold=bold)
     return "\n".join(clean(_cell(item)) for item in items)
+
+
+def _members_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each member of the objects in rows of a text and an object; none for other rows.
+
+    So `settings.get` shows the names of the settings.
+    """
+    members: list[dict[str, Any]] = []
+    for row in rows:
+        label, held = [*row.values(), None, None][:2]
+        if len(row) != 2 or not isinstance(label, str) or not is_object(held):
+            return []
+        members += [{next(iter(row)): label, "name": name, "value": value} for name, value in held.items()]
+    return members
 
 
 def _object(value: dict[str, Any], width: int, *, bold: bool) -> str:
@@ -58,11 +68,22 @@ def _object(value: dict[str, Any], width: int, *, bold: bool) -> str:
     if is_list(items) and set(value) <= {"items", "next_cursor"}:
         return _page(items, value.get("next_cursor"), width, bold=bold)
     below = {name: rows for name, part in value.items() if (rows := rows_of(part))}
-    plain = {name: part for name, part in value.items() if name not in below and part not in (None, "", [], {})}
-    parts = [_lines(plain)] if plain else []
+    plain = {name: part for name, part in value.items() if name not in below and not is_empty(part)}
+    parts = [_lines(_ordered(plain), width)] if plain else []
     for name, rows in below.items():
-        parts.append(f"{clean(name)}:\n{table(rows, width, bold=bold)}")
+        parts.append(f"{clean(name)}:\n{_sentences(rows) or table(rows, width, bold=bold)}")
     return "\n\n".join(parts) or "nothing"
+
+
+def _ordered(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's members, the most telling first, without those that every record has and nobody reads."""
+    if not {"id", "rev"} <= plain.keys():
+        return plain
+    first = [name for name in FIRST if name in plain and name != "id"]
+    last = ["id", *(name for name in BASE if name in plain and name not in _UNREAD)]
+    own = [name for name in plain if name not in (*first, *last, *_UNREAD)]
+    # whatever its size, what an import kept stands in nobody's way at the end
+    return {name: plain[name] for name in sorted([*first, *own, *last], key="meta".__eq__)}
 
 
 def _page(items: list[Any], cursor: Any, width: int, *, bold: bool) -> str:
@@ -70,51 +91,54 @@ def _page(items: list[Any], cursor: Any, width: int, *, bold: bool) -> str:
     return f"{shown}\n\nmore: --cursor {clean(str(cursor))}" if cursor else shown
 
 
-def _lines(plain: dict[str, Any]) -> str:
+def _lines(plain: dict[str, Any], width: int) -> str:
     left = max(_width(clean(name)) for name in plain)
     lines: list[str] = []
     for name, value in plain.items():
-        text = clean(value, keep_lines=True) if isinstance(value, str) else clean(_cell(value))
-        indented = text.replace("\n", "\n" + " " * (left + len(_GAP)))
-        lines.append(f"{_padded(clean(name), left)}{_GAP}{indented}")
+        text = clean(value, keep_lines=True) if isinstance(value, str) else _part(value)
+        if name == "meta":
+            text = _cut(text, max(width - left - len(GAP), 1))
+        indented = text.replace("\n", "\n" + " " * (left + len(GAP)))
+        lines.append(f"{_padded(clean(name), left)}{GAP}{indented}")
     return "\n".join(lines)
+
+
+def _part(value: Any) -> str:
+    """Return a member of an object; texts that are more than words have a line each."""
+    texts = [clean(text) for text in value if isinstance(text, str)] if is_list(value) else []
+    if len(texts) > 1 and len(texts) == len(value) and any(" " in text.strip() for text in texts):
+        return "\n".join(texts)
+    return clean(_cell(value))
+
+
+def _sentences(rows: list[dict[str, Any]]) -> str:
+    """Return rows that each hold a `text` as lines, empty when one holds none; a text cut short would say nothing."""
+    if not all(isinstance(row.get("text"), str) for row in rows):
+        return ""
+    return "\n".join(_sentence(row) for row in rows)
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    others = {name: value for name, value in row.items() if name != "text" and value is not False}
+    before = " ".join(name if value is True else _short(value) for name, value in others.items() if not is_empty(value))
+    return clean(f"{before}: {row['text']}" if before else row["text"])
 
 
 def table(rows: list[dict[str, Any]], width: int, *, columns: tuple[str, ...] = (), bold: bool = False) -> str:
     """Return objects as a table; without `columns` those that tell most are chosen, as many as fit."""
-    names = list(columns) or _telling(rows)
+    names = list(columns) or telling(rows)
     cells = {name: [_short(row.get(name)) for row in rows] for name in names}
-    wanted = {name: max(map(_width, [name, *cells[name]])) for name in names}
-    nested = {name for name in names if any(_is_nested(row.get(name)) for row in rows)}
-    widths = _fit(wanted, {name: _LEAST_NESTED if name in nested else _LEAST for name in names}, width)
-    head = _GAP.join(_padded(_cut(clean(name), most), most) for name, most in widths.items()).rstrip()
+    wanted = {name: max(map(_width, [clean(name), *cells[name]])) for name in names}
+    widths = fit(rows, wanted, width)
+    head = GAP.join(_padded(_cut(clean(name), most), most) for name, most in widths.items()).rstrip()
     lines = [f"\x1b[1m{head}\x1b[0m" if bold else head]
     for index in range(len(rows)):
-        line = _GAP.join(_padded(_cut(cells[name][index], most), most) for name, most in widths.items())
+        line = GAP.join(_padded(_cut(cells[name][index], most), most) for name, most in widths.items())
         lines.append(line.rstrip())
     return "\n".join(lines)
 
 
-def _telling(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the columns worth showing, the most telling first."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    filled = [name for name in names if any(row.get(name) not in (None, "", [], {}) for row in rows)]
-    own = [name for name in filled if name not in _BASE] or filled or list(names)
-    if "key" in own and "id" in own:
-        own.remove("id")  # both name the record, and the key is the one for people
-    order = [name for name in _FIRST if name in own]
-    # a row about a record begins with it; what else is made of parts says least in one line
-    records = [name for name in own if any(_name(row.get(name)) for row in rows)]
-    nested = [name for name in own if any(_is_nested(row.get(name)) for row in rows)]
-    plain = [name for name in own if name not in nested]
-    return list(dict.fromkeys([*order, *records, *plain, *nested]))
-
-
-def _is_nested(value: object) -> bool:
-    return is_object(value) or bool(rows_of(value))
-
-
-def _name(value: object) -> str:
+def name_of(value: object) -> str:
     """Return what a person calls a record: its key and its title; empty for anything else."""
     return _said(value, ("key", "title"))
 
@@ -125,42 +149,32 @@ def _said(value: object, names: tuple[str, ...]) -> str:
 
 
 def _label(value: object) -> str:
-    """Return an object as a few words: a record's name, or what it says of itself as `text`, else its values."""
+    """Return an object as a few words: a record's name, or what it says of itself as `text`, else its members."""
     if is_list(value) and rows_of(value):
         return " < ".join(map(_label, value))
     if not is_object(value):
         return _cell(value)
-    return (
-        _name(value)
-        or _said(value, ("text",))
-        or " ".join(_cell(part) for part in value.values() if part not in (None, "", [], {}))
-    )
+    return name_of(value) or _said(value, ("text",)) or _members(value)
 
 
-def _fit(wanted: dict[str, int], least: dict[str, int], width: int) -> dict[str, int]:
-    """Return the columns that fit with their widths; the last are left out, then the widest give way."""
-    widths = {name: min(most, _MOST) for name, most in wanted.items()}
-    while len(widths) > 1 and _total({name: min(most, least[name]) for name, most in widths.items()}) > width:
-        widths.popitem()
-    while (over := _total(widths) - width) > 0:
-        widest = max(widths, key=lambda name: widths[name])
-        if widths[widest] <= 1:
-            break
-        second = max((most for name, most in widths.items() if name != widest), default=1)
-        widths[widest] = max(widths[widest] - over, min(second, widths[widest] - 1), 1)
-    return widths
-
-
-def _total(widths: dict[str, int]) -> int:
-    return sum(widths.values()) + len(_GAP) * (len(widths) - 1)
+def _members(value: dict[str, Any]) -> str:
+    if {"field", "before", "after"} <= value.keys():
+        return _cell(value["field"])  # what was changed; to what it was changed makes no cell of a table
+    told = {name: _cell(part) for name, part in value.items() if not is_empty(part)}
+    if isinstance(value.get("name"), str) and len(told) <= 2:
+        return " ".join(told.values())
+    return ", ".join(f"{name} {text}" for name, text in told.items())
 
 
 def _short(value: Any) -> str:
     """Return a value as one line of a table."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         return moment(value)
-    parts = is_list(value) and any(is_object(part) or rows_of(part) for part in value)
-    text = ", ".join(map(_label, value)) if parts else _label(value)
+    if is_list(value) and any(is_object(part) or rows_of(part) for part in value):
+        labels = [_label(part) for part in value]
+        text = ("; " if any(", " in label for label in labels) else ", ").join(labels)
+    else:
+        text = _label(value)
     first, _, rest = text.strip().partition("\n")
     return clean(f"{first} …" if rest else first)
 

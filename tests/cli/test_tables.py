@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coder_local.cli import tables
+from coder_local.cli import phrases, tables
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.text())
 ROWS = st.lists(st.dictionaries(st.text(min_size=1, max_size=12), VALUES), min_size=1, max_size=5)
@@ -51,7 +51,7 @@ def test_columns_that_tell_most_come_first_and_the_others_give_way():
     ]
     wide = tables.table(rows, 200).splitlines()
     assert wide[0].split() == ["id", "title", "status", "body", "deep"]
-    assert wide[2].split()[-3:] == ["y", "…", "1"]
+    assert wide[2].split()[-3:] == ["…", "a", "1"]
     assert tables.table(rows, 30).splitlines()[0].split() == ["id", "title", "status"]
 
 
@@ -77,6 +77,81 @@ def test_wide_letters_take_two_columns():
         "long  y",
     ]
     assert tables.table([{"a": "日本語" * 30}], 20).splitlines()[1] == "日本語日本語日本語…"
+
+
+ID = "01a1fa1b-bfeb-76c4-a777-26929f89b48e"
+TASK = {
+    "id": ID, "workspace_id": "default", "created_at": "2026-11-20T17:58:05.035Z", "rev": 2, "origin": "user",
+    "meta": {"hash": "0123456789abcdef" * 8}, "key": "HOME-1", "project": ID, "missed": 0, "rank": "a0",
+    "title": "Repair the garden fence before the storms", "status": "todo", "priority": "high", "due": "2026-12-01",
+}  # fmt: skip
+
+
+def test_the_title_of_a_row_has_the_most_room_and_what_says_little_goes():
+    rows = [TASK, {**TASK, "key": "HOME-2", "title": "short", "source": "f" * 64}]
+    head, first, _ = tables.table(rows, 80).splitlines()
+    assert head.split() == ["key", "title", "status", "priority", "due"]
+    assert "Repair the garden fence before" in first
+    assert tables.table(rows, 120).splitlines()[0].split()[-1] == "missed"
+    assert TASK["title"] in tables.table(rows, 120)
+
+
+def test_an_id_that_is_the_only_name_is_shown_whole():
+    rows = [{"id": ID, "source": ID, "target": ID, "kind": "blocks", "note": "x" * 90}]
+    assert tables.table(rows, 80).splitlines()[1].split()[:2] == [ID, "blocks"]
+    assert tables.table(rows, 130).splitlines()[0].split() == ["id", "kind", "source", "target"]
+
+
+def test_a_record_is_shown_with_what_matters_first_and_its_meta_cut_to_a_line():
+    lines = tables.render(TASK, 80).splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "key", "title", "status", "priority", "due", "project", "missed", "id", "rev", "created_at", "meta",
+    ]  # fmt: skip
+    assert (len(lines[-1]), lines[-1][-1]) == (80, "…")
+
+
+def test_settings_are_shown_with_their_names():
+    value = {"items": [{"plugin": "a", "values": {"one": 1, "two": None}}, {"plugin": "b", "values": {"three": "x"}}]}
+    assert tables.render(value, 80).splitlines() == [
+        "plugin  name   value",
+        "a       one    1",
+        "a       two",
+        "b       three  x",
+    ]
+
+
+def test_members_of_an_object_in_a_cell_have_their_names():
+    rows = [{"id": "a", "estimate": {"likely": 120, "low": None}, "parts": [{"a": 1, "b": 2}, {"a": 3}]}]
+    assert tables.table(rows, 80).splitlines()[1] == "a   likely 120  a 1, b 2; a 3"
+
+
+def test_sentences_have_a_line_each():
+    value = {"steps": ["it is due", "it blocks, too"], "tags": ["a", "b"]}
+    assert tables.render(value, 80).splitlines() == ["steps  it is due", "       it blocks, too", "tags   a, b"]
+    long = "no estimate " * 20
+    shown = tables.render({"notes": [{"task": "A-1", "text": long}, {"text": "milk", "done": True}]}, 40)
+    assert shown.splitlines() == ["notes:", f"A-1: {long}", "done: milk"]
+
+
+def test_an_undo_says_in_words_what_it_took_back():
+    title = {"field": "title", "before": "a", "after": "b"}
+    change = {"seq": 1, "action": "updated", "record": "x.y", "id": ID, "fields": [title]}
+    value = {"change_set": 6, "operation": "x.update", "count": 12, "undone": [change] * 12}
+    lines = phrases.of("changes.undo", value, 80).splitlines()
+    assert lines[0] == "took back x.update (change set 6), which wrote 12 records"
+    assert lines[2].split() == ["action", "name", "record", "fields"]
+    assert lines[3].split() == ["updated", "a", "x.y", "title"]
+    assert (len(lines), lines[-1]) == (14, "… and 2 more")
+    assert phrases.of("other", value, 80) is None
+
+
+def test_changes_are_listed_by_the_number_that_undo_takes():
+    created = [{"field": "key", "before": None, "after": "A-1"}, {"field": "title", "before": None, "after": "\x1bt"}]
+    change = {"change_set": 6, "at": "", "actor": "user", "operation": "x.create", "action": "created", "id": ID}
+    value = {"items": [{**change, "record": "x.y", "fields": created}], "next_cursor": "6"}
+    lines = phrases.of("changes.list", value, 100).splitlines()
+    assert lines[1].split() == ["6", "x.create", "created", "A-1", "\\u001bt", "x.y", "user"]
+    assert lines[-1] == "more: --cursor 6"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""Answers that say more in words than as a table of what they hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .shapes import is_object, rows_of
+from .tables import clean, name_of, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SHOWN = 10
+_OF_A_CHANGE = ("change_set", "at", "operation")
+
+
+def of(operation: str, value: Any, width: int, *, bold: bool = False) -> str | None:
+    """Return an operation's answer in words, None when a table does for it."""
+    phrase = _PHRASES.get(operation)
+    return phrase(value, width, bold) if phrase is not None and is_object(value) else None
+
+
+def _undone(value: dict[str, Any], width: int, bold: bool) -> str | None:
+    rows = rows_of(value.get("undone"))
+    count = value.get("count", len(rows))
+    if not rows or not isinstance(count, int):
+        return None
+    records = f"{count} record{'' if count == 1 else 's'}"
+    head = clean(f"took back {value.get('operation')} (change set {value.get('change_set')}), which wrote {records}")
+    told = list(map(_what, rows[:_SHOWN]))
+    shown = table(told, width, columns=_filled(told), bold=bold)
+    more = f"\n… and {count - _SHOWN} more" if count > _SHOWN else ""
+    return f"{head}\n\n{shown}{more}"
+
+
+def _changes(value: dict[str, Any], width: int, bold: bool) -> str | None:
+    rows = rows_of(value.get("items"))
+    if not rows:
+        return None
+    told = [{name: row.get(name) for name in _OF_A_CHANGE} | _what(row) | {"actor": row.get("actor")} for row in rows]
+    more = f"\n\nmore: --cursor {clean(str(value['next_cursor']))}" if value.get("next_cursor") else ""
+    return table(told, width, columns=_filled(told), bold=bold) + more
+
+
+def _filled(rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    return tuple(name for name in rows[0] if any(row[name] for row in rows))
+
+
+def _what(change: dict[str, Any]) -> dict[str, Any]:
+    """Return a change as a row: what was done to which record, by its name where the change tells it."""
+    fields = rows_of(change.get("fields"))
+    said = {str(each.get("field")): each.get("before") or each.get("after") for each in fields}
+    was_updated = change.get("action") == "updated"
+    return {
+        "action": change.get("action"),
+        "name": name_of(said) or change.get("id"),
+        "record": change.get("record"),
+        "fields": ", ".join(said) if was_updated else "",
+    }
+
+
+_PHRASES: dict[str, Callable[[dict[str, Any], int, bool], str | None]] = {
+    "changes.undo": _undone,
+    "changes.list": _changes,
+}
