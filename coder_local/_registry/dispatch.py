@@ -224,7 +224,7 @@ class Dispatcher:
 
     def _ended(self, task: asyncio.Task[None], call: Call) -> None:
         self._tasks.discard(task)
-        if False:  # before it began: not a line of `_outside` ran, and the caller waits
+        if task.cancelled():  # before it began: not a line of `_outside` ran, and the caller waits
             call.answer(None, cancelled(call.name))
 
     async def _outside(self, call: Call, prepared: Prepared, input: Any) -> None:
