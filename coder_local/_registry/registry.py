@@ -11,12 +11,25 @@ from coder_local._store import migrations
 from coder_local._store.migrations import MigrationSet, NewerData
 from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.tables import Tables
-from coder_local.api import DeclarationError, Domain, Error, Event, Invalid, Kind, Operation, Settings, Unsupported
+from coder_local.api import (
+    DeclarationError,
+    Domain,
+    Error,
+    Event,
+    Invalid,
+    Kind,
+    Operation,
+    Refused,
+    Safety,
+    Settings,
+    Unsupported,
+)
 
 from . import hooks, signature, standard
 from .plugins import Plugin, Status
 
 _encode = msgspec.json.Encoder().encode
+_MILD = frozenset({Safety.READ, Safety.WRITE})
 _PAST = ("created", "updated", "deleted", "restored")
 
 
@@ -238,15 +251,39 @@ class Registry:
             raise self.unsupported(name)
         kind = prepared.operation.kind
         if kind is not Kind.QUERY and not (kind is Kind.COMMAND and isinstance(scope, WriteScope)):
-            raise Invalid(
-                f"{name} is a {kind}: it cannot run inside a {'command' if isinstance(scope, WriteScope) else 'query'}"
-            )
+            inside = "command" if isinstance(scope, WriteScope) else "query"
+            raise Invalid(f"{name} is {'an' if kind is Kind.ACTION else 'a'} {kind}: it cannot run inside a {inside}")
         assert isinstance(scope, ReadScope)  # noqa: S101 - for the type checker
+        self._refuse_milder(scope, prepared.operation)
         decoded = prepared.signature.convert(values, strict=True)
         return msgspec.json.decode(prepared.encode(prepared.run(scope, decoded)))
 
+    def _refuse_milder(self, scope: ReadScope, operation: Operation) -> None:
+        """Raise `Refused` where the way over another operation would go round the question to the person."""
+        caller = self.declared(scope.caller.operation)
+        if caller is None:
+            return
+        asked = operation.safety in _MILD or caller.safety is operation.safety
+        if asked and caller.person_only >= operation.person_only:
+            return
+        needs = f"safety={operation.safety}" + (", person_only=True" if operation.person_only else "")
+        raise Refused(
+            f"{operation.name} is {operation.safety}, and was called by an operation that is declared as milder",
+            hint=f"the calling operation must declare {needs}, so that it is asked of a person before it begins",
+            data={"rule": "safety", "operation": operation.name, "safety": str(operation.safety)},
+        )
+
     def unsupported(self, name: str) -> Unsupported:
-        """Return the answer for a soft dependency that is missing, naming the plugin to enable."""
-        plugin = name.split(".", 1)[0]
-        reason = f" ({self.plugins[plugin].reason})" if plugin in self.plugins and self.plugins[plugin].reason else ""
-        return Unsupported(f"{name} is not there{reason}", hint=f"enable the plugin {plugin}", data={"plugin": plugin})
+        """Return the answer for an operation whose plugin is missing or stopped, with why, and what to do."""
+        named = name.split(".", 1)[0]
+        plugin = self.plugins.get(named)
+        if plugin is None:
+            return Unsupported(f"{name} is not there", hint=f"enable the plugin {named}", data={"plugin": named})
+        mend = "mend what stopped it, then start the daemon again"
+        curable = plugin.status in {Status.DISABLED, Status.NEEDS_ENABLING}
+        return Unsupported(
+            f"{name} is not there: plugin {named} is {plugin.status}"
+            + (f" ({plugin.reason})" if plugin.reason else ""),
+            hint=f"enable the plugin {named}" if curable else mend,
+            data={"plugin": named, "status": str(plugin.status)},
+        )
