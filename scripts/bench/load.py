@@ -45,14 +45,16 @@ def one(path: str, requests: Sequence[bytes], seconds: float) -> list[float]:
     latencies: list[float] = []
     clock = time.perf_counter
     with connect(path) as connection:
-        send, receive = connection.sendall, connection.recv
+        client = Client(connection, 0)
+        send, is_answered = connection.sendall, client.is_answered
         check(requests, connection)
         end = clock() + seconds
         while clock() < end:
             for request in requests:
                 begun = clock()
                 send(request)
-                receive(262_144)
+                while not is_answered():
+                    pass
                 latencies.append(clock() - begun)
     return latencies
 

@@ -39,7 +39,8 @@ class Server:
         """Call an operation and return its answer."""
         with connect(self.socket) as connection:
             connection.sendall(frame(method, params))
-            answer = json.loads(read_frame(connection))
+            answers = (json.loads(body) for body in frames(connection))
+            answer = next(each for each in answers if "id" in each)  # the others report progress
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
@@ -59,26 +60,28 @@ def frame(method: str, params: object) -> bytes:
 def connect(path: str) -> socket.socket:
     """Connect to a Unix socket."""
     connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(60)
     connection.connect(path)
     return connection
 
 
 def read_frame(connection: socket.socket) -> bytes:
-    """Return the body of the next frame."""
-    data = bytearray()
-    while (end := data.find(b"\r\n\r\n")) < 0:
-        data += _more(connection)
-    size = int(data[16:end])
-    while len(data) < end + 4 + size:
-        data += _more(connection)
-    return bytes(data[end + 4 : end + 4 + size])
+    """Return the body of the next frame, of a server that sends no other after it."""
+    return next(frames(connection))
 
 
-def _more(connection: socket.socket) -> bytes:
-    data = connection.recv(262_144)
-    if not data:
-        raise ConnectionError("the server hung up")
-    return data
+def frames(connection: socket.socket) -> Iterator[bytes]:
+    """Yield the bodies of the frames that come."""
+    data = b""
+    while True:
+        while (end := data.find(b"\r\n\r\n")) < 0 or len(data) < end + 4 + int(data[16:end]):
+            more = connection.recv(1_048_576)
+            if not more:
+                raise ConnectionError("the server hung up")
+            data += more
+        stop = end + 4 + int(data[16:end])
+        yield data[end + 4 : stop]
+        data = data[stop:]
 
 
 def environment() -> dict[str, str]:

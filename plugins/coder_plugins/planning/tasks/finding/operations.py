@@ -99,7 +99,11 @@ def next_key(tx: Transaction, project: Project | None) -> str:
 
 def last_rank(scope: Snapshot) -> str | None:
     """Return the rank of the last task of the list, or None when there is none."""
-    rows = scope.rows("SELECT rank FROM planning_tasks WHERE deleted_at IS NULL ORDER BY rank DESC LIMIT 1")
+    rows = scope.rows(
+        "SELECT rank FROM planning_tasks WHERE workspace_id = :workspace AND deleted_at IS NULL"
+        " ORDER BY rank DESC LIMIT 1",
+        workspace=scope.workspace,
+    )
     return rows[0][0] if rows else None
 
 
@@ -111,7 +115,10 @@ def new_rank(scope: Snapshot) -> str:
 def ranks_after(scope: Snapshot, rank: str, count: int) -> list[str]:
     """Return `count` ranks between a rank and the next one in use."""
     rows = scope.rows(
-        "SELECT rank FROM planning_tasks WHERE rank > :rank AND deleted_at IS NULL ORDER BY rank LIMIT 1", rank=rank
+        "SELECT rank FROM planning_tasks WHERE workspace_id = :workspace AND rank > :rank AND deleted_at IS NULL"
+        " ORDER BY rank LIMIT 1",
+        workspace=scope.workspace,
+        rank=rank,
     )
     return sequence(rank, rows[0][0] if rows else None, count)
 

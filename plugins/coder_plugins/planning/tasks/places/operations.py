@@ -82,8 +82,10 @@ def reorder(tx: Transaction, *, id: Reference, before: Reference | None = None, 
 
 def _rank_before(tx: Snapshot, rank: str, but: str) -> str | None:
     rows = tx.rows(
-        "SELECT rank FROM planning_tasks WHERE rank < :rank AND id <> :but AND deleted_at IS NULL"
+        "SELECT rank FROM planning_tasks"
+        " WHERE workspace_id = :workspace AND rank < :rank AND id <> :but AND deleted_at IS NULL"
         " ORDER BY rank DESC LIMIT 1",
+        workspace=tx.workspace,
         rank=rank,
         but=but,
     )
@@ -92,8 +94,10 @@ def _rank_before(tx: Snapshot, rank: str, but: str) -> str | None:
 
 def _rank_after(tx: Snapshot, rank: str, but: str) -> str | None:
     rows = tx.rows(
-        "SELECT rank FROM planning_tasks WHERE rank > :rank AND id <> :but AND deleted_at IS NULL"
+        "SELECT rank FROM planning_tasks"
+        " WHERE workspace_id = :workspace AND rank > :rank AND id <> :but AND deleted_at IS NULL"
         " ORDER BY rank LIMIT 1",
+        workspace=tx.workspace,
         rank=rank,
         but=but,
     )
