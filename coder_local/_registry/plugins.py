@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 import pkgutil
 import shutil
 import sys
@@ -19,6 +20,7 @@ from types import ModuleType
 
 from coder_local.api import DeclarationError, Domain
 
+_log = logging.getLogger("coder_local.plugins")
 BUNDLED = "coder_plugins"
 ENTRY_POINTS = "coder_local.plugins"
 
@@ -91,7 +93,8 @@ class Plugin:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            self.stop(Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}")
+            self.stop(Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}{_place(error)}")
+            _log.error("plugin %s cannot be imported", self.name, exc_info=error, extra={"plugin": self.name})
         self.import_ms = (time.perf_counter() - begun) * 1000
         return self.domain
 
@@ -130,6 +133,14 @@ def _remove_bytecode(folder: Path) -> None:
             cache.unlink() if cache.is_symlink() else shutil.rmtree(cache)
         except OSError as error:
             raise DeclarationError(f"{cache} cannot be removed: {error}; remove it, then enable the plugin") from error
+
+
+def _place(error: BaseException) -> str:
+    """Return where an error came from, for the author who has only the reason to read."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
 
 
 def bundled() -> Iterator[Plugin]:

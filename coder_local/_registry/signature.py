@@ -21,6 +21,7 @@ from msgspec import Meta
 from coder_local.api import DeclarationError, Fault, Invalid, Kind, Operation
 
 from . import nested
+from .wording import reword
 
 TEXT_LIMIT = 100_000
 """Characters of a text whose type states no limit of its own."""
@@ -311,7 +312,7 @@ def _fault(name: str, message: str, annotation: Any, hint: str | None = None) ->
     if "matching regex" in text and not path and (expected := _extra(annotation, "expected")):
         text = f"expected {expected}"
     pointer = re.sub(r"\[(\d+)\]", r"/\1", path.rstrip("`").removeprefix("$")).replace("[...]", "/*").replace(".", "/")
-    return Fault(f"/{_escape(name)}{pointer}", text[:1].lower() + text[1:], hint)
+    return Fault(f"/{_escape(name)}{pointer}", reword(text), hint)
 
 
 def _escape(name: str) -> str:

@@ -169,12 +169,12 @@ class Domain:
         return declare
 
     def query(
-        self, name: LiteralString, *, deadline: float = 10.0, quick: bool = False
+        self, name: LiteralString, *, deadline: float = 10.0, quick: bool = False, person_only: bool = False
     ) -> Callable[[Callable[Concatenate[Snapshot, P], T]], Callable[Concatenate[Snapshot, P], T]]:
         """Declare a function that reads, in one snapshot. `quick` only for a bounded look-up by key."""
 
         def declare(function: Callable[Concatenate[Snapshot, P], T]) -> Callable[Concatenate[Snapshot, P], T]:
-            self._add(Operation(name, Kind.QUERY, Safety.READ, function, deadline=deadline, quick=quick))
+            self._add(Operation(name, Kind.QUERY, Safety.READ, function, (), deadline, person_only, quick))
             return function
 
         return declare

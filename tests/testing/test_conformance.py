@@ -79,7 +79,7 @@ def test_a_missing_column_and_index_are_given_as_sql_that_puts_them_right(tmp_pa
     found = faults(package)
     assert len(found) == 2
     assert "ALTER TABLE leaves ADD COLUMN form TEXT NOT NULL DEFAULT ''" in found[0]
-    assert "CREATE INDEX leaves_by_form" in found[1]
+    assert "CREATE INDEX leaves_list_form" in found[1]
     second = "-- Leaves have forms.\n" + "\n".join(fault.partition("next migration: ")[2] for fault in found)
     (package / "migrations" / "0002_form.sql").write_text(second, encoding="utf-8")
     assert faults(package) == []

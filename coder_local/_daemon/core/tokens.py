@@ -55,7 +55,7 @@ def declare(kernel: Kernel) -> Domain:
 
         return await write(kernel, ctx, "tokens.create", work)
 
-    @domain.query("tokens.list")
+    @domain.query("tokens.list", person_only=True)
     def list_tokens(read: Snapshot) -> TokenList:
         """List the tokens with what each may do and when it was last used; never their texts."""
         return TokenList(items=tokens.list_tokens(reading(read)))

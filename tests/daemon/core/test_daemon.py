@@ -157,7 +157,8 @@ async def test_the_doctor_finds_a_plugin_that_stopped_and_a_snapshot_that_is_old
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("raise ValueError('no')")
     await disk.call("plugins.enable", name="bad")
-    assert await findings(disk, "plugins") == [("error", "bad is stopped_by_import_error: ValueError: no")]
+    place = f"({folder / '__init__.py'}:1)"
+    assert await findings(disk, "plugins") == [("error", f"bad is stopped_by_import_error: ValueError: no {place}")]
     old = Path((await disk.call("store.snapshot"))["path"])
     os.utime(old, (0, 0))
     (data_dir / "snapshots" / "broken.db").write_bytes(b"no database")

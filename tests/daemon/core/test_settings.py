@@ -180,7 +180,7 @@ async def test_a_bad_variable_is_left_out_and_named(
         assert (await core.call("lamp.look"))["watts"] == 40
         found = await core.call("settings.explain", plugin="lamp", name="watts")
         assert (found["value"], found["place"]) == (40, "default")
-        assert "int" in found["sources"][0]["fault"]
+        assert "whole number" in found["sources"][0]["fault"]
         await core.call("settings.set", plugin="lamp", name="low", value=2)
     warnings = [line for line in caplog.messages if "CODER_LOCAL_LAMP_WATTS" in line]
     assert len(warnings) == 1  # once, though the settings were made twice

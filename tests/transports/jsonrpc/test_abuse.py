@@ -174,7 +174,14 @@ async def test_more_calls_than_may_wait_are_told_when_to_come_back(raw: Raw) -> 
 
 @pytest.mark.parametrize(
     ("title", "message"),
-    [("x\0y", "NUL"), ("\ud800", "surrogate"), ("x" * 1_000_000, "300"), ("", "1"), (5, "str"), (None, "str")],
+    [
+        ("x\0y", "NUL"),
+        ("\ud800", "surrogate"),
+        ("x" * 1_000_000, "300"),
+        ("", "empty"),
+        (5, "a text"),
+        (None, "a text"),
+    ],
 )
 async def test_a_bad_text_is_named_by_its_field(raw: Raw, title: Any, message: str) -> None:
     raw.send(call(1, "notes.create", workspace="w", title=title))
