@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -203,8 +204,10 @@ class Store:
         self._post(self._answer, jobs, events)
 
     def _end_snapshot(self) -> None:
-        if self._reader.in_transaction:
-            self._reader.execute("COMMIT")
+        # `close` may be running on another thread: whoever is answered last must not miss his answer for it.
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            if self._reader.in_transaction:
+                self._reader.execute("COMMIT")
 
     def _answer(self, jobs: Sequence[Job], events: Sequence[EventRow]) -> None:
         if self._soon is not None:
