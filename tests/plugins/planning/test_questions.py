@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -51,6 +52,28 @@ def test_a_task_takes_the_urgency_of_what_waits_for_it(call: Call) -> None:
     assert told["value"] == f"{first['score']:g}"
     assert told["terms"] == first["terms"]
     assert "inherited: TASK-2, which waits for it, is more urgent" in told["steps"]
+
+
+def test_what_the_database_adds_up_is_the_sum_of_the_terms(box: Sandbox) -> None:
+    rng, day = random.Random(5), date(2026, 11, 6)
+    with box.tx() as tx:
+        for number in range(300):
+            due = rng.choice([None, day + timedelta(days=rng.randint(-20, 30))])
+            tx.insert(
+                Task(
+                    key=f"X-{number + 1}", title="x", rank="a0", project=None, tags=list("abcd"[: rng.randint(0, 4)]),
+                    created_at=f"{day - timedelta(days=rng.randint(-3, 500))}T{rng.randint(0, 23):02}:00:00.000Z",
+                    priority=rng.choice(["none", "low", "medium", "high", "urgent"]),
+                    due=None if due is None else str(due), status=rng.choice(["backlog", "todo", "doing", "review"]),
+                )
+            )  # fmt: skip
+    found = box.call("planning.next", limit=1000)["items"]
+    assert len(found) == 300
+    for each in found:
+        assert round(sum(term["value"] for term in each["terms"]), 3) == each["score"]
+    scores = [each["score"] for each in found]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) > 200
 
 
 def test_next_ranks_equals_by_their_place(call: Call) -> None:

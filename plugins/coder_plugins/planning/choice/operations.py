@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from heapq import nsmallest
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,12 +13,14 @@ from coder_local.api import LocalDate, Snapshot, Value
 from coder_plugins.planning.records import Amount, Reference, domain
 from coder_plugins.planning.rules import graph, recurrence, urgency
 from coder_plugins.planning.rules.recurrence import Recurrence
+from coder_plugins.planning.rules.urgency import Item, Ranked
 from coder_plugins.planning.tasks.finding.operations import TaskLine, find_project, lines
 
-from .records import Loaded, WaitReason, ids_in, keys_of, load, load_worth, tell, today_of
+from .records import BY_URGENCY, Question, WaitReason, ids_in, keys_of, load, tell, today_of, worth_of
 
 Most = Annotated[int, Meta(ge=1, le=10_000, description="Tasks in the answer.")]
-_ENERGY = {"low": 0, "medium": 1, "high": 2}
+_ABOVE = {"low": ("energy:medium", "energy:high"), "medium": ("energy:high",), "high": ()}
+"""By the energy at hand, the tags of tasks that take more."""
 
 
 class Term(Value):
@@ -91,22 +94,24 @@ def next(
     the project is named. Equal scores go by rank. A task takes the score of the most urgent task it unblocks.
     """
     day = today_of(read, today)
-    loaded = load_worth(read, day, _project_id(read, project))
-    ready = _suitable(read, _ready(loaded), minutes, energy)
-    ranked = urgency.rank(loaded.items, loaded.graph, ready, limit=limit)
+    above = () if energy is None else _ABOVE[energy]
+    question = Question(day, _project_id(read, project), minutes, above)
+    loaded = load(read, question, BY_URGENCY)
+    ready = loaded.fit - graph.waiting(loaded.graph)
+    ranked = urgency.rank(loaded.places, loaded.graph, ready, limit=limit)
     told = lines(read, [each.id for each in ranked])
+    worth = worth_of(read, told, day)
     keys = keys_of(read, {each.inherited_from for each in ranked if each.inherited_from})
     missed = _missed(read, list(told), day)
     items = [
         NextTask(
             task=told[each.id],
             score=each.score,
-            terms=terms_of(each.terms),
+            terms=terms_of(worth[each.id], each),
             inherited_from=keys.get(each.inherited_from or ""),
             missed=missed.get(each.id, 0),
         )
         for each in ranked
-        if each.id in told
     ]
     return NextAnswer(items=items, total=len(ready))
 
@@ -119,8 +124,12 @@ def ready(
 
     A blocked parent blocks its children. Tasks of archived and paused projects are left out unless one is named.
     """
-    found = _ready(load(read, today_of(read, today), _project_id(read, project)))
-    return ReadyAnswer(items=list(lines(read, found[:limit]).values()), total=len(found))
+    question = Question(today_of(read, today), _project_id(read, project))
+    loaded = load(read, question)
+    found = loaded.fit - graph.waiting(loaded.graph)
+    first = nsmallest(limit, [place for place in loaded.places if place[2] in found])
+    items = lines(read, [id for _, _, id in first])
+    return ReadyAnswer(items=list(items.values()), total=len(found))
 
 
 @domain.query("planning.blocked")
@@ -128,8 +137,8 @@ def blocked(
     read: Snapshot, *, project: Reference | None = None, today: LocalDate | None = None, limit: Most = 50
 ) -> BlockedAnswer:
     """Return the open tasks that wait, each with its direct reasons and the chains of reasons to their roots."""
-    loaded = load(read, today_of(read, today), _project_id(read, project))
-    found = {id: reasons for id, reasons in graph.blocked(loaded.graph).items() if loaded.may_show(id)}
+    loaded = load(read, Question(today_of(read, today), _project_id(read, project)))
+    found = {id: reasons for id, reasons in graph.blocked(loaded.graph).items() if id in loaded.fit}
     first = list(found)[:limit]
     chains = {id: graph.chains(loaded.graph, id, limit=4) for id in first}
     told = lines(read, first)
@@ -142,42 +151,14 @@ def blocked(
     return BlockedAnswer(items=items, total=len(found))
 
 
-def terms_of(terms: dict[str, float]) -> list[Term]:
+def terms_of(item: Item, ranked: Ranked) -> list[Term]:
     """Return the terms of a score as a list, in the order in which they are added up."""
+    terms = urgency.terms(item, blocking=ranked.blocking, inherited=ranked.inherited)
     return msgspec.convert([{"name": name, "value": value} for name, value in terms.items()], list[Term])
 
 
 def _project_id(read: Snapshot, project: str | None) -> str | None:
     return None if project is None else find_project(read, project).id
-
-
-def _ready(loaded: Loaded) -> list[str]:
-    return [id for id in graph.ready(loaded.graph) if loaded.may_show(id)]
-
-
-def _suitable(read: Snapshot, ready: list[str], minutes: int | None, energy: str | None) -> list[str]:
-    """Return the tasks that fit into the time and the energy at hand."""
-    fitting = set(ready)
-    if minutes is not None:
-        rows = read.rows(
-            "SELECT t.id FROM planning_tasks t LEFT JOIN planning_projects p ON p.id = t.project"
-            " WHERE t.id IN (SELECT value FROM json_each(:ids)) AND coalesce(p.unit, 'hours') = 'hours'"
-            " AND t.estimate ->> '$.likely' <= :minutes",
-            ids=ready,
-            minutes=minutes,
-        )
-        fitting &= {id for (id,) in rows}
-    if energy is not None:
-        above = [f"energy:{word}" for word, height in _ENERGY.items() if height > _ENERGY[energy]]
-        rows = read.rows(
-            "SELECT DISTINCT t.id FROM planning_tasks t, json_each(t.tags) tag"
-            " WHERE t.id IN (SELECT value FROM json_each(:ids))"
-            " AND tag.value IN (SELECT value FROM json_each(:above))",
-            ids=ready,
-            above=above,
-        )
-        fitting -= {id for (id,) in rows}
-    return [id for id in ready if id in fitting]
 
 
 def _missed(read: Snapshot, ids: list[str], today: str) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from coder_local.api import Invalid, LocalDate, NotFound, Snapshot, Value
 from coder_plugins.planning.choice.operations import Term, terms_of
-from coder_plugins.planning.choice.records import ids_in, keys_of, load, load_worth, tell, today_of
+from coder_plugins.planning.choice.records import BY_URGENCY, Question, ids_in, keys_of, load, tell, today_of, worth_of
 from coder_plugins.planning.dates import records as planned
 from coder_plugins.planning.dates.operations import compute
 from coder_plugins.planning.projects.operations import health_of
@@ -79,22 +79,22 @@ def _health(read: Snapshot, record: str, day: str) -> Explanation:
 
 
 def _score(read: Snapshot, task: Task, day: str) -> Explanation:
-    loaded = load_worth(read, day, None)
-    ranked = urgency.rank(loaded.items, loaded.graph, [task.id])[0]
-    steps = [f"{name} {value:g}" for name, value in ranked.terms.items()]
+    loaded = load(read, Question(day), BY_URGENCY)
+    worth = worth_of(read, [task.id], day)[task.id]
+    ranked = urgency.rank(loaded.places, loaded.graph, {task.id}, limit=1)[0]
+    terms = terms_of(worth, ranked)
+    steps = [f"{term.name} {term.value:g}" for term in terms]
     if ranked.inherited_from is not None:
         origin = keys_of(read, [ranked.inherited_from])[ranked.inherited_from]
         steps.append(f"inherited: {origin}, which waits for it, is more urgent")
-    if graph.blocked(loaded.graph).get(task.id):
+    if task.id in graph.waiting(loaded.graph):
         steps.append("it is blocked, so planning.next does not propose it")
-    return Explanation(
-        record=task.key, field="score", value=f"{ranked.score:g}", terms=terms_of(ranked.terms), steps=steps
-    )
+    return Explanation(record=task.key, field="score", value=f"{ranked.score:g}", terms=terms, steps=steps)
 
 
 def _blocked(read: Snapshot, task: Task, day: str) -> Explanation:
-    found = load(read, day, None).graph
-    chains = graph.chains(found, task.id) if task.status not in CLOSED else []
+    found = load(read, Question(day)).graph
+    chains = graph.chains(found, task.id) if task.id in found.positions and task.status not in CLOSED else []
     keys = keys_of(read, ids_in(step for chain in chains for step in chain))
     steps = ["; ".join(f"{each.task} waits for {each.text}" for each in tell(chain, keys)) for chain in chains]
     return Explanation(

@@ -84,6 +84,11 @@ def index(nodes: Iterable[Node], links: Iterable[Link]) -> Graph:
     return Graph(known, positions, is_open, dict(blocks), dict(blockers), dict(children), dict(parents))
 
 
+def waiting(graph: Graph) -> set[str]:
+    """Return the open tasks that are blocked, in no order; a task without hold and links may be missing in `graph`."""
+    return {graph.nodes[position].id for position in _waiting(graph, frozenset()) if graph.open[position]}
+
+
 def ready(graph: Graph) -> list[str]:
     """Return the open tasks that nothing blocks, in the order of the nodes."""
     waiting = _waiting(graph, frozenset())

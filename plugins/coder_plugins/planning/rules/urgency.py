@@ -7,12 +7,14 @@ only ready tasks are ranked.
 
 A task takes the score of the most urgent task it unblocks, directly or not, when that is higher than its own
 (Taskwarrior's `urgency.inherit`); the difference is the term `inherited`.
+
+Scores are added up and compared as points, whole thousandths, so that equal ones are equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from functools import lru_cache
+from collections.abc import Container, Mapping, Sequence
+from heapq import nsmallest
 from typing import Literal
 
 import msgspec
@@ -28,6 +30,7 @@ AGE = 2.0
 AGE_DAYS = 365.0
 TAGS = (0.0, 0.8, 0.9, 1.0)
 PROJECT = 1.0
+_BLOCKING_POINTS = 8_000
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -46,16 +49,28 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     project: bool = False
 
 
-class Ranked(msgspec.Struct, frozen=True):
-    """A task with its score, the terms that add up to it, and the task its urgency is inherited from."""
+Place = tuple[int, str, str]
+"""Where a task stands by its own urgency, blocking left out: its points, negative, its rank and its id.
+
+A plain tuple: it is made for every open task, and the less comes first.
+"""
+
+
+class Ranked(msgspec.Struct, frozen=True, gc=False):
+    """A task that is proposed: its points, how many of them are inherited and from whom, and whether it blocks."""
 
     id: str
-    score: float
-    terms: dict[str, float]
+    points: int
+    blocking: bool
+    inherited: int = 0
     inherited_from: str | None = None
 
+    @property
+    def score(self) -> float:
+        """The points as a score, to three decimals."""
+        return self.points / 1000
 
-@lru_cache(maxsize=4096)
+
 def due_term(due_in_days: float) -> float:
     """Return the due term, 2.4 to 12.0: least 14 days ahead or more, greatest 7 days overdue or more."""
     overdue = -due_in_days
@@ -66,75 +81,66 @@ def due_term(due_in_days: float) -> float:
     return round(DUE * ((overdue + 14) * 0.8 / 21 + 0.2), 3)
 
 
-def terms(item: Item, *, blocking: bool) -> dict[str, float]:
-    """Return the terms of a task's own urgency that are not 0, to three decimals, by name."""
-    found: dict[str, float] = {}
-    priority = PRIORITY[item.priority]
-    if priority:
-        found["priority"] = priority
-    if item.due_in_days is not None:
-        found["due"] = due_term(item.due_in_days)
-    if blocking:
-        found["blocking"] = BLOCKING
-    if item.active:
-        found["active"] = ACTIVE
-    age = round(AGE * min(item.age_days, AGE_DAYS) / AGE_DAYS, 3)
-    if age > 0:
-        found["age"] = age
-    if item.tags:
-        found["tags"] = TAGS[min(item.tags, 3)]
-    if item.project:
-        found["project"] = PROJECT
-    return found
+def terms(item: Item, *, blocking: bool, inherited: int = 0) -> dict[str, float]:
+    """Return the terms of a task's urgency that are not 0, to three decimals, by name; `inherited` is in points."""
+    age = min(max(item.age_days, 0), AGE_DAYS)
+    found = {
+        "priority": PRIORITY[item.priority],
+        "due": 0.0 if item.due_in_days is None else due_term(item.due_in_days),
+        "blocking": BLOCKING if blocking else 0.0,
+        "active": ACTIVE if item.active else 0.0,
+        "age": round(AGE * age / AGE_DAYS, 3),
+        "tags": TAGS[min(item.tags, 3)],
+        "project": PROJECT if item.project else 0.0,
+        "inherited": inherited / 1000,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
-def score(item: Item, *, blocking: bool) -> float:
-    """Return the sum of `terms`, without making them: it is asked for every open task."""
-    total = PRIORITY[item.priority] + TAGS[min(item.tags, 3)]
-    if item.due_in_days is not None:
-        total += due_term(item.due_in_days)
-    if blocking:
-        total += BLOCKING
-    if item.active:
-        total += ACTIVE
-    age = item.age_days
-    if age > 0:
-        total += AGE if age >= AGE_DAYS else round(AGE * age / AGE_DAYS, 3)
-    if item.project:
-        total += PROJECT
-    return round(total, 3)
+def points(value: float) -> int:
+    """Return a term as points."""
+    return round(value * 1000)
 
 
-def rank(items: Iterable[Item], graph: Graph, ready: Collection[str], *, limit: int | None = None) -> list[Ranked]:
-    """Return the first `limit` of the tasks `ready` with their scores, most urgent first.
+def rank(places: Sequence[Place], graph: Graph, ready: Container[str], *, limit: int) -> list[Ranked]:
+    """Return the first `limit` of the tasks that are `ready`, most urgent first.
 
-    Equal scores go by rank key and then by id. `items` are the open tasks, blocked ones too: their urgency is what
-    the ready ones inherit. A task that is in `items` but not in `graph` is passed over.
+    Equal scores go by rank key and then by id. `places` hold all open tasks, blocked ones too: their urgency is what
+    the ready ones inherit. Tasks without links may be missing in `graph`.
     """
-    values = [0.0] * len(graph.nodes)
-    known: dict[str, Item] = {}
     blocking = _blocking(graph)
-    for item in items:
-        position = graph.positions.get(item.id)
+    own = [0] * len(graph.nodes)
+    linked: dict[str, int] = {}
+    for minus, _, id in places:
+        position = graph.positions.get(id)
         if position is not None:
-            known[item.id] = item
-            values[position] = score(item, blocking=position in blocking)
-    origins = reach.inherit(graph, values)
-    order: list[tuple[float, str, str]] = []
-    for id in ready:
-        if id in known:
-            position = graph.positions[id]
-            order.append((-values[origins.get(position, position)], known[id].rank, id))
-    order.sort()
-    answer: list[Ranked] = []
-    for negative, _, id in order[:limit]:
-        position = graph.positions[id]
-        told = terms(known[id], blocking=position in blocking)
-        origin = origins.get(position)
-        if origin is not None:
-            told["inherited"] = round(-negative - values[position], 3)
-        answer.append(Ranked(id, -negative, told, None if origin is None else graph.nodes[origin].id))
-    return answer
+            linked[id] = position
+            own[position] = _BLOCKING_POINTS * (position in blocking) - minus
+    origins = reach.inherit(graph, own)
+    scored: list[Place] = []
+    for minus, key, id in places:
+        if id in ready:
+            position = linked.get(id)
+            scored.append((minus if position is None else -own[origins.get(position, position)], key, id))
+    return [
+        _ranked(graph, id, -minus, linked.get(id), own, blocking, origins) for minus, _, id in nsmallest(limit, scored)
+    ]
+
+
+def _ranked(
+    graph: Graph,
+    id: str,
+    points: int,
+    position: int | None,
+    own: Sequence[int],
+    blocking: Container[int],
+    origins: Mapping[int, int],
+) -> Ranked:
+    if position is None:
+        return Ranked(id, points, blocking=False)
+    origin = origins.get(position)
+    above = None if origin is None else graph.nodes[origin].id
+    return Ranked(id, points, position in blocking, inherited=points - own[position], inherited_from=above)
 
 
 def _blocking(graph: Graph) -> set[int]:
