@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from . import catalogue, operation, schema, stopped, texts
+from . import catalogue, members, operation, schema, stopped, texts
 from .app import Command
 from .errors import invalid
 
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 _ABOUT = """\
 The input is given as
 
-  key=value    a value, taken as the type that the operation's schema says; a list's key may be repeated
-  key:=JSON    a value as JSON
-  JSON         the whole input, one argument that begins with {
-  @FILE        the whole input as JSON from a file; as a value its text
-  -            the whole input as JSON from standard input
+  key=value        a value, taken as the type that the operation's schema says; a list's key may be repeated
+  key.part=value   one member of an object
+  key:=JSON        a value as JSON
+  JSON             the whole input, one argument that begins with {
+  @FILE            the whole input as JSON from a file; as a value its text
+  -                the whole input as JSON from standard input
+
+Nothing stands for an empty input.
 """
 
 
@@ -46,7 +49,7 @@ def _call(session: Session, arguments: Namespace) -> int:
 def read_input(called: Operation, arguments: list[str]) -> dict[str, Any]:
     """Return the input that the arguments spell. Raises `Failure`."""
     if len(arguments) == 1 and (arguments[0] == "-" or arguments[0].startswith(("{", "@"))):
-        return _whole(texts.read(arguments[0], "the input"))
+        return _whole(texts.read(arguments[0], "the input").strip() or "{}")
     own_fields = {field.name: field for field in schema.fields(called.input)}
     given: dict[str, Any] = {}
     for argument in arguments:
@@ -56,7 +59,7 @@ def read_input(called: Operation, arguments: list[str]) -> dict[str, Any]:
         if key.endswith(":"):
             given[key[:-1]] = _json(key[:-1], texts.read(value, key[:-1]))
         else:
-            _put(given, key, value, own_fields.get(key))
+            _put(given, key, value, own_fields.get(key) or members.find(own_fields.values(), key))
     return given
 
 
@@ -65,10 +68,14 @@ def _put(given: dict[str, Any], key: str, text: str, field: Field | None) -> Non
     value = text if field is None else operation.field_value(field, text)
     if isinstance(value, list) and isinstance(given.get(key), list):
         given[key] += value
-    elif key in given:
-        raise invalid(f"{key} is given twice", field=f"/{key}", hint="give it once; only lists may be repeated")
+        return
+    is_free = key not in given
+    if field is None:
+        given.setdefault(key, value)
     else:
-        given[key] = value
+        is_free = members.put(given, key, value)
+    if not is_free:
+        raise invalid(f"{key} is given twice", field=f"/{key}", hint="give it once; only lists may be repeated")
 
 
 def _whole(text: str) -> dict[str, Any]:

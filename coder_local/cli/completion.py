@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from coder_ipc.errors import IpcError
 
-from . import catalogue, operation, schema
+from . import catalogue, members, operation, schema
 from .app import SUMMARIES, Command
 from .parser import SETTINGS_OPTIONS, SETTINGS_WITH_VALUE
 
@@ -25,7 +25,7 @@ Tree = dict[tuple[str, ...], Words]
 
 _PLUGINS = {"new": "write a working plugin", "check": "look a plugin over"}
 _VALUE = "VALUE"
-_SAFE = re.compile(r"-{0,2}[a-z][a-z0-9-]*")
+_SAFE = re.compile(r"-{0,2}[a-z][a-z0-9.-]*")
 _ABOUT = """\
   bash   coder-local completion bash > ~/.local/share/bash-completion/completions/coder-local
   zsh    coder-local completion zsh > a folder of $fpath, as _coder-local
@@ -75,6 +75,8 @@ def _options(each: Operation) -> Words:
         found[operation.option(field)] = "" if field.type == "boolean" else _VALUE
         if field.type == "boolean" or field.can_be_emptied:
             found[operation.option(field, "no-")] = ""
+        for path, part in members.dotted(field):
+            found[f"--{path.replace('_', '-')}"] = "" if part.type == "boolean" else _VALUE
     return {name: kind for name, kind in found.items() if _SAFE.fullmatch(name)}
 
 

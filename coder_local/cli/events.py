@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 _PAGE = 500
+_SINCE = "give --cursor EPOCH:SEQ, the id of the last event seen (events --json shows it), for what came after"
 _ABOUT = """\
 Without --cursor the newest events are shown, oldest first. A cursor is the id of the last event seen: with it, all
 that came after. In a pipe each event is a line of CloudEvents JSON; a line {"reset": ...} says that the cursor could
@@ -37,6 +38,8 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument(
         "--limit", type=int, default=20, metavar="N", help="newest events without --cursor (default 20)"
     )
+    parser.meant |= dict.fromkeys(("--since", "--after", "--from", "--start", "--offset"), _SINCE)
+    parser.meant |= dict.fromkeys(("-n", "--last", "--tail", "--count", "--lines"), "give --limit N for the newest N")
 
 
 def _events(session: Session, arguments: Namespace) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from . import schema, texts
+from coder_ipc.errors import RemoteError
+
+from . import members, schema, stale, texts
 from .errors import invalid
 from .parser import SETTINGS_OPTIONS, Parser, literal, settings
 from .shapes import is_list
@@ -18,9 +20,8 @@ if TYPE_CHECKING:
     from .schema import Field
     from .session import Session
 
-_METAVARS = {"string": "TEXT", "integer": "N", "number": "NUMBER", "object": "JSON", "array": "JSON", "any": "VALUE"}
-_FORMATS = {"date": "YYYY-MM-DD", "date-time": "TIME", "duration": "DURATION"}
-_SHORT_CHOICE = 40
+_SCALARS = ("string", "integer", "number", "any")
+_PLACES = 3
 _SAFETY = {
     "destructive": "It loses something that undo cannot bring back, or touches files or processes.",
     "external": "It leaves this machine, or spends money.",
@@ -32,6 +33,7 @@ def run(session: Session, operation: Operation, arguments: Sequence[str]) -> int
     own_fields = schema.fields(operation.input)
     parser = build(operation, own_fields)
     parsed = parser.read(arguments)
+    _settle(positional(own_fields), vars(parsed))
     given = dict(_given(own_fields, parsed))
     # settings may stand behind the operation's words, where only this parser can tell them from its fields
     session.apply(settings(parsed))
@@ -41,7 +43,11 @@ def run(session: Session, operation: Operation, arguments: Sequence[str]) -> int
 def call(session: Session, operation: Operation, given: dict[str, Any]) -> int:
     """Call an operation and print what it answers, a stream item by item."""
     if operation.kind != "stream":
-        session.output.answer(session.call(operation.name, given, safety=operation.safety), operation.name)
+        try:
+            answer = session.call(operation.name, given, safety=operation.safety)
+        except RemoteError as error:
+            raise stale.explained(session, error, given) if error.kind == "stale" else error from None
+        session.output.answer(answer, operation.name)
         return 0
     for item in session.items(operation.name, given, safety=operation.safety):
         session.output.item(item)
@@ -52,7 +58,7 @@ def build(operation: Operation, own_fields: list[Field]) -> Parser:
     """Return the parser of an operation's command."""
     prog = " ".join(["coder-local", *operation.words])
     by_place = positional(own_fields)
-    places = "".join(f" {field.name.upper()}{' ...' if field.type == 'array' else ''}" for field in by_place)
+    places = "".join(f" {_usage(field)}" for field in by_place)
     parser = Parser(prog, _about(operation), usage=f"{prog} [options]{places}")
     for field in by_place:
         parser.add_argument(
@@ -74,23 +80,34 @@ def build(operation: Operation, own_fields: list[Field]) -> Parser:
     return parser
 
 
-def positional(own_fields: Iterable[Field]) -> list[Field]:
-    """Return the fields that need no option: `id`, else the only required one if it is a text or a list of texts."""
+def positional(own_fields: Sequence[Field]) -> list[Field]:
+    """Return the fields that need no option: the first required ones that are one value, then a list of texts.
+
+    Where nothing is required it is the first field, unless that is one of a list's filters or one choice of several.
+    """
     required = [field for field in own_fields if field.required]
-    if ids := [field for field in required if field.name == "id"]:
-        return ids
-    if len(required) != 1:
+    if not required:
+        return _optional([field for field in own_fields if field.name not in schema.ENVELOPE])
+    single = [field for field in required if field.type in _SCALARS][:_PLACES]
+    lists = [field for field in required if field.type == "array" and field.element.get("type") == "string"]
+    return [*single, *lists] if len(lists) == 1 else single
+
+
+def _optional(own: list[Field]) -> list[Field]:
+    if not own or own[0].type not in _SCALARS or any(field.name == "cursor" for field in own):
         return []
-    only = required[0]
-    if only.type == "string":
-        return required
-    return required if only.type == "array" and only.element.get("type") == "string" else []
+    return own[:1] if len(own) == 1 or not own[0].choices else []
 
 
 def option(field: Field, prefix: str = "") -> str:
     """Return the option of a field; `--input-NAME` where every command has an option of its name."""
     name = f"--{prefix}{field.name.replace('_', '-')}"
     return name if name not in (*SETTINGS_OPTIONS, "--help") else f"--input-{name.removeprefix('--')}"
+
+
+def _usage(field: Field) -> str:
+    name = f"{field.name.upper()}{' ...' if field.type == 'array' else ''}"
+    return name if field.required else f"[{name}]"
 
 
 def _add(group: Any, own_fields: Iterable[Field]) -> None:
@@ -100,7 +117,8 @@ def _add(group: Any, own_fields: Iterable[Field]) -> None:
             group.add_argument(option(field), action=argparse.BooleanOptionalAction, **common)
             continue
         action = "append" if field.type == "array" else "store"
-        group.add_argument(option(field), metavar=_metavar(field), action=action, **common)
+        group.add_argument(option(field), metavar=members.metavar(field), action=action, **common)
+        _add_members(group, field)
         if field.can_be_emptied:
             empty: list[str] | None = [] if field.type == "array" else None
             group.add_argument(
@@ -113,6 +131,18 @@ def _add(group: Any, own_fields: Iterable[Field]) -> None:
             )
 
 
+def _add_members(group: Any, field: Field) -> None:
+    for path, part in members.dotted(field):
+        kind: Any = "append" if part.type == "array" else "store"
+        group.add_argument(
+            f"--{path.replace('_', '-')}",
+            dest=f"field {path}",
+            action=argparse.BooleanOptionalAction if part.type == "boolean" else kind,
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )
+
+
 def _dest(field: Field) -> str:
     return f"field {field.name}"  # with a blank, so that no field's name can be that of a setting
 
@@ -121,18 +151,11 @@ def _place(field: Field) -> str:
     return f"place of {field.name}"
 
 
-def _metavar(field: Field) -> str:
-    if field.choices and len(text := ",".join(field.choices)) <= _SHORT_CHOICE:
-        return f"{{{text}}}"
-    leaf = field.element if field.type == "array" else field.schema
-    kind = leaf.get("type") if field.type == "array" else field.type
-    return _FORMATS.get(str(leaf.get("format")), _METAVARS.get(str(kind), "VALUE"))
-
-
 def _help(field: Field, *more: str) -> str:
     text = str(field.schema.get("description") or field.element.get("description") or "").strip()
     remarks = [field.limits()]
-    if field.choices and len(",".join(field.choices)) > _SHORT_CHOICE:
+    remarks += members.remarks(field, option(field))
+    if members.has_long_choice(field):
         remarks.append(f"one of {', '.join(field.choices)}")
     if field.type == "array":
         remarks.append("may be repeated")
@@ -166,6 +189,31 @@ def _given(own_fields: Iterable[Field], parsed: Namespace) -> Iterable[tuple[str
             yield field.name, []
         for name in given:
             yield field.name, _value(field, values[name])
+        if parts := _parts(field, values):
+            if given:
+                raise invalid(f"{field.name} is given twice", field=f"/{field.name}", hint="whole or by its members")
+            yield field.name, parts
+
+
+def _settle(by_place: Iterable[Field], values: dict[str, Any]) -> None:
+    """Bring the one word that can be a choice to the choice's place: people say `A blocks B`, and not `A B blocks`."""
+    places = [_place(field) for field in by_place if field.type in _SCALARS and _place(field) in values]
+    for field in by_place:
+        told = [place for place in places if values[place] in field.choices]
+        if _place(field) in places and len(told) == 1:
+            words = [values[place] for place in places if place != told[0]]
+            words.insert(places.index(_place(field)), values[told[0]])
+            values.update(zip(places, words, strict=True))
+
+
+def _parts(field: Field, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the object whose members were given one by one. Raises `Failure` for one that was given twice."""
+    whole: dict[str, Any] = {}
+    for path, part in members.dotted(field):
+        if (dest := f"field {path}") in values and not members.put(whole, path, _value(part, values[dest])):
+            raise invalid(f"{path} is given twice", field=f"/{path.replace('.', '/')}", hint="whole or by its members")
+    parts: dict[str, Any] = whole.get(field.name, {})
+    return parts
 
 
 def _value(field: Field, argument: Any) -> Any:

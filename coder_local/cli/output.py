@@ -35,7 +35,7 @@ class Output:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json or not is_terminal(sys.stdout)
         self.quiet = quiet
-        self._errors_as_json = as_json
+        self.errors_as_json = as_json
 
     def answer(self, value: Any, operation: str = "") -> None:
         """Print the daemon's answer to an operation."""
@@ -73,7 +73,7 @@ class Output:
     def error(self, error: IpcError) -> int:
         """Print an error and return its exit code."""
         wire = to_wire(error)
-        if self._errors_as_json:
+        if self.errors_as_json:
             print(to_json(wire, sys.stderr), file=sys.stderr)
         else:
             print("\n".join(_sentences(wire)), file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -11,7 +12,7 @@ from coder_ipc.runtime import default_data_dir
 from .errors import invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 class Settings(NamedTuple):
@@ -44,7 +45,8 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Formatter,
             allow_abbrev=False,
         )
-        self.taken: frozenset[str] = frozenset()
+        self.meant: dict[str, str] = {}
+        """Hints for options that other commands have, by the option."""
 
     def add_settings(self) -> None:
         """Add the options that every command takes."""
@@ -58,29 +60,60 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Return the parsed arguments. Raises `Failure` naming the first unknown one and the nearest known."""
-        known, unknown = self.parse_known_args(self._joined(arguments))
+        known, unknown = self.parse_known_args(self._sorted(arguments))
+        unknown = [argument for argument in unknown if argument != "--"]
         if not unknown:
             return known
         first = unknown[0].partition("=")[0]
         if not first.startswith("-"):
             self.error(f"{self.prog} takes no argument {first!r} here")
-        hint = did_you_mean(first, self._option_string_actions) or f"see {self.prog} --help"
+        hint = self.meant.get(first) or self._nearest(first) or f"see {self.prog} --help"
         raise invalid(f"{self.prog} has no option {first}", hint=hint)
 
-    def _joined(self, arguments: Sequence[str]) -> list[str]:
-        """Join each option with its value: argparse takes `--sort -title` for two options."""
-        joined: list[str] = []
+    def _sorted(self, arguments: Sequence[str]) -> list[str]:
+        """Join each option with its value, and put what are no options last.
+
+        argparse takes `--sort -title` for two options, and of `A --json B` it gives only the first to the command.
+        """
+        options: list[str] = []
+        words: list[str] = []
         rest = iter(arguments)
         for argument in rest:
             action = self._option_string_actions.get(argument)
             if argument == "--":
-                return [*joined, argument, *rest]
-            if argument.startswith("--") and action is not None and action.nargs is None:
+                words += rest
+            elif argument.startswith("--") and action is not None and action.nargs is None:
                 value = next(rest, None)
-                joined.append(argument if value is None else f"{argument}={value}")
+                options.append(argument if value is None else f"{argument}={value}")
             else:
-                joined.append(argument)
-        return joined
+                (words if self._is_word(argument) else options).append(argument)
+        return [*options, "--", *words] if words else options
+
+    def _is_word(self, argument: str) -> bool:
+        if not argument.startswith("-") or argument == "-" or _NEGATIVE.fullmatch(argument):
+            return True
+        return " " in argument and argument.partition("=")[0] not in self._option_string_actions
+
+    def _nearest(self, name: str) -> str | None:
+        """Return the hint for a misspelt option: one of the command's own, or a common one that is very near."""
+        common = [option for option in self._option_string_actions if option in (*SETTINGS_OPTIONS, "-h", "--help")]
+        own = [option for option in self._option_string_actions if option not in common]
+        word = name.lstrip("-")
+        begun = [option for option in own if len(word) > 1 and option.startswith(f"--{word}")]
+        if begun and len(begun) <= _BEGUN:
+            return f"did you mean {' or '.join(begun)}?"
+        return _near(word, own, _VERY_NEAR) or _near(word, common, _VERY_NEAR) or _near(word, own)
+
+
+def _near(word: str, options: Iterable[str], cutoff: float = 0.6) -> str | None:
+    # compared without the dashes, which all have in common
+    by_word = {option.lstrip("-"): option for option in options}
+    return did_you_mean(word, by_word, cutoff, by_word.get)
+
+
+_NEGATIVE = re.compile(r"-\d+|-\d*\.\d+")
+_BEGUN = 3
+_VERY_NEAR = 0.75
 
 
 def _seconds(text: str) -> float:
@@ -120,9 +153,14 @@ def literal(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """Return the hint that names the nearest known words, None when none is near."""
+def did_you_mean(
+    word: str, known: Iterable[str], cutoff: float = 0.6, shown: Callable[[str], str | None] = str
+) -> str | None:
+    """Return the hint that names the nearest known words, None when none is near.
+
+    `cutoff` is how near at least, 1 for the same word; `shown` says how a word is written in the hint.
+    """
     from difflib import get_close_matches  # noqa: PLC0415 - for a mistake only
 
-    close = get_close_matches(word, list(known), 2)
-    return f"did you mean {' or '.join(close)}?" if close else None
+    close = get_close_matches(word, list(known), 2, cutoff)
+    return f"did you mean {' or '.join(shown(each) or each for each in close)}?" if close else None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +31,33 @@ def run(session: Session, rest: list[str], before: Sequence[str]) -> int:
         return _new(session, [*before, *rest[1:]])
     if word == "check":
         return _check(session, [*before, *rest[1:]])
+    named = next((argument for argument in rest[1:] if not argument.startswith("-")), "")
+    if word == "enable" and _is_path(named):
+        raise _not_put(session, Path(named).expanduser().absolute())
     return group.run(session, ["plugins", *rest], before=before, extra=_OWN)
+
+
+def _is_path(name: str) -> bool:
+    return any(sign in name for sign in ("/", "\\", os.sep)) or name.startswith((".", "~"))
+
+
+def _not_put(session: Session, given: Path) -> Failure:
+    """Return the failure of enabling a folder, with the commands that put it where plugins are looked for."""
+    if not given.is_dir():
+        return Failure("not_found", f"there is no folder {given}", field="/name", hint="see coder-local plugins list")
+    inner = [given, given / given.name, *sorted(given.iterdir())]
+    package = next((folder for folder in inner if (folder / "__init__.py").is_file()), None)
+    if package is None:
+        return invalid(f"{given} is no plugin: it has no __init__.py", field="/name", hint="see docs/plugin-authors.md")
+    target = session.settings.data_dir / "plugins" / package.name
+    enable = f"coder-local plugins enable {package.name}"
+    if package == target:
+        return invalid("a plugin is enabled by its name, not by its path", field="/name", hint=enable)
+    copy = f'xcopy /E /I "{package}" "{target}"'
+    if sys.platform != "win32":
+        parent, source, place = (shlex.quote(str(path)) for path in (target.parent, package, target))
+        copy = f"mkdir -p {parent} && cp -r {source} {place}"
+    return invalid(f"{given} is not where plugins are looked for", field="/name", hint=f"{copy} && {enable}")
 
 
 def _new(session: Session, arguments: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ import re
 from math import isfinite
 from typing import Any, NamedTuple, cast
 
+from . import members
 from .errors import invalid
 from .texts import json_of
 
@@ -17,6 +18,8 @@ Schema = dict[str, Any]
 ENVELOPE = ("if_rev", "idempotency_key", "confirm")
 """What every operation that changes something takes beside its own fields."""
 
+_DEPTH = 4
+"""How deep members are looked at; a schema may hold itself."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
@@ -33,6 +36,8 @@ class Field(NamedTuple):
     """Its own part of the schema, references and null resolved."""
     element: Schema
     """Of a list: the part of its elements; else empty."""
+    parts: tuple[Field, ...] = ()
+    """The members of an object, or of each element of a list, as far as the schema names them."""
 
     @property
     def default(self) -> Any:
@@ -80,20 +85,26 @@ def _range(low: Any, high: Any, unit: str) -> str:
 def fields(schema: Schema) -> list[Field]:
     """Return the fields of an input in the order of its schema, required ones first."""
     definitions = cast("dict[str, Schema]", schema.get("$defs") or {})
-    whole = _resolved(schema, definitions)
+    return _properties(_resolved(schema, definitions), definitions, _DEPTH)
+
+
+def _properties(whole: Schema, definitions: dict[str, Schema], depth: int) -> list[Field]:
+    if depth == 0:
+        return []
     required: list[str] = whole.get("required") or []
     properties = cast("dict[str, Schema]", whole.get("properties") or {})
-    found = [_field(name, part, definitions, required=name in required) for name, part in properties.items()]
+    found = [_field(name, part, definitions, depth, required=name in required) for name, part in properties.items()]
     return sorted(found, key=lambda field: not field.required)
 
 
-def _field(name: str, part: Schema, definitions: dict[str, Schema], *, required: bool) -> Field:
+def _field(name: str, part: Schema, definitions: dict[str, Schema], depth: int, *, required: bool) -> Field:
     own, nullable = _without_null(_resolved(part, definitions), definitions)
     kind = _type(own)
     element: Schema = {}
     if kind == "array" and isinstance(own.get("items"), dict):
         element, _ = _without_null(_resolved(cast("Schema", own["items"]), definitions), definitions)
-    return Field(name, kind, required, nullable, own, element)
+    parts = _properties(element if kind == "array" else own, definitions, depth - 1)
+    return Field(name, kind, required, nullable, own, element, tuple(parts))
 
 
 def _resolved(part: Schema, definitions: dict[str, Schema]) -> Schema:
@@ -147,6 +158,8 @@ def _scalar(field: Field, kind: str, text: str) -> Any:
             return number
         case "boolean" if text.lower() in _TRUTH:
             return _TRUTH[text.lower()]
+        case "object" if (only := members.alone(field)) and not text.lstrip().startswith(("{", "[")):
+            return {only.name: _scalar(only, only.type, text)}
         case "object" | "array":
             return _json(field, text)
         case "any":
@@ -165,7 +178,7 @@ def _json(field: Field, text: str) -> Any:
         raise invalid(
             f"{field.name} is JSON, and this is not: {fault}",
             field=f"/{field.name}",
-            hint="quote it for the shell, or give @FILE",
+            hint=members.hint(field),
         ) from None
 
 

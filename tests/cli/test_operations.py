@@ -105,6 +105,12 @@ def test_what_is_no_json_is_told_before_the_call(run):
         (["statsu"], 3, "did you mean status"),
         (["notes", "xyzzy"], 3, "see coder-local notes --help"),
         (["probe", "echo", "--texd", "a"], 2, "did you mean --text"),
+        (["probe", "echo", "a", "--lev", "low"], 2, "did you mean --level?"),
+        (["probe", "echo", "a", "--quite"], 2, "did you mean --quiet?"),
+        (["probe", "echo", "a", "--jumping"], 2, "see coder-local probe echo --help"),
+        (["probe", "plan", "--span.likly", "3"], 2, "did you mean --span.likely"),
+        (["events", "--since", "5"], 2, "give --cursor EPOCH:SEQ"),
+        (["events", "-n", "5"], 2, "give --limit N"),
         (["probe", "echo", "a", "b"], 2, "see coder-local probe echo --help"),
         (["--jsno", "status"], 2, "did you mean --json?"),
         (["--timeout", "soon", "status"], 2, "see coder-local --help"),
@@ -136,6 +142,93 @@ def test_help_fits_any_terminal(run, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     for words in (["--help"], ["probe", "--help"], ["probe", "echo", "--help"], ["help"]):
         assert run(*words).code == 0
+
+
+def test_an_object_is_given_by_its_members_or_by_the_one_that_it_needs(run):
+    done = run(
+        "probe", "plan", "--plan.span.likely", "5", "--plan.days", "2026-01-01", "--plan.days", "2026-01-02",
+        "--plan.dropped", "--span", "120", "--lines", "buy milk", "--lines", '{"text": "b", "done": true}',
+    )  # fmt: skip
+    assert given(done) == {
+        "plan": {"span": {"likely": 5, "high": None}, "days": ["2026-01-01", "2026-01-02"], "dropped": True},
+        "span": {"likely": 120, "high": None},
+        "lines": [{"text": "buy milk", "done": False}, {"text": "b", "done": True}],
+    }
+    same = run("call", "probe.plan", "plan.span.likely=5", "span.likely=120", "span.high=130", "lines=a", "lines=b")
+    assert given(same)["span"] == {"likely": 120, "high": 130}
+    assert [line["text"] for line in given(same)["lines"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["probe", "plan", "--span", "1", "--span.likely", "2"],
+        ["probe", "plan", "--plan.span", "1", "--plan.span.likely", "2"],
+        ["call", "probe.plan", "span=1", "span.likely=2"],
+    ],
+)
+def test_a_member_given_twice_is_refused(run, words):
+    done = run(*words)
+    assert (done.code, "is given twice" in done.err) == (2, True)
+
+
+def test_the_help_of_an_object_lists_its_members(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    text = run("probe", "plan", "--help").out
+    assert (
+        "(members: likely N (required), high N; a plain value is its likely; also one by one: --span.likely N)" in text
+    )
+    assert "members: span {likely N (required), high N}, days [YYYY-MM-DD, ...], dropped yes|no; also one" in text
+    assert "--lines TEXT" in text
+    assert "members: text TEXT (required), done yes|no; a plain value is its text; may be repeated" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["A", "B", "blocks"],
+        ["A", "blocks", "B"],
+        ["--json", "A", "--quiet", "B", "--yes", "blocks"],
+        ["A", "B", "--kind", "blocks"],
+        ["--source", "A", "--target=B", "--kind", "blocks"],
+    ],
+)
+def test_required_values_stand_in_their_order_wherever_options_are(run, words):
+    assert answer(run("probe", "tie", *words)) == ["A", "blocks", "B", ""]
+
+
+def test_a_choice_that_two_words_could_be_stays_where_it_is(run):
+    assert answer(run("probe", "tie", "blocks", "relates", "blocks")) == ["blocks", "blocks", "relates", ""]
+    assert "usage: coder-local probe tie [options] SOURCE TARGET KIND\n" in run("probe", "tie", "--help").out
+
+
+def test_a_setting_is_set_and_a_list_is_filtered_without_options(run):
+    assert answer(run("operations", "list", "probe.t"))["items"][0]["name"] == "probe.tie"
+    previous = answer(run("settings", "set", "daemon", "log_level", "warning"))["previous"]
+    assert answer(run("settings", "explain", "daemon", "log_level"))["value"] == "warning"
+    assert answer(run("settings", "reset", "daemon", "log_level"))["setting"]["value"] == previous
+
+
+def test_a_change_that_comes_too_late_is_told_what_was_changed_meanwhile(run, client):
+    note = client.call("notes.create", {"workspace": "w", "title": "a", "body": "b"})
+    client.call("notes.update", {"id": note["id"], "title": "new\x1b\ntitle"})
+    client.call("notes.update", {"id": note["id"], "body": "c" * 500})
+    done = run("notes", "update", note["id"], "--title", "mine", "--if-rev", "1")
+    assert done.code == 5
+    assert "its rev is 3 now, not 1; changed since, by user:\n" in done.err
+    assert "\n  title: new\\u001b title\n" in done.err
+    assert "…\nhint: look at the record again, then repeat the command with --if-rev 3\n" in done.err
+    assert json.loads(run("notes", "update", note["id"], "--if-rev", "1", "--pinned", "--json").err)["data"]["current"]
+
+
+def test_undo_takes_back_a_named_change(run, client):
+    note = client.call("notes.create", {"workspace": "w", "title": "a"})
+    client.call("notes.update", {"id": note["id"], "title": "b"})
+    number = answer(run("changes", "list", "--limit", "1"))["items"][0]["change_set"]
+    client.call("notes.update", {"id": note["id"], "pinned": True})
+    assert answer(run("undo", str(number)))["change_set"] == number
+    now = client.call("notes.get", {"id": note["id"]})
+    assert (now["title"], now["pinned"]) == ("a", True)
 
 
 def test_a_group_shows_what_is_in_it(run):
@@ -229,6 +322,12 @@ class TestCall:
         done = run("call", "probe.echo", *arguments)
         assert done.code == 2
         assert message in done.err
+
+    def test_nothing_is_an_empty_input(self, run):
+        empty = {"plan": None, "span": None, "lines": None}
+        for words in ([], ["--json"], ["-"], ["{}"]):
+            assert answer(run("call", "probe.plan", *words)) == empty
+        assert answer(run("call", "--json", "probe.tie", "source=A", "--quiet", "target=B", "kind=blocks"))[0] == "A"
 
     def test_input_that_is_no_object_is_told(self, run):
         assert "the input is a JSON object" in run("call", "probe.echo", "-", stdin=b"[1]").err

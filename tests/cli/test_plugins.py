@@ -1,6 +1,8 @@
 """`plugins new` and `plugins check`, which need no daemon."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -55,3 +57,29 @@ def test_a_mistake_is_told(command, tmp_path, monkeypatch, words, code):
 def test_the_help_of_both_says_what_they_do(command):
     assert "write a working plugin, with a test" in command("plugins", "new", "--help").out.lower()
     assert "runs its code" in command("help", "plugins", "check").out.lower()
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_enabling_a_folder_tells_where_to_put_it(command, tmp_path, inner):
+    project = tmp_path / "my work" / "recipes"
+    package = project / "recipes" if inner else project
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    done = command("plugins", "enable", str(project), data_dir=tmp_path / "d")
+    assert (done.code, done.out) == (2, "")
+    place = tmp_path / "d" / "plugins" / "recipes"
+    hint = done.err.splitlines()[-1]
+    assert hint.endswith(" && coder-local plugins enable recipes")
+    if sys.platform != "win32":
+        copy = hint.removeprefix("hint: ").rpartition(" && ")[0]
+        subprocess.run(["sh", "-c", copy], check=True)
+        assert (place / "__init__.py").is_file()
+        again = command("plugins", "enable", str(place), data_dir=tmp_path / "d")
+        assert "hint: coder-local plugins enable recipes\n" in again.err
+
+
+@pytest.mark.parametrize(("path", "code", "words"), [("./none", 3, "there is no folder"), (".", 2, "is no plugin")])
+def test_enabling_a_path_that_is_no_plugin_is_told(command, tmp_path, monkeypatch, path, code, words):
+    monkeypatch.chdir(tmp_path)
+    done = command("plugins", "enable", path, data_dir=tmp_path / "d")
+    assert (done.code, words in done.err) == (code, True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coder_local.cli import operation, schema
+from coder_local.cli import members, operation, schema
 from coder_local.cli.errors import Failure
 
 PYTHON = {"string": str, "integer": int, "number": float | int, "boolean": bool}
@@ -108,15 +108,24 @@ def test_no_text_is_too_odd_for_a_plain_field(text, kind):
 @pytest.mark.parametrize(
     ("properties", "required", "names"),
     [
-        ({"id": {"type": "string"}, "text": {"type": "string"}}, ["id", "text"], ["id"]),
+        ({"id": {"type": "string"}, "text": {"type": "string"}}, ["id", "text"], ["id", "text"]),
         ({"text": {"type": "string"}, "more": {"type": "string"}}, ["text"], ["text"]),
         ({"ids": {"type": "array", "items": {"type": "string"}}}, ["ids"], ["ids"]),
-        ({"a": {"type": "string"}, "b": {"type": "string"}}, ["a", "b"], []),
-        ({"count": {"type": "integer"}}, ["count"], []),
-        ({"id": {"type": "string"}}, [], []),
+        ({"a": {"type": "string"}, "b": {"type": "string"}}, ["a", "b"], ["a", "b"]),
+        ({"count": {"type": "integer"}}, ["count"], ["count"]),
+        ({name: {"type": "string"} for name in "abcd"}, list("abcd"), ["a", "b", "c"]),
+        ({"a": {}, "on": {"type": "boolean"}, "b": {"type": "object"}}, ["a", "on", "b"], ["a"]),
+        ({"tags": {"type": "array", "items": {"type": "string"}}, "a": {}}, ["tags", "a"], ["a", "tags"]),
+        ({"project": {"type": "string"}, "today": {"type": "string"}}, [], ["project"]),
+        ({"change_set": {"type": "integer"}, "if_rev": {"type": "integer"}}, [], ["change_set"]),
+        ({"project": {"type": "string"}, "cursor": {"type": "string"}}, [], []),
+        ({"format": {"enum": ["a", "b"]}, "path": {"type": "string"}}, [], []),
+        ({"level": {"enum": ["a", "b"]}}, [], ["level"]),
+        ({"tags": {"type": "array", "items": {"type": "string"}}}, [], []),
+        ({"if_rev": {"type": "integer"}}, [], []),
     ],
 )
-def test_an_id_or_the_only_required_text_needs_no_option(properties, required, names):
+def test_the_first_required_values_need_no_option_else_the_first_of_all(properties, required, names):
     found = schema.fields({"type": "object", "properties": properties, "required": required})
     assert [each.name for each in operation.positional(found)] == names
 
@@ -134,6 +143,50 @@ def test_an_id_or_the_only_required_text_needs_no_option(properties, required, n
 )
 def test_only_what_keeps_its_value_when_left_out_has_an_option_to_empty_it(part, can_be):
     assert field(part).can_be_emptied is can_be
+
+
+SPAN = {"type": "object", "properties": {"likely": {"type": "integer"}, "high": {}}, "required": ["likely"]}
+LINE = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "done": {"type": "boolean"}},
+    "required": ["text"],
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "value"),
+    [
+        (SPAN, "120", {"likely": 120}),
+        (SPAN, "soon", {"likely": "soon"}),
+        (SPAN, ' {"high": 3}', {"high": 3}),
+        ({"type": "array", "items": LINE}, "buy milk", [{"text": "buy milk"}]),
+        ({"type": "array", "items": LINE}, '{"text": "a", "done": true}', [{"text": "a", "done": True}]),
+        ({"type": "array", "items": LINE}, '[{"text": "a"}]', [{"text": "a"}]),
+    ],
+)
+def test_a_plain_text_is_the_only_required_member(part, text, value):
+    assert schema.value_of(field(part), text) == value
+
+
+@pytest.mark.parametrize("part", [{"type": "object"}, {**LINE, "required": ["text", "done"]}, {**LINE, "required": []}])
+def test_a_plain_text_for_any_other_object_is_refused(part):
+    with pytest.raises(Failure):
+        schema.value_of(field(part), "buy milk")
+
+
+def test_what_is_no_json_is_answered_with_the_members_and_an_example_that_is_right():
+    part = {**SPAN, "properties": {**SPAN["properties"], "unit": {"enum": ["h", "d"]}}, "required": ["likely", "unit"]}
+    with pytest.raises(Failure) as caught:
+        schema.value_of(field(part), "{likely: 3}")
+    hint = caught.value.hint
+    assert "its members are likely N (required), unit h|d (required), high VALUE" in hint
+    assert schema.value_of(field(part), hint.split("'")[1]) == {"likely": 60, "unit": "h"}
+
+
+def test_a_schema_that_holds_itself_has_an_end():
+    tree = {"type": "object", "properties": {"name": {"type": "string"}, "below": {"$ref": "#/$defs/Tree"}}}
+    found = field({"$ref": "#/$defs/Tree"}, **{"$defs": {"Tree": tree}})
+    assert max(path.count(".") for path, _ in members.dotted(found)) == 3
 
 
 def test_limits_are_said_in_words():

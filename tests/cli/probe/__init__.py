@@ -46,6 +46,42 @@ def echo(
     return {name: value for name, value in locals().items() if name != "read"}
 
 
+class Span(Value):
+    """How long something takes."""
+
+    likely: int
+    high: int | None = None
+
+
+class Plan(Value):
+    """What is thought of."""
+
+    span: Span | None = None
+    days: list[LocalDate] = []
+    dropped: bool = False
+
+
+class Line(Value):
+    """A line of a list."""
+
+    text: str
+    done: bool = False
+
+
+@domain.query("probe.plan")
+def plan(
+    read: Snapshot, *, plan: Plan | None = None, span: Span | None = None, lines: list[Line] | None = None
+) -> dict[str, Any]:
+    """Return what was planned."""
+    return {"plan": plan, "span": span, "lines": lines}
+
+
+@domain.query("probe.tie")
+def tie(read: Snapshot, *, source: str, target: str, kind: Literal["blocks", "relates"], note: str = "") -> list[str]:
+    """Return two things and how they are tied."""
+    return [source, kind, target, note]
+
+
 @domain.query("probe.rows")
 def rows(read: Snapshot, *, ids: list[str]) -> list[dict[str, Any]]:
     """Return a row for each id, with a text that tries to steer the terminal."""
