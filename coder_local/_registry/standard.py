@@ -190,7 +190,10 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
     return Standard(signature, run, bounded, f"List {_words(table)}s of the workspace by page, in a stable order.")
 
 
-def _named(scope: ReadScope, record: type[Record], reference: str, field: str) -> str:
+def _named(scope: ReadScope, record: type[Record] | tuple[type[Record], ...], reference: str, field: str) -> str:
+    if isinstance(record, tuple):
+        ids = (scope.id_of(scope.tables.of(each), reference) for each in record)
+        return next((id_ for id_ in ids if id_ is not None), reference)
     table = scope.tables.of(record)
     found = scope.id_of(table, reference)
     if found is None:

@@ -113,13 +113,14 @@ class Domain:
         filters: tuple[LiteralString, ...] = (),
         sort: tuple[LiteralString, ...] = (),
         search: tuple[LiteralString, ...] = (),
-        references: Mapping[LiteralString, type[Record]] | None = None,
+        references: Mapping[LiteralString, type[Record] | tuple[type[Record], ...]] | None = None,
     ) -> Standard:
         """Declare the standard operations of a record: any of list, get, create, update, delete, history.
 
         `filters` are fields that list takes as equal-to, `sort` fields it can be ordered by (each gets an index; `id`,
         which is by time of making, always can), `search` text fields that its `q` looks into. `references`
-        are those filters that name another record: its key is taken as well as its id.
+        are those filters that name another record: its key is taken as well as its id. With a tuple it may be one of
+        several records, or one of another plugin: what is the key of none is taken for an id.
         """
         declaration = self.tables.get(record)
         if declaration is None:

@@ -39,7 +39,7 @@ class StandardOperation(NamedTuple):
     filters: tuple[str, ...]
     sort: tuple[str, ...]
     search: tuple[str, ...]
-    references: tuple[tuple[str, type[Record]], ...] = ()
+    references: tuple[tuple[str, type[Record] | tuple[type[Record], ...]], ...] = ()
     """Filters that name another record, with that record: its id or its human key is taken."""
 
 

@@ -122,7 +122,15 @@ class Leaf(Record):
     book: str
 
 
+@keyed.table("notes")
+class Note(Record):
+    """A word about a book, or about something that is kept elsewhere."""
+
+    about: str
+
+
 keyed.standard(Book)
+keyed.standard(Note, filters=("about",), references={"about": (Book,)})
 keyed.standard(Leaf, filters=("book",), references={"book": Book})
 
 
@@ -152,6 +160,16 @@ def test_a_filter_that_names_a_record_takes_its_key_and_says_when_there_is_none(
         with pytest.raises(NotFound) as caught:
             box.call("press.pages.list", book="B-2")
         assert caught.value.field == "/book"
+
+
+def test_a_filter_that_may_name_a_record_of_elsewhere_takes_keys_and_any_id() -> None:
+    with sandbox(keyed) as box:
+        book = box.call("press.books.create", code="B-1")
+        for about in (book["id"], "elsewhere-1"):
+            box.call("press.notes.create", about=about)
+        for name, about in (("B-1", book["id"]), (book["id"], book["id"]), ("elsewhere-1", "elsewhere-1")):
+            assert [each["about"] for each in box.call("press.notes.list", about=name)["items"]] == [about]
+        assert box.call("press.notes.list", about="B-2")["items"] == []
 
 
 def test_a_key_that_is_not_unique_is_refused_at_its_declaration() -> None:

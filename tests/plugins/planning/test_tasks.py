@@ -25,6 +25,35 @@ def faults(error: Error) -> set[str]:
     return {fault["field"] for fault in error.data["faults"]}
 
 
+# -- named by keys -----------------------------------------------------------------------------------------------------
+
+
+def test_standard_operations_take_keys(call: Call) -> None:
+    call("planning.projects.create", name="Beads", key="BD")
+    first, second = create(call, project="BD"), create(call, project="BD")
+    create(call)
+    link = call("planning.link", source="BD-1", target="BD-2", kind="blocks")
+    hold = call("planning.link", source="BD", target="BD-2", kind="relates")
+
+    def ids(name: str, **filters: Any) -> list[str]:
+        return [each["id"] for each in call(name, **filters)["items"]]
+
+    assert call("planning.tasks.get", id="BD-2") == second
+    assert call("planning.projects.get", id="BD")["name"] == "Beads"
+    assert ids("planning.tasks.list", project="BD") == [first["id"], second["id"]]
+    assert ids("planning.links.list", source="BD-1") == [link["id"]]
+    assert ids("planning.links.list", target="BD-2") == [link["id"], hold["id"]]
+    assert ids("planning.links.list", source="BD") == ids("planning.links.list", source=hold["source"]) == [hold["id"]]
+    assert ids("planning.links.list", source="another-plugins-record") == []
+    assert call("planning.tasks.update", id="BD-1", title="new", if_rev=1)["rev"] == 2
+    failure(call, "stale", "planning.tasks.update", id="BD-1", title="newer", if_rev=1)
+    entry = call("planning.times.create", task="BD-1", started_at="2026-11-06T08:00:00Z", minutes=5)
+    assert ids("planning.times.list", task="BD-1") == [entry["id"]]
+    failure(call, "not_found", "planning.tasks.list", project="NONE")
+    call("planning.tasks.delete", id="BD-2")
+    assert call("planning.projects.update", id="BD", name="Pearls")["name"] == "Pearls"
+
+
 # -- making and finding ------------------------------------------------------------------------------------------------
 
 

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from coder_local.api import Conflict, Fault, Id, Record, Snapshot, Transaction
+from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import PROJECT, TASK, changed, domain, refuse
 from coder_plugins.planning.rules import cycles, moments
+from coder_plugins.planning.tasks.records import Task
 
 LinkKind = Literal["blocks", "parent", "relates", "duplicates", "discovered_from", "caused_by", "fixes", "implements"]
 RecordKind = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$", max_length=100)]
@@ -40,6 +42,7 @@ links = domain.standard(
     Link,
     operations=("list", "get", "create", "delete", "history"),  # a link is not changed: delete it and make another
     filters=("source", "target"),
+    references={"source": (Task, Project), "target": (Task, Project)},
 )
 
 

@@ -20,7 +20,10 @@ CLOSED = frozenset({"completed", "cancelled"})
 
 
 @domain.table(
-    "projects", unique=(("workspace_id", "key"), ("workspace_id", "source")), read_only=("archived_at", "source")
+    "projects",
+    unique=(("workspace_id", "key"), ("workspace_id", "source")),
+    read_only=("archived_at", "source"),
+    key="key",
 )
 class Project(Record):
     """Tasks that belong together."""

@@ -19,6 +19,7 @@ from coder_local.api import (
     Transaction,
     Value,
 )
+from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import (
     Category,
     Estimate,
@@ -59,6 +60,7 @@ class ChecklistItem(Value):
     "tasks",
     unique=(("workspace_id", "key"), ("workspace_id", "source")),
     indexes=(("project",),),
+    key="key",
     read_only=(
         "key", "project", "status", "rank", "hold_reason", "hold_until", "started_at", "completed_at", "missed",
         "recurred_as", "source",
@@ -111,6 +113,7 @@ tasks = domain.standard(
     Task,
     operations=("list", "get", "update", "delete", "history"),  # create gives the key and the rank: see operations
     filters=("project", "status"),
+    references={"project": Project},
     sort=("rank",),
     search=("title", "key", "description"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coder_local.api import Conflict, Event, Fault, Id, Instant, Record, Transaction, parse_instant
 from coder_plugins.planning.records import Amount, Name, changed, domain, refuse
+from coder_plugins.planning.tasks.records import Task
 
 
 @domain.table("times", indexes=(("actor", "stopped_at"), ("task",)), read_only=("actor",))
@@ -23,6 +24,7 @@ times = domain.standard(
     TimeEntry,
     operations=("list", "get", "update", "delete", "history"),  # made by planning.time.start and planning.times.create
     filters=("task",),
+    references={"task": Task},
     sort=("started_at",),
 )
 
