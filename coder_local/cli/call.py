@@ -33,7 +33,7 @@ Nothing stands for an empty input.
 def _arguments(parser: Parser) -> None:
     parser.usage = "coder-local call [options] OPERATION [key=value ... | JSON | @FILE | -]"
     parser.add_argument("operation", metavar="OPERATION", help="wire name, changes.list for example")
-    parser.add_argument("input", metavar="INPUT", nargs="*", help="see above")
+    parser.add_argument("input", metavar="INPUT", nargs="*", default=[], help="see above")
 
 
 def _call(session: Session, arguments: Namespace) -> int:

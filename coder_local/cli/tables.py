@@ -97,7 +97,7 @@ def _lines(plain: dict[str, Any], width: int) -> str:
     for name, value in plain.items():
         text = clean(value, keep_lines=True) if isinstance(value, str) else _part(value)
         if name == "meta":
-            text = _cut(text, max(width - left - len(GAP), 1))
+            text = _cut(clean(_cell(value)), max(width - left - len(GAP), 1))
         indented = text.replace("\n", "\n" + " " * (left + len(GAP)))
         lines.append(f"{_padded(clean(name), left)}{GAP}{indented}")
     return "\n".join(lines)
@@ -108,6 +108,8 @@ def _part(value: Any) -> str:
     texts = [clean(text) for text in value if isinstance(text, str)] if is_list(value) else []
     if len(texts) > 1 and len(texts) == len(value) and any(" " in text.strip() for text in texts):
         return "\n".join(texts)
+    if is_object(value) and not any(is_list(part) or is_object(part) for part in value.values()):
+        return clean(_members(value))
     return clean(_cell(value))
 
 

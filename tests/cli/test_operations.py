@@ -329,6 +329,9 @@ class TestCall:
             assert answer(run("call", "probe.plan", *words)) == empty
         assert answer(run("call", "--json", "probe.tie", "source=A", "--quiet", "target=B", "kind=blocks"))[0] == "A"
 
+    def test_only_the_operation_is_missed(self, run):
+        assert run("call").err.splitlines()[0] == "error: the following arguments are required: OPERATION"
+
     def test_input_that_is_no_object_is_told(self, run):
         assert "the input is a JSON object" in run("call", "probe.echo", "-", stdin=b"[1]").err
 

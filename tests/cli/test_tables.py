@@ -163,6 +163,7 @@ def test_changes_are_listed_by_the_number_that_undo_takes():
         ({"items": [{"a": 1}], "next_cursor": "c"}, "a\n1\n\nmore: --cursor c"),
         (["a", 1, True, None], "a\n1\nyes\n"),
         ({"title": "a\nb", "n": 1, "none": None}, "title  a\n       b\nn      1"),
+        ({"estimate": {"likely": 2, "low": None}}, "estimate  likely 2"),
         ({"total": 2, "rows": [{"a": 1}, {"a": 2}]}, "total  2\n\nrows:\na\n1\n2"),
         ("text", "text"),
         (0.1 + 0.2, "0.3"),
