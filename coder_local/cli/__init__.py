@@ -9,8 +9,9 @@ Promises, each kept by a test:
 - Text of records cannot steer the terminal, and no console encoding makes a command crash.
 
 Modules: `app` (words to commands), `serve`, `session` (one daemon, asked by one command), `catalogue` (its operations),
-`schema` (a JSON Schema as options), `operation` and `group` (a command for each operation), `output`, `tables` and
-`progress`; the built-in commands have modules by their names.
+`schema` and `members` (a JSON Schema as options), `operation` and `group` (a command for each operation), `stopped` and
+`stale` (why it did not work), `output`, `tables`, `columns`, `phrases` and `progress` (what is shown); the built-in
+commands have modules by their names.
 """
 
 from __future__ import annotations
