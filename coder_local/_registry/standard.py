@@ -165,9 +165,9 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
         values: dict[str, Any] = {"workspace": scope.workspace, "limit": input.limit + 1}
         for field in filters:
             if (value := getattr(input, field)) is not None:
-                terms.append(f"{field} = :{field}")
+                terms.append(f"{field} = :field_{field}")  # a record may have fields called workspace, limit or q
                 other = references.get(field)
-                values[field] = (
+                values[f"field_{field}"] = (
                     table.by_name[field].to_sql(value) if other is None else _named(scope, other, value, field)
                 )
         if search and input.q is not None:

@@ -175,3 +175,25 @@ def test_a_filter_that_may_name_a_record_of_elsewhere_takes_keys_and_any_id() ->
 def test_a_key_that_is_not_unique_is_refused_at_its_declaration() -> None:
     with pytest.raises(DeclarationError, match="must be unique"):
         Domain("loose").table("things", key="name")(Item)
+
+
+odd = Domain("odd")
+
+
+@odd.table("things")
+class Thing(Record):
+    """A record whose fields are called as the list's own parameters are kept."""
+
+    workspace: str
+    after: str = ""
+
+
+odd.standard(Thing, filters=("workspace", "after"))
+
+
+def test_fields_may_be_called_as_the_list_calls_its_own() -> None:
+    with sandbox(odd) as box:
+        made = box.call("odd.things.create", workspace="home", after="x")
+        box.call("odd.things.create", workspace="away", after="x")
+        found = box.call("odd.things.list", workspace="home", after="x", limit=1)
+        assert [each["id"] for each in found["items"]] == [made["id"]]
