@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
+from coder_local.api import Conflict
 from coder_local.testing.memory import Sandbox
+from coder_plugins.planning.formats import beads
 from coder_plugins.planning.records import PlanningSettings
 from tests.plugins.planning.acceptance import failure
 
@@ -81,6 +85,49 @@ def test_finishing_a_task_stops_its_timer(box: Sandbox) -> None:
     box.call("planning.tasks.finish", id="TASK-1")
     assert [entry["minutes"] for entry in box.call("planning.times.list")["items"]] == [2]
     failure(box.call, "conflict", "planning.time.start", task="TASK-1")
+    failure(box.call, "conflict", "planning.time.stop")
+
+
+def test_deleting_a_task_stops_its_timer_and_one_undo_starts_both_again(box: Sandbox) -> None:
+    box.call("planning.time.start", task="TASK-1")
+    box.clock.advance(180)
+    box.call("planning.tasks.delete", id="TASK-1")
+    assert [entry["minutes"] for entry in box.call("planning.times.list")["items"]] == [3]
+    failure(box.call, "conflict", "planning.time.stop")
+    box.undo()
+    assert box.call("planning.tasks.find", task="TASK-1")["deleted_at"] is None
+    assert box.call("planning.time.stop")["minutes"] == 3
+
+
+def test_dropping_a_task_and_completing_its_project_stop_its_timer(box: Sandbox) -> None:
+    box.call("planning.time.start", task="TASK-1")
+    box.call("planning.tasks.drop", id="TASK-1")
+    failure(box.call, "conflict", "planning.time.stop")
+    box.call("planning.projects.create", name="Plan", key="PLAN")
+    box.call("planning.tasks.create", title="c", project="PLAN")
+    box.call("planning.time.start", task="PLAN-1")
+    box.call("planning.projects.complete", id="PLAN", open_tasks="drop", stop_timers=True)
+    failure(box.call, "conflict", "planning.time.stop")
+
+
+def test_a_task_under_a_timer_is_not_taken_away_by_undo(box: Sandbox) -> None:
+    made = box.call("planning.tasks.create", title="c")
+    making = box.call("planning.tasks.history", id=made["id"])["items"][0]["change_set"]
+    box.call("planning.time.start", task=made["id"])
+    with pytest.raises(Conflict, match="a timer of user runs on TASK-3"):
+        box.undo(making)
+
+
+def test_an_import_that_closes_a_task_stops_its_timer(box: Sandbox) -> None:
+    record = {"id": "bd-1", "title": "a", "status": "open", "issue_type": "task", "priority": 2}
+
+    def bring(**fields: Any) -> Any:
+        (task,) = beads.parse(json.dumps(record | fields)).tasks
+        return box.call("planning.import_records", format="beads", tasks=[msgspec.to_builtins(task)])
+
+    bring()
+    box.call("planning.time.start", task="BD-1")
+    assert bring(status="closed", closed_at="2026-11-05T00:00:00Z")["updated"] == 1
     failure(box.call, "conflict", "planning.time.stop")
 
 

@@ -1,4 +1,4 @@
-"""What may be asked of tasks: make and find one here; its progress, its place and its division in their own files."""
+"""What may be asked of tasks: make and delete one here; finding, progress, place and division in their own folders."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any, Literal
 from coder_local.api import LocalDate, Markdown, Title, Transaction
 from coder_plugins.planning.records import Estimate, Name, Reference, domain
 from coder_plugins.planning.rules.recurrence import Recurrence
+from coder_plugins.planning.times.operations import stop_of_task
+from coder_plugins.planning.times.records import TimeRecorded
 
-from .finding.operations import new_rank, next_key, project_to_join
+from .finding.operations import find_task, new_rank, next_key, project_to_join
 from .records import ChecklistItem, Priority, Task, TaskKind
 
 
@@ -58,3 +60,11 @@ def create_task(
             meta=meta or {},
         )
     )
+
+
+@domain.command("planning.tasks.delete", emits=TimeRecorded)
+def delete_task(tx: Transaction, *, id: Reference) -> Task:
+    """Delete one task; it stays in history, and undo brings it back. Its running timers are stopped."""
+    task = find_task(tx, id)
+    stop_of_task(tx, task.id, tx.now())
+    return tx.delete(task)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from coder_local.api import (
+    Conflict,
     Event,
     Fault,
     Id,
@@ -111,7 +112,8 @@ class Task(Record):
 
 tasks = domain.standard(
     Task,
-    operations=("list", "get", "update", "delete", "history"),  # create gives the key and the rank: see operations
+    # create gives the key and the rank, delete stops timers: see operations
+    operations=("list", "get", "update", "history"),
     filters=("project", "status"),
     references={"project": Project},
     sort=("rank",),
@@ -163,7 +165,9 @@ class TaskMerged(Event):
 
 @domain.rule(Task)
 def check_task(tx: Transaction, before: Task | None, after: Task) -> None:
-    """Refuse a due date before the start, an estimate that does not rise, and a recurrence that never comes."""
+    """Refuse bad dates, an estimate that does not rise, a recurrence that never comes, and an end under a timer."""
+    if before is not None and changed(before, after, "status", "deleted_at"):
+        _refuse_running_timer(tx, after)
     if after.deleted_at is not None:
         return
     faults: list[Fault] = []
@@ -181,6 +185,20 @@ def check_task(tx: Transaction, before: Task | None, after: Task) -> None:
             hint = "look ids up with planning.projects.list"
             faults.append(Fault("/project", f"there is no project with id {after.project!r}", hint))
     refuse(faults)
+
+
+def _refuse_running_timer(tx: Transaction, task: Task) -> None:
+    """Raise `Conflict` when a timer would run on for a task that is gone; verbs stop it before they write this."""
+    if task.deleted_at is None and task.status not in CLOSED:
+        return
+    sql = "SELECT actor FROM planning_times WHERE task = :task AND stopped_at IS NULL AND deleted_at IS NULL"
+    running = tx.rows(sql, task=task.id)
+    if running:
+        raise Conflict(
+            f"a timer of {running[0][0]} runs on {task.key}",
+            hint="stop it first with planning.time.stop",
+            data={"running": [task.key]},
+        )
 
 
 def _day_faults(task: Task) -> list[Fault]:

@@ -107,7 +107,7 @@ def stop(tx: Transaction, entry: TimeEntry, at: Instant, keep: int | None = None
 
 
 def stop_of_task(tx: Transaction, task: str, at: Instant) -> None:
-    """Stop every timer that runs on a task, for it is closed."""
+    """Stop every timer that runs on a task, for it is closed or deleted."""
     for entry in tx.select(TimeEntry, "task = :task AND stopped_at IS NULL", task=task):
         stop(tx, entry, max(at, entry.started_at))
 

@@ -28,7 +28,9 @@ from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import Reference, domain
 from coder_plugins.planning.tasks.finding.operations import find_project, last_rank, next_key, unit_of
-from coder_plugins.planning.tasks.records import Task
+from coder_plugins.planning.tasks.records import CLOSED, Task
+from coder_plugins.planning.times.operations import stop_of_task
+from coder_plugins.planning.times.records import TimeRecorded
 
 _META_LIMIT = 64 * 1024
 _MARGIN = 2 * 1024
@@ -156,6 +158,8 @@ class Arrival:
         }
         for record in self.records:
             if record.task is not None and record.changes:
+                if record.changes.get("status") in CLOSED:
+                    stop_of_task(self._tx, record.task.id, self._tx.now())
                 self._tx.update(record.task, **record.changes)
         if self._links.delete:
             where = "id IN (SELECT value FROM json_each(:ids))"
@@ -351,7 +355,7 @@ class Arrival:
         ]
 
 
-@domain.command("planning.import_records", deadline=120.0)
+@domain.command("planning.import_records", emits=TimeRecorded, deadline=120.0)
 def import_records(
     tx: Transaction,
     *,
