@@ -19,7 +19,8 @@ import msgspec
 
 from coder_local._store import idempotency
 from coder_local._store.clock import instant
-from coder_local._store.scope import Caller, WriteScope
+from coder_local._store.lane import Token
+from coder_local._store.scope import Caller, ReadScope, WriteScope
 from coder_local._store.store import Store
 from coder_local.api import Broken, Context, Error, Instant, Kind, Locked, Safety, Settings, TimedOut
 from coder_local.api.errors import UnknownOperation
@@ -178,26 +179,13 @@ class Dispatcher:
     # -- queries ------------------------------------------------------------------------------------------------------
 
     def _query(self, call: Call, prepared: Prepared, input: Any, caller: Caller) -> Cancel | None:
-        timer: asyncio.TimerHandle | None = None
-        stopped: Error | None = None
-
-        def done(body: Any, error: BaseException | None) -> None:
-            if timer is not None:
-                timer.cancel()
-            call.answer(body, None if error is None else stopped or self._named(call, error))
-
-        token = self.store.read_apart(lambda scope: prepared.answer(scope, input), caller, done)
+        query = _Query(self, call, prepared, input)
+        token = self.store.read_apart(query.work, caller, query.done)
         if token is None:
             return None
-
-        def stop(reason: Error) -> None:
-            nonlocal stopped
-            stopped = stopped or reason
-            token.interrupt()
-
         deadline = prepared.operation.deadline
-        timer = self.loop.call_later(deadline, lambda: stop(late(call.name, deadline)))
-        return lambda: stop(cancelled(call.name))
+        query.timer = self.loop.call_later(deadline, lambda: query.stop(late(call.name, deadline), token))
+        return lambda: query.stop(cancelled(call.name), token)
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
@@ -243,7 +231,7 @@ class Dispatcher:
         except BaseException as error:  # noqa: BLE001 - the caller must get an answer
             if isinstance(error, TimeoutError) and limit.expired():  # another one is the plugin's own
                 error = late(call.name, operation.deadline)
-            call.answer(None, self._named(call, error))
+            call.answer(None, self.named(call, error))
         else:
             call.answer(body, None)
 
@@ -274,7 +262,8 @@ class Dispatcher:
         hint = f"did you mean {close[0]}?" if close else "see operations.list"
         return UnknownOperation(f"there is no operation {name[:200]!r}", hint=hint, data={"operation": name[:200]})
 
-    def _named(self, call: Call, error: BaseException) -> Error:
+    def named(self, call: Call, error: BaseException) -> Error:
+        """Return the error that is sent for one that was raised."""
         return error if isinstance(error, Error) else self.broken(call.name, call.request_id, error)
 
     def broken(self, name: str, request_id: str, error: BaseException) -> Broken:
@@ -336,6 +325,44 @@ def late(name: str, deadline: float) -> TimedOut:
 def cancelled(name: str) -> TimedOut:
     """Return the answer to a call that its caller cancelled."""
     return TimedOut(f"{name} was cancelled", data={"cancelled": True})
+
+
+class _Query:
+    """A query on its way through the reader. Whoever stops it is answered at once, though it may wait or run still."""
+
+    __slots__ = ("_call", "_dispatcher", "_input", "_prepared", "_stopped", "timer")
+
+    def __init__(self, dispatcher: Dispatcher, call: Call, prepared: Prepared, input: Any) -> None:
+        self._dispatcher = dispatcher
+        self._call: Call | None = call
+        self._prepared = prepared
+        self._input = input
+        self._stopped: Error | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def work(self, scope: ReadScope) -> bytes:
+        """Run in a snapshot, on the reader's thread."""
+        scope.go_on = self._go_on
+        return self._prepared.answer(scope, self._input)
+
+    def _go_on(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+
+    def done(self, body: Any, error: BaseException | None) -> None:
+        """Answer, on the loop."""
+        call, self._call = self._call, None
+        if call is None:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        call.answer(body, None if error is None else self._dispatcher.named(call, error))
+
+    def stop(self, reason: Error, token: Token) -> None:
+        """Answer with the reason, and stop it: between two statements, or in the middle of a long one."""
+        self._stopped = self._stopped or reason
+        token.interrupt()
+        self.done(None, reason)
 
 
 class _Command:

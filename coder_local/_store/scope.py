@@ -69,6 +69,9 @@ class Calls(Protocol):
 class ReadScope(Snapshot):
     """A snapshot on one connection."""
 
+    go_on: Callable[[], None] | None = None
+    """Raises when whoever asked was answered already: SQLite interrupts only a statement that runs, none to come."""
+
     def __init__(self, connection: sqlite3.Connection, tables: Tables, calls: Calls, caller: Caller, ms: int) -> None:
         self.connection = connection
         self.tables = tables
@@ -81,6 +84,11 @@ class ReadScope(Snapshot):
     def now(self) -> Instant:
         return instant(self.ms)
 
+    def _execute(self, sql: str, values: Any) -> sqlite3.Cursor:
+        if self.go_on is not None:
+            self.go_on()
+        return self.connection.execute(sql, values)
+
     def write_log(self) -> None:
         """Call it before reading history or the event log: what other commands of this commit left may still wait."""
 
@@ -92,16 +100,16 @@ class ReadScope(Snapshot):
 
     def find(self, record: type[R], id: str, /, *, deleted: bool = False) -> R | None:
         table = self.tables.of(record)
-        row = self.connection.execute(table.find_sql if deleted else table.get_sql, (id,)).fetchone()
+        row = self._execute(table.find_sql if deleted else table.get_sql, (id,)).fetchone()
         return None if row is None else table.from_row(row)
 
     def id_of(self, table: Table, reference: str) -> str | None:
         """Return the id of the record that a reference names by its id or human key, or None."""
-        if self.connection.execute(table.exists_sql, (reference,)).fetchone() is not None:
+        if self._execute(table.exists_sql, (reference,)).fetchone() is not None:
             return reference
         if table.key_sql is None:
             return None
-        row = self.connection.execute(table.key_sql, (self.workspace, reference)).fetchone()
+        row = self._execute(table.key_sql, (self.workspace, reference)).fetchone()
         return None if row is None else str(row[0])
 
     def named(self, record: type[R], reference: str) -> R:
@@ -130,14 +138,16 @@ class ReadScope(Snapshot):
         sql += f" ORDER BY {order or 'id'}"
         if limit is not None:
             sql += f" LIMIT {int(limit)}"
-        return [table.from_row(row) for row in self.connection.execute(sql, bind(values))]
+        return [table.from_row(row) for row in self._execute(sql, bind(values))]
 
     def rows(self, sql: LiteralString, /, **values: Any) -> list[tuple[Any, ...]]:
         if not sql.lstrip()[:6].upper().startswith(("SELECT", "WITH")):
             raise ValueError("rows() is for SELECT; write records with insert, update and delete")
-        return self.connection.execute(sql, bind(values)).fetchall()
+        return self._execute(sql, bind(values)).fetchall()
 
     def call(self, name: LiteralString, /, **input: Any) -> Any:
+        if self.go_on is not None:
+            self.go_on()
         return self.calls.run_inside(self, name, input)
 
     def offers(self, name: LiteralString, /) -> bool:

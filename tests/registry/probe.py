@@ -91,6 +91,29 @@ def _declare_inside(probe: Probe, domain: Domain) -> None:
         """Read until the deadline."""
         return int(read.rows(ENDLESS)[0][0])
 
+    @domain.query("probe.spin", deadline=0.2)
+    def spin(read: Snapshot) -> int:
+        """Read a little, again and again, until told not to go on."""
+        try:
+            while not probe.release.is_set():
+                read.rows("SELECT 1")
+        finally:
+            probe.ended.append("spin")
+        return 1
+
+    @domain.query("probe.hold_read", deadline=60)
+    def hold_read(read: Snapshot) -> str:
+        """Hold the reader until released."""
+        probe.held.set()
+        probe.release.wait(60)
+        return "held"
+
+    @domain.query("probe.brief", deadline=0.1)
+    def brief(read: Snapshot) -> int:
+        """Answer at once, if it comes to it."""
+        probe.ran.append("brief")
+        return 1
+
     @domain.query("probe.ask")
     def ask(read: Snapshot, *, mode: str) -> str:
         """Answer, or fail."""
