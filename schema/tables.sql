@@ -44,12 +44,13 @@ CREATE INDEX change_by_undone ON change (undone_by) WHERE undone_by IS NOT NULL;
 -- A repeated call gets its first answer for 24 hours.
 CREATE TABLE idempotency (
   actor TEXT NOT NULL,
+  workspace_id TEXT NOT NULL,
   key TEXT NOT NULL,
   operation TEXT NOT NULL,
   input_hash BLOB NOT NULL,
   answer BLOB NOT NULL,
   at INTEGER NOT NULL,
-  PRIMARY KEY (actor, key)
+  PRIMARY KEY (actor, workspace_id, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_by_at ON idempotency (at);
 

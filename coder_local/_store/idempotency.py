@@ -15,7 +15,8 @@ def replay(scope: WriteScope, key: str, input_bytes: bytes) -> bytes | None:
     """Return the first answer to this key, or None if it is new. Raises `Conflict` if its input was another."""
     scope.connection.execute("DELETE FROM idempotency WHERE at < ?", (scope.ms - KEEP_MS,))
     row = scope.connection.execute(
-        "SELECT operation, input_hash, answer FROM idempotency WHERE actor = ? AND key = ?", (scope.actor, key)
+        "SELECT operation, input_hash, answer FROM idempotency WHERE actor = ? AND workspace_id = ? AND key = ?",
+        (scope.actor, scope.workspace, key),
     ).fetchone()
     if row is None:
         return None
@@ -32,8 +33,9 @@ def replay(scope: WriteScope, key: str, input_bytes: bytes) -> bytes | None:
 def keep(scope: WriteScope, key: str, input_bytes: bytes, answer: bytes) -> None:
     """Keep the answer to a key."""
     scope.connection.execute(
-        "INSERT INTO idempotency (actor, key, operation, input_hash, answer, at) VALUES (?, ?, ?, ?, ?, ?)",
-        (scope.actor, key, scope.caller.operation, _hash(input_bytes), answer, scope.ms),
+        "INSERT INTO idempotency (actor, workspace_id, key, operation, input_hash, answer, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (scope.actor, scope.workspace, key, scope.caller.operation, _hash(input_bytes), answer, scope.ms),
     )
 
 

@@ -75,6 +75,15 @@ def test_each_actor_has_keys_of_its_own(kernel: Kernel) -> None:
     assert call(kernel, "shelf.items.create", agent, title="b", idempotency_key="k") == second
 
 
+def test_each_workspace_has_keys_of_its_own(kernel: Kernel) -> None:
+    here, there = Principal(workspace="w1"), Principal(workspace="w2")
+    first = call(kernel, "shelf.items.create", here, title="a", idempotency_key="k")
+    second = call(kernel, "shelf.items.create", there, title="a", idempotency_key="k")
+    assert (first["workspace_id"], second["workspace_id"]) == ("w1", "w2")
+    assert call(kernel, "shelf.items.create", here, title="a", idempotency_key="k") == first
+    assert call(kernel, "shelf.items.create", there, title="a", idempotency_key="k") == second
+
+
 @pytest.mark.parametrize("change", [{"title": "b"}, {"size": 1}, {"if_rev": 1}])
 def test_another_input_under_the_same_key_is_a_conflict(kernel: Kernel, change: dict[str, Any]) -> None:
     call(kernel, "shelf.items.create", title="a", idempotency_key="k")
