@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from coder_local.api import Locked
+
 _log = logging.getLogger("coder_local.store")
 _PROGRESS_STEPS = 50_000
 """Steps of SQLite, a few milliseconds, between two looks at whether a read was cancelled."""
@@ -26,20 +28,42 @@ class Lane:
         # SQLite forgets an interrupt that comes before a statement has begun, or between two of them
         connection.set_progress_handler(self._is_cancelled, _PROGRESS_STEPS)
         self._lock = threading.Lock()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> Token:
         """Queue a function; the token it returns can interrupt it."""
         token = Token(self)
-        self._queue.put((work, done, token))
+        with self._lock:  # behind the end of the queue nobody would answer it
+            stopping = self._stopping
+            if not stopping:
+                self._queue.put((work, done, token))
+        if stopping:
+            done(None, _stopped())
         return token
 
-    def stop(self) -> None:
-        """End after what is queued, and close the connection."""
-        self._queue.put(None)
-        self._thread.join(5)
+    def cancel(self) -> None:
+        """Interrupt what runs and what waits, and take no more; each is answered that the daemon stops."""
+        with self._lock:
+            if self._stopping:
+                return
+            self._stopping = True
+            self._queue.put(None)
+            if self._current is not None:
+                self.connection.interrupt()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Cancel all, and close the connection; False if a function did not come to its end within `timeout` seconds.
+
+        Its connection is left open then: to close it under the thread that uses it crashes the process.
+        """
+        self.cancel()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            return False
         self.connection.close()
+        return True
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -48,11 +72,11 @@ class Lane:
                 self._current = token
             result, error = None, None
             try:
-                if token.cancelled:
+                if token.cancelled or self._stopping:
                     raise sqlite3.OperationalError("interrupted")
                 result = work()
             except BaseException as caught:  # noqa: BLE001 - whoever waits must get an answer
-                error = caught
+                error = _stopped() if self._stopping else caught
             with self._lock:
                 self._current = None
             try:
@@ -61,7 +85,7 @@ class Lane:
                 _log.exception("a read could not be answered")
 
     def _is_cancelled(self) -> bool:
-        return self._current is not None and self._current.cancelled
+        return self._stopping or (self._current is not None and self._current.cancelled)
 
     def interrupt(self, token: Token) -> None:
         """Stop a function: at once if it waits, at SQLite's next step if it runs."""
@@ -69,6 +93,10 @@ class Lane:
             token.cancelled = True
             if self._current is token:
                 self.connection.interrupt()
+
+
+def _stopped() -> Locked:
+    return Locked("the daemon is stopping", hint="start it again, then call again")
 
 
 class Token:

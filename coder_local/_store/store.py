@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from .scope import Caller, Calls, ReadScope, WriteScope
 from .tables import Tables
 from .writer import Done, Job, Writer
 
+_log = logging.getLogger("coder_local.store")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Loop = Callable[..., object]
@@ -52,6 +54,7 @@ class Store:
         self._calls = calls
         self._post: Loop = _at_once
         self._soon: Loop | None = None
+        self._reading = 0
         self._on_events: Callable[[Sequence[EventRow]], None] = lambda _: None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -83,13 +86,24 @@ class Store:
         self._soon = soon if self.folder is not None else None  # in memory the writer reads
         self.writer.start()
 
-    def close(self) -> bool:
-        """Run what waits, checkpoint, close every connection. False if a command hung and was left behind."""
-        if self._lane is not None:
-            self._lane.stop()
+    def close(self, *, reader_timeout: float = 5.0) -> bool:
+        """Run the commands that wait, end the reads, checkpoint, close. False if a command hung and was left behind."""
+        self._soon = None  # no snapshot is begun or ended on a reader that is being closed
+        if self._lane is not None and not self._lane.stop(reader_timeout):
+            _log.error("a query did not come to its end, and is left behind")
         if self._reader is not self.writer.connection:
             self._reader.close()
         return self.writer.stop()
+
+    @property
+    def reading(self) -> int:
+        """How many reads apart have not been answered."""
+        return self._reading
+
+    def cancel_reads(self) -> None:
+        """Interrupt the reads apart, and take no more; each is answered that the daemon stops."""
+        if self._lane is not None:
+            self._lane.cancel()
 
     def _open_core(self) -> sqlite3.Connection:
         connection = open_writer(self.path)
@@ -255,8 +269,13 @@ class Store:
             if error is not None:
                 self._note(error)
                 error = translate(error)
-            self._post(done, result, error)
+            self._post(answered, result, error)
 
+        def answered(result: Any, error: BaseException | None) -> None:
+            self._reading -= 1
+            done(result, error)
+
+        self._reading += 1
         return lane.submit(run, answer)
 
     def _read_here(self, work: Callable[[ReadScope], Any], caller: Caller, done: Done) -> None:

@@ -7,6 +7,7 @@ for each.
 
 from __future__ import annotations
 
+import logging
 import queue
 import sqlite3
 import threading
@@ -23,6 +24,7 @@ from .journal import Journal
 from .scope import Caller, Calls, WriteScope, unread_expectation
 from .tables import Tables
 
+_log = logging.getLogger("coder_local.store")
 GROUP_LIMIT = 256
 """Commands that one commit may serve."""
 WAL_PAGES = 4000
@@ -152,7 +154,11 @@ class Writer:
                 return False
             self._thread = None
         if self._wal is not None:
-            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            try:
+                self.connection.execute("PRAGMA busy_timeout = 500")  # a read that hangs is not waited for
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                _log.warning("the write-ahead log is left for the next start: %s", error)
         self.connection.close()
         return True
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
+from coder_local._registry.kernel import Kernel
 from coder_local._store.lane import Lane
+from coder_local._store.scope import Caller, ReadScope
+from coder_local.api import Locked
+
+from .items import Item, domain, insert, make_tables
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n WHERE i < 0"
 
@@ -63,3 +69,62 @@ def test_an_answer_that_cannot_be_given_does_not_end_the_lane(lane: Lane, caplog
     lane.submit(lambda: 2, lambda result, _: answers.put(result))
     assert answers.get(timeout=30) == 2
     assert "nobody listens" in caplog.text
+
+
+def test_stop_ends_what_runs_and_what_waits_and_answers_both() -> None:
+    lane = Lane(sqlite3.connect(":memory:", check_same_thread=False), "lane")
+    begun = threading.Event()
+    answers: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def work() -> list[Any]:
+        begun.set()
+        return lane.connection.execute(ENDLESS).fetchall()
+
+    lane.submit(work, lambda _, error: answers.put(error))
+    lane.submit(lambda: 1, lambda _, error: answers.put(error))
+    assert begun.wait(10)
+    assert lane.stop(10)
+    assert [type(answers.get(timeout=1)) for _ in range(2)] == [Locked, Locked]
+    lane.submit(lambda: 1, lambda _, error: answers.put(error))
+    assert isinstance(answers.get(timeout=1), Locked)
+
+
+def test_the_connection_of_a_function_that_does_not_end_stays_open() -> None:
+    lane = Lane(sqlite3.connect(":memory:", check_same_thread=False), "lane")
+    begun, go_on = threading.Event(), threading.Event()
+    answers: SimpleQueue[Any] = SimpleQueue()
+
+    def work() -> Any:
+        begun.set()
+        go_on.wait()
+        lane.connection.set_progress_handler(None, 0)
+        return lane.connection.execute("SELECT 7").fetchone()[0]
+
+    lane.submit(work, lambda result, _: answers.put(result))
+    assert begun.wait(10)
+    assert not lane.stop(0.05)
+    go_on.set()
+    assert answers.get(timeout=10) == 7
+
+
+def test_a_store_whose_reader_hangs_still_writes_its_log_into_the_file(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path)
+    kernel.take(domain)
+    kernel.open()
+    make_tables(kernel)
+    insert(kernel, "kept")
+    begun, go_on = threading.Event(), threading.Event()
+    answers: SimpleQueue[Any] = SimpleQueue()
+
+    def work(scope: ReadScope) -> int:
+        begun.set()
+        go_on.wait()
+        return len(scope.select(Item))
+
+    kernel.store.read_apart(work, Caller(), lambda *answer: answers.put(answer))
+    assert begun.wait(10)
+    assert kernel.store.close(reader_timeout=0.05)
+    log = tmp_path / "coder-local.db-wal"
+    assert not log.exists() or log.stat().st_size == 0
+    go_on.set()
+    assert answers.get(timeout=10) == (1, None)
