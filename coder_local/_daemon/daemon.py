@@ -36,6 +36,8 @@ from .main import EXIT_BROKEN, EXIT_OK, ServeOptions, say
 _log = logging.getLogger("coder_local.daemon")
 DRAIN = 10.0
 """Seconds that running work has to end or park when the daemon stops."""
+_ANSWERING = 2.0
+"""Seconds that clients have at least, also after `DRAIN`, to take the answers that were given."""
 _TRIM_EVERY = 600.0
 _LOOK_EVERY = 1.0
 
@@ -156,10 +158,14 @@ class Daemon:
         self._beginning.cancel()
         self._watchdog.stop()
         end = time.monotonic() + DRAIN
-        while self.kernel.dispatcher.busy and time.monotonic() < end:
+        dispatcher, store = self.kernel.dispatcher, self.kernel.store
+        while (dispatcher.busy or store.reading) and time.monotonic() < end:
             await asyncio.sleep(0.01)
-        await self.kernel.dispatcher.stop_tasks()
-        await server.stop()
+        await dispatcher.stop_tasks()
+        store.cancel_reads()
+        while store.reading and time.monotonic() < end + _ANSWERING:  # interrupted, they are answered in a moment
+            await asyncio.sleep(0.01)
+        await server.stop(max(_ANSWERING, end - time.monotonic()))
         if self._http_server is not None:
             await self._http_server.stop()
         if serving is not None:

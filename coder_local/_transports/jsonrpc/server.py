@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import struct
@@ -18,6 +19,7 @@ from coder_local._registry.principal import OWNER, Principal
 
 from .session import Session
 
+_log = logging.getLogger("coder_local.daemon")
 BODY_LIMIT = 16 * 1024 * 1024
 """Bytes of the largest message."""
 _HIGH_WATER = 1024 * 1024
@@ -52,8 +54,11 @@ class SocketServer:
             os.umask(before)
         self._server = await loop.create_unix_server(self._connection, sock=listening, backlog=1024)
 
-    async def stop(self) -> None:
-        """Take no new connections, close those there are, remove the socket."""
+    async def stop(self, within: float = 2.0) -> None:
+        """Take no new connections, remove the socket, and hang up on those there are once they have been sent all.
+
+        After `within` seconds what a client has not taken is dropped.
+        """
         if self._server is not None:
             self._server.close()
             Path(self.address).unlink(missing_ok=True)
@@ -61,6 +66,12 @@ class SocketServer:
             pipe.close()
         for connection in list(self._connections):
             connection.close()
+        end = asyncio.get_running_loop().time() + within
+        while self._connections and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            _log.warning("a client did not take its answers before the daemon stopped")
+            connection.abort()
         await asyncio.sleep(0)
 
     def _connection(self) -> _Connection:
@@ -169,6 +180,11 @@ class _Connection(asyncio.Protocol):
         self.flush()
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _is_writable(self) -> bool:
         return self._writable
