@@ -65,7 +65,7 @@ async def import_(
 
     On a later import of the same records, fields that changed in the file are taken over, and fields that did not are
     left as they are here. Links the file no longer states go, if an import had made them. Tasks that are gone from the
-    file stay; a task that was deleted here comes back as a new one.
+    file stay; a task that was deleted here comes back as a new one, one that was merged into another does not.
     """
     if (path is None) == (text is None):
         message = "give either path or text, not both" if path else "there is nothing to import: give path or text"

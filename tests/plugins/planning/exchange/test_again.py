@@ -34,6 +34,37 @@ async def test_where_both_changed_the_file_wins_and_history_keeps_the_other(
     assert {"field": "description", "before": "mine", "after": "theirs"} in changes[0]["fields"]
 
 
+async def test_what_was_merged_is_not_brought_in_again(
+    box: Sandbox, bring: Callable[..., Any], find: Find, issue: Callable[..., Any], waits_for: Callable[..., Any],
+    links: Callable[[], set[tuple[str, str, str]]],
+) -> None:  # fmt: skip
+    file = [
+        issue("bd-1", "One"),
+        issue("bd-2", "Two", dependencies=waits_for("bd-2", "bd-1")),
+        issue("bd-3", "Three", dependencies=waits_for("bd-3", "bd-2")),
+        issue("bd-4", "Four"),
+    ]
+    await bring(*file)
+    box.call("planning.tasks.create", title="Mine")
+    box.call("planning.tasks.merge", ids=["BD-1", "BD-2"])
+    assert links() == {("One", "blocks", "Three")}
+    for _ in "ab":
+        report = await bring(*file)
+        assert (report["created"], report["updated"], report["unchanged"]) == (0, 0, 4)
+        assert report["refused_links"] == report["unresolved"] == []
+        assert links() == {("One", "blocks", "Three")}
+    # One that was made here becomes the record that was merged into it; and merged once more, all are known.
+    box.call("planning.tasks.merge", ids=["TASK-1", "BD-1", "BD-4"])
+    report = await bring(issue("bd-1", "One", priority=0), *file[1:])
+    assert (report["created"], report["updated"], report["unchanged"]) == (0, 1, 3)
+    assert (find("Mine")["priority"], find("Mine")["source"]) == ("urgent", "beads:bd-1")
+    assert links() == {("Mine", "blocks", "Three")}
+    box.undo()
+    box.undo()
+    assert (await bring(*file))["unchanged"] == 4
+    assert find("Four")["source"] == "beads:bd-4"
+
+
 async def test_status_and_its_end_come_together(
     box: Sandbox, bring: Callable[..., Any], find: Find, issue: Callable[..., Any]
 ) -> None:

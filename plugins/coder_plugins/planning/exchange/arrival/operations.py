@@ -23,7 +23,7 @@ from coder_plugins.planning.exchange.records import (
     UnresolvedLink,
 )
 from coder_plugins.planning.exchange.rules import linking, mapping, naming
-from coder_plugins.planning.formats import FORMATS, ForeignTask
+from coder_plugins.planning.formats import FORMATS, ForeignLink, ForeignTask
 from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.projects.records import Project
 from coder_plugins.planning.records import Reference, domain
@@ -87,6 +87,9 @@ class Arrival:
         self.records = [Incoming(task, self._take(task)) for task in tasks]
         self.skipped: list[SkippedRecord] = []
         self._links = linking.LinkPlan()
+        self._merged: dict[str, str] = {}
+        """By foreign id, the tasks that others were merged into."""
+        self._passed_over = 0
 
     @property
     def _hours(self) -> bool:
@@ -116,6 +119,7 @@ class Arrival:
     def prepare(self) -> None:
         """Find the tasks that the records are, and decide on links. Reads only."""
         self._match()
+        self._pass_over_merged()
         self._join_project()
         self._links = self._plan_links()
         for record in self.records:
@@ -132,7 +136,7 @@ class Arrival:
             project=self.project.key if self.project and self.records else None,
             created=created,
             updated=updated,
-            unchanged=len(self.records) - created - updated,
+            unchanged=len(self.records) + self._passed_over - created - updated,
             links=plan.standing,
             links_created=len(plan.create),
             links_deleted=len(plan.delete),
@@ -232,6 +236,37 @@ class Arrival:
         rest = [id for id in ids if id not in found]
         return found | {task.id: task for task in tx.select(Task, where, workspace=tx.workspace, ids=rest)}
 
+    def _pass_over_merged(self) -> None:
+        """Leave records alone whose tasks were merged into others: those others are not what the records say."""
+        self._merged = self._find_merged()
+        kept = [record for record in self.records if record.task or record.foreign.id not in self._merged]
+        self._passed_over = len(self.records) - len(kept)
+        self.records = kept
+
+    def _find_merged(self) -> dict[str, str]:
+        rows = self._tx.rows(
+            "SELECT part.value ->> 'source', part.value ->> 'id', task.id"
+            " FROM planning_tasks task, json_each(task.meta, '$.merged_from') part"
+            " WHERE task.workspace_id = :workspace AND task.deleted_at IS NULL AND part.type = 'object'",
+            workspace=self._tx.workspace,
+        )
+        by_source = {source: task for source, _, task in rows if source}
+        by_id = {id: task for _, id, task in rows if id}
+        project = self.project.id if self.project else ""
+        found: dict[str, str] = {}
+        for id in self._mentioned():
+            task = by_source.get(mapping.source_of(self._format, id, project)) or by_id.get(id)
+            if task is not None:
+                found[id] = task
+        return found
+
+    def _mentioned(self) -> set[str]:
+        """Return the foreign ids of all records, and of those that they or an earlier import of them link to."""
+        foreign = [record.foreign for record in self.records]
+        before = [record.before.links for record in self.records if record.before]
+        links = {link.target for links in (*before, *(each.links for each in foreign)) for link in links}
+        return links.union(each.id for each in foreign)
+
     def _compare_with_own(self, records: Sequence[Incoming]) -> None:
         """Hold records that were never read from this format against what an export would write of them now.
 
@@ -301,20 +336,28 @@ class Arrival:
     # -- the links ----------------------------------------------------------------------------------------------------
 
     def _plan_links(self) -> linking.LinkPlan:
-        stating = [
-            linking.Stating(
-                record.node,
-                record.foreign.id,
-                record.foreign.links,
-                record.before.links if record.before else (),
-                record.before.unmade if record.before else (),
-            )
-            for record in self.records
-        ]
         nodes = {record.foreign.id: record.node for record in self.records}
-        others = {link.target for each in stating for link in (*each.now, *each.before)} - nodes.keys()
+        others = self._mentioned() - nodes.keys()
         nodes |= {id: task.id for id, task in self._tasks_of(sorted(others)).items()}
+        nodes = self._merged | nodes
+        stating = [self._stating(record, nodes) for record in self.records]
         return linking.plan(stating, nodes.get, self._stored_links(), lambda node: not node.startswith("\n"))
+
+    def _stating(self, record: Incoming, nodes: Mapping[str, str]) -> linking.Stating:
+        """Return the links that a record states, without those to what was merged into it."""
+
+        def outward(links: Sequence[ForeignLink]) -> tuple[ForeignLink, ...]:
+            own = record.foreign.id
+            return tuple(link for link in links if link.target == own or nodes.get(link.target) != record.node)
+
+        before = record.before
+        return linking.Stating(
+            record.node,
+            record.foreign.id,
+            outward(record.foreign.links),
+            outward(before.links) if before else (),
+            outward(before.unmade) if before else (),
+        )
 
     def _stored_links(self) -> dict[linking.Edge, linking.Stored]:
         rows = self._tx.rows(

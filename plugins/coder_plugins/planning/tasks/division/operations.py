@@ -144,8 +144,9 @@ def merge(
 ) -> TaskMergeAnswer:
     """Join tasks into the first one, which takes over the links, checklists, tags and recorded times of the others.
 
-    Estimates add up, the earliest due date and the highest priority hold, descriptions follow one another. Refused when
-    the links of all together would close a ring.
+    Estimates add up, the earliest due date and the highest priority hold, descriptions follow one another. An import
+    knows the others as parts of the first one, and brings none of them in again. Refused when the links of all together
+    would close a ring.
     """
     found = list({task.id: task for task in (find_task(tx, id, "ids") for id in ids)}.values())
     first, others = found[0], found[1:]
@@ -170,8 +171,10 @@ def _refuse_unlike(tx: Transaction, tasks: list[Task]) -> None:
 
 
 def _joined(tasks: list[Task], title: str | None) -> dict[str, Any]:
-    """Return what the first of the tasks becomes."""
+    """Return what the first of the tasks becomes; it is kept equal to the first foreign record among them."""
     first = tasks[0]
+    known = next((task for task in tasks if task.source), first)
+    meta = first.meta | ({"source": known.meta["source"]} if "source" in known.meta else {})
     estimates = [task.estimate for task in tasks if task.estimate]
     total = Estimate(
         low=sum(each.lowest for each in estimates),
@@ -188,8 +191,21 @@ def _joined(tasks: list[Task], title: str | None) -> dict[str, Any]:
         "wait_until": first.wait_until if not due or not first.wait_until else min(first.wait_until, due),
         "tags": list(dict.fromkeys(tag for task in tasks for tag in task.tags)),
         "checklist": [item for task in tasks for item in task.checklist],
-        "meta": {**first.meta, "merged_from": [{"id": task.id, "key": task.key} for task in tasks[1:]]},
+        "source": known.source,
+        "meta": {**meta, "merged_from": _merged_from(tasks, known.source)},
     }
+
+
+def _merged_from(tasks: list[Task], source: str | None) -> list[dict[str, Any]]:
+    """Return what the first of the tasks is made of: the others, and what all of them were made of before."""
+    found: list[dict[str, Any]] = []
+    for task in tasks:
+        if task is not tasks[0]:
+            foreign = {"source": task.source} if task.source and task.source != source else {}
+            found.append({"id": task.id, "key": task.key, **foreign})
+        before = task.meta.get("merged_from")
+        found += before if isinstance(before, list) else []
+    return found
 
 
 def _hand_over_links(tx: Transaction, old: Task, new: list[Task]) -> None:
