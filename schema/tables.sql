@@ -29,6 +29,7 @@ CREATE TABLE change (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   change_set INTEGER NOT NULL,
   at INTEGER NOT NULL,
+  workspace_id TEXT NOT NULL,
   actor TEXT NOT NULL,
   operation TEXT NOT NULL,
   table_name TEXT NOT NULL,
@@ -39,6 +40,7 @@ CREATE TABLE change (
   undone_by INTEGER
 ) STRICT;
 CREATE INDEX change_by_record ON change (record_id, seq);
+CREATE INDEX change_by_workspace ON change (workspace_id, seq);
 CREATE INDEX change_by_undone ON change (undone_by) WHERE undone_by IS NOT NULL;
 
 -- A repeated call gets its first answer for 24 hours.

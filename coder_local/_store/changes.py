@@ -112,22 +112,22 @@ def history(scope: ReadScope, table: Table, id: str, *, before: int | None, limi
 
 
 def recent(scope: ReadScope, *, before: int | None, limit: int) -> list[RecordChange]:
-    """Return the changes of all records, newest first, those numbered under `before`."""
+    """Return the changes that were made in the caller's workspace, newest first, those numbered under `before`."""
     scope.write_log()
     rows = scope.connection.execute(
-        f"SELECT {_COLUMNS} FROM change WHERE seq < ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
-        (before or 2**62, limit),
+        f"SELECT {_COLUMNS} FROM change WHERE workspace_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
+        (scope.workspace, before or 2**62, limit),
     )
     return [_show(scope, _row(raw)) for raw in rows]
 
 
 def last_change_set(scope: ReadScope, actor: str) -> int:
-    """Return the newest change set of an actor that can still be undone. Raises `NotFound` if there is none."""
+    """Return the newest change set of an actor in this workspace that can still be undone. Raises `NotFound`."""
     scope.write_log()
     row = scope.connection.execute(
-        "SELECT change_set FROM change WHERE actor = ? AND undone_by IS NULL AND operation <> ?"
+        "SELECT change_set FROM change WHERE workspace_id = ? AND actor = ? AND undone_by IS NULL AND operation <> ?"
         " ORDER BY seq DESC LIMIT 1",
-        (actor, UNDO),
+        (scope.workspace, actor, UNDO),
     ).fetchone()
     if row is None:
         raise NotFound("there is nothing to undo", hint="look at changes.list")

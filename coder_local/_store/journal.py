@@ -14,14 +14,12 @@ from .eventlog import EventRow
 from .scope import WriteScope
 
 _INSERT_CHANGE = (
-    "INSERT INTO change (seq, change_set, at, actor, operation, table_name, record_id, rev, before, after) VALUES "
+    "INSERT INTO change"
+    " (seq, change_set, at, workspace_id, actor, operation, table_name, record_id, rev, before, after) VALUES "
 )
-_COLUMNS = 10
-"""Of both tables."""
-_ROW = f"({', '.join('?' * _COLUMNS)})"
+_CHANGE_COLUMNS, _EVENT_COLUMNS = 11, 10
 _TOGETHER = 8
 """Rows of one statement; more gain nothing."""
-_ROWS = ", ".join([_ROW] * _TOGETHER)
 
 
 class Place(NamedTuple):
@@ -73,8 +71,8 @@ class Journal:
             for table, record_id, rev, before, after in scope.changes:
                 self._change_seq += 1
                 self._changes += (
-                    self._change_seq, change_set, at, caller.actor, caller.operation, table, record_id, rev, before,
-                    after,
+                    self._change_seq, change_set, at, caller.workspace, caller.actor, caller.operation, table,
+                    record_id, rev, before, after,
                 )  # fmt: skip
             if scope.undoes is not None:
                 self._mark_undone(change_set, *scope.undoes)
@@ -90,16 +88,17 @@ class Journal:
         """Write the rows that wait."""
         changes, self._changes = self._changes, []  # new lists: a place may hold the old ones
         events, self._events = self._events, []
-        self._insert(_INSERT_CHANGE, changes)
-        self._insert(INSERT_EVENT, events)
+        self._insert(_INSERT_CHANGE, _CHANGE_COLUMNS, changes)
+        self._insert(INSERT_EVENT, _EVENT_COLUMNS, events)
 
-    def _insert(self, sql: str, values: list[Any]) -> None:
-        execute, at = self._connection.execute, 0
-        while len(values) - at >= _TOGETHER * _COLUMNS:
-            execute(sql + _ROWS, values[at : at + _TOGETHER * _COLUMNS])
-            at += _TOGETHER * _COLUMNS
-        for start in range(at, len(values), _COLUMNS):
-            execute(sql + _ROW, values[start : start + _COLUMNS])
+    def _insert(self, sql: str, columns: int, values: list[Any]) -> None:
+        execute, at, together = self._connection.execute, 0, _TOGETHER * columns
+        row = f"({', '.join('?' * columns)})"
+        while len(values) - at >= together:
+            execute(sql + ", ".join([row] * _TOGETHER), values[at : at + together])
+            at += together
+        for start in range(at, len(values), columns):
+            execute(sql + row, values[start : start + columns])
 
     def _mark_undone(self, by: int, first: int, last: int) -> None:
         """Mark a change set as taken back; if it was itself an undo, what that one took back is there again."""

@@ -38,7 +38,7 @@ def declare() -> Domain:
 
     @domain.query("changes.list")
     def list_changes(read: Snapshot, *, cursor: Cursor | None = None, limit: Limit = 50) -> Page[RecordChange]:
-        """List what was changed, by whom and with which command, newest first."""
+        """List what was changed in the workspace, by whom and with which command, newest first."""
         scope = reading(read)
         found = changes.recent(scope, before=_number(cursor), limit=limit + 1)
         more = len(found) > limit
@@ -46,7 +46,7 @@ def declare() -> Domain:
 
     @domain.command("changes.undo", deadline=120.0)  # an import of 20,000 records is one change set
     def undo(tx: Transaction, *, change_set: ChangeSet | None = None) -> Undone:
-        """Take back all that one command wrote; without `change_set` the last command of the caller.
+        """Take back all that one command wrote; without `change_set` the caller's last one in the workspace.
 
         An undo is a change of its own, and is undone in the same way. Answers `conflict`, naming each field, if
         something was changed again since. An agent takes back only what it wrote itself.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coder_local._daemon.core.changes import declare
+from coder_local._registry.principal import Principal
 from coder_local._store.changes import UNDO
 
 from .conftest import Core
@@ -33,6 +34,18 @@ async def test_undo_takes_the_last_command_back_and_an_undo_can_be_undone(notes:
     assert newest["operation"] == "changes.undo"
     await notes.call("changes.undo", change_set=newest["change_set"])
     assert (await notes.call("notes.get", id=note["id"]))["title"] == "after"
+
+
+async def test_each_workspace_lists_and_undoes_its_own(notes: Core) -> None:
+    here, there = Core(notes.kernel, Principal(workspace="w1")), Core(notes.kernel, Principal(workspace="w2"))
+    kept = await here.call("notes.create", workspace="w", title="here")
+    await there.call("notes.create", workspace="w", title="there")
+    assert [each["id"] for each in (await here.call("changes.list"))["items"]] == [kept["id"]]
+    assert (await there.call("changes.undo"))["undone"][0]["id"] != kept["id"]
+    assert (await there.refused("changes.undo")).kind == "not_found"
+    assert (await notes.call("changes.list"))["items"] == []
+    assert (await notes.refused("changes.undo")).kind == "not_found"
+    assert (await here.call("changes.undo"))["undone"][0]["id"] == kept["id"]
 
 
 async def test_undo_names_what_was_changed_again_since(notes: Core) -> None:

@@ -34,6 +34,8 @@ export type State = "ok" | "warning" | "error";
 /** What has become of a plugin. */
 export type Status = "loaded" | "disabled" | "needs_enabling" | "stopped_by_import_error" | "stopped_by_declaration" | "stopped_by_migration" | "stopped_by_newer_data" | "stopped_by_start_error";
 
+export type Unit = "day" | "week" | "month" | "year";
+
 /** Something the dates rest on that nobody has said. */
 export interface Assumed {
   /** Key of the task. */
@@ -844,7 +846,7 @@ export interface PlanningTasksCreateInput {
 
 /** Input of `planning.tasks.delete`. */
 export interface PlanningTasksDeleteInput {
-  /** Id of the task. 1 to 64 characters. */
+  /** 1 to 64 characters. */
   id: string;
 }
 
@@ -1222,7 +1224,7 @@ export interface RecordChange {
 export interface Recurrence {
   mode: Open<"after_done" | "fixed">;
   every: number;
-  unit: Open<"day" | "week" | "month" | "year">;
+  unit: Open<Unit>;
   start: LocalDate | null;
   until: LocalDate | null;
   count: number | null;
@@ -1243,7 +1245,7 @@ export interface RecurrenceInput {
   /** 1 when missing. */
   every?: number;
   /** `week` when missing. */
-  unit?: "day" | "week" | "month" | "year";
+  unit?: Unit;
   start?: LocalDate | null;
   until?: LocalDate | null;
   count?: number | null;
@@ -1273,6 +1275,8 @@ export interface Report {
 /** Recurring tasks whose due date was moved on. */
 export interface Rolled {
   items: TaskLine[];
+  /** Some are left, because so many dates had passed: run it again. */
+  more: boolean;
 }
 
 /** When each task can start and must finish. */
@@ -1793,10 +1797,10 @@ export interface Operations {
 /** The operations as nested functions, `client.<operation>(input, options)`. */
 export interface Api {
   changes: {
-    /** List what was changed, by whom and with which command, newest first. */
+    /** List what was changed in the workspace, by whom and with which command, newest first. */
     list(input?: ChangesListInput, options?: CallOptions): Promise<Page<RecordChange>>;
     /**
-     * Take back all that one command wrote; without `change_set` the last command of the caller.
+     * Take back all that one command wrote; without `change_set` the caller's last one in the workspace.
      *
      * An undo is a change of its own, and is undone in the same way. Answers `conflict`, naming each field,
      * if something was changed again since. An agent takes back only what it wrote itself.
@@ -1904,7 +1908,8 @@ export interface Api {
      *
      * On a later import of the same records, fields that changed in the file are taken over, and fields that
      * did not are left as they are here. Links the file no longer states go, if an import had made them.
-     * Tasks that are gone from the file stay; a task that was deleted here comes back as a new one.
+     * Tasks that are gone from the file stay; a task that was deleted here comes back as a new one, one that
+     * was merged into another does not.
      */
     import(input?: PlanningImportInput, options?: ActionOptions): Promise<ImportReport>;
     /**
@@ -1998,7 +2003,7 @@ export interface Api {
        * A task without a due date that comes back on fixed dates is due on the first of them.
        */
       create(input: PlanningTasksCreateInput, options?: CommandOptions): Promise<Task>;
-      /** Delete one task; it stays in history, and undo brings it back. */
+      /** Delete one task; it stays in history, and undo brings it back. Its running timers are stopped. */
       delete(input: PlanningTasksDeleteInput, options?: CommandOptions): Promise<Task>;
       /**
        * Close a task that will not be done. It blocks nobody any more, and does not come back; the reason is
@@ -2030,7 +2035,8 @@ export interface Api {
        * others.
        *
        * Estimates add up, the earliest due date and the highest priority hold, descriptions follow one
-       * another. Refused when the links of all together would close a ring.
+       * another. An import knows the others as parts of the first one, and brings none of them in again.
+       * Refused when the links of all together would close a ring.
        */
       merge(input: PlanningTasksMergeInput, options?: CommandOptions): Promise<TaskMergeAnswer>;
       /**
