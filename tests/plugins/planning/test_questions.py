@@ -116,6 +116,27 @@ def test_a_project_is_scheduled_with_what_it_waits_for_elsewhere(call: Call) -> 
     assert (rows["PLAN-1"]["start"], found["finish"]) == ("2026-11-11", "2026-11-11")
 
 
+def test_closed_tasks_pin_dates_and_are_not_in_the_answer(call: Call) -> None:
+    for title in "abc":
+        create(call, title, estimate={"likely": DAY})
+    call("planning.link", source="TASK-1", target="TASK-2", kind="blocks")
+    call("planning.link", source="TASK-3", target="TASK-2", kind="blocks")
+    call("planning.tasks.finish", id="TASK-1", at="2026-11-04T12:00:00Z")
+    call("planning.tasks.drop", id="TASK-3")
+    found = call("planning.schedule", start="2026-11-02")
+    assert [(row["key"], row["start"]) for row in found["items"]] == [("TASK-2", "2026-11-06")]
+    assert (found["total"], found["critical"]) == (1, ["TASK-2"])
+
+
+def test_a_schedule_may_be_asked_for_its_first_tasks(call: Call) -> None:
+    for title in "ab":
+        create(call, title, estimate={"likely": DAY})
+    call("planning.link", source="TASK-1", target="TASK-2", kind="blocks")
+    found = call("planning.schedule", start="2026-11-02", limit=1)
+    assert [row["key"] for row in found["items"]] == ["TASK-1"]
+    assert (found["total"], found["finish"], found["critical"]) == (2, "2026-11-03", ["TASK-1", "TASK-2"])
+
+
 def test_points_have_no_working_time(call: Call) -> None:
     call("planning.projects.create", name="Points", key="PTS", unit="points")
     create(call, project="PTS", estimate={"likely": 3})

@@ -22,11 +22,12 @@ from coder_plugins.planning.tasks.finding.operations import find_project
 from . import records as loading
 from .records import Named
 
+Most = Annotated[int, Meta(ge=1, le=10_000, description="Tasks in the answer; all unless given.")]
 Holidays = Annotated[tuple[LocalDate, ...], Meta(max_length=1_000)]
 
 
 class ScheduledTask(Value):
-    """The place of one task. Offsets are minutes of working time since the start: [es, ef) early, [ls, lf) late."""
+    """The place of one open task. Offsets are minutes of working time since the start: early [es, ef), late [ls, lf)."""
 
     id: str
     key: str
@@ -39,8 +40,6 @@ class ScheduledTask(Value):
     """Minutes by which it may slip before the finish moves."""
     start: LocalDate
     finish: LocalDate
-    done: bool = False
-    """Its dates are facts."""
     summary: bool = False
     """It has children and spans them."""
     outside: bool = False
@@ -57,9 +56,12 @@ class Assumed(Value):
 
 
 class ScheduleAnswer(Value):
-    """When each task can start and must finish."""
+    """When each open task can start and must finish."""
 
     items: list[ScheduledTask]
+    """In the order of the list."""
+    total: int
+    """How many there are in all."""
     critical: list[str]
     """Keys of the open tasks without slack, by early start: a day lost on one of them is a day lost."""
     start: LocalDate
@@ -77,20 +79,23 @@ def schedule(
     project: Reference | None = None,
     start: LocalDate | None = None,
     holidays: Holidays = (),
+    limit: Most | None = None,
 ) -> ScheduleAnswer:
     """Return early and late dates of every open task, its slack, the critical path and the finish.
 
     Critical-path method over working time, from `start` (today unless given): Monday to Friday, 8 h, or the calendar
-    plugin's working time, less `holidays`. Holds and `wait_until` push, done tasks are facts, recorded time is not
-    counted again. Raises `too_large` over 20,000 links.
+    plugin's working time, less `holidays`. Holds and `wait_until` push; done tasks pin the dates of what follows them
+    and are not in the answer; recorded time is not counted again. The finish and the critical path are those of all
+    tasks, however many items are asked for. Raises `too_large` over 20,000 links.
     """
     own = None if project is None else find_project(read, project).id
     plan = loading.plan(read, own)
     first = date.fromisoformat(today_of(read, start))
     result = compute(plan.activities, plan.links, first, loading.calendar(read, first, real_days(holidays)), plan.names)
-    items = [_scheduled(id, slot, plan.names[id], own) for id, slot in result.slots.items()]
+    open_ = [id for id, slot in result.slots.items() if not slot.done]
     return ScheduleAnswer(
-        items=[item for item in items if plan.names[item.id].status != "dropped"],
+        items=[_scheduled(id, result.slots[id], plan.names[id], own) for id in open_[:limit]],
+        total=len(open_),
         critical=[plan.names[id].key for id in result.critical],
         start=result.start.isoformat(),
         finish=None if result.finish is None else result.finish.isoformat(),
@@ -119,7 +124,7 @@ def compute(
 def _scheduled(id: str, slot: schedules.Slot, name: Named, project: str | None) -> ScheduledTask:
     return ScheduledTask(
         id=id, key=name.key, title=name.title, es=slot.es, ef=slot.ef, ls=slot.ls, lf=slot.lf, slack=slot.slack,
-        start=slot.start.isoformat(), finish=slot.finish.isoformat(), done=slot.done, summary=slot.summary,
+        start=slot.start.isoformat(), finish=slot.finish.isoformat(), summary=slot.summary,
         outside=project is not None and name.project != project,
     )  # fmt: skip
 
