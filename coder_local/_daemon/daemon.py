@@ -126,7 +126,9 @@ class Daemon:
         for plugin in self.kernel.registry.plugins.values():
             if not plugin.loaded:
                 _log.warning("plugin %s is %s: %s", plugin.name, plugin.status, plugin.reason)
-        if self.kernel.store.set_aside is not None:
+        if self.kernel.store.loss is not None:
+            _log.error("%s", self.kernel.store.loss)
+        elif self.kernel.store.set_aside is not None:
             _log.error("the database was damaged and set aside in %s", self.kernel.store.set_aside)
         self.kernel.dispatcher.sweep()
         self._trim()

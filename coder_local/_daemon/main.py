@@ -21,6 +21,8 @@ from .lock import Lock
 EXIT_OK = 0
 EXIT_LOCKED = 8
 """Another process holds the data directory, and does not answer."""
+EXIT_DATA = 65
+"""The data was written by a newer version, or cannot be brought up to date; it is as it was."""
 EXIT_BROKEN = 70
 """It could not start, or a command did not come to an end when it stopped; the log tells which."""
 EXIT_NO_DIRECTORY = 73
@@ -106,6 +108,7 @@ def say(event: str, found: runtime.Runtime) -> None:
 
 
 def _run(options: ServeOptions) -> int:
+    from coder_local._store.migrations import MigrationError  # noqa: PLC0415 - attaching needs none of it
     from coder_local.api import Locked  # noqa: PLC0415 - attaching needs none of it
 
     from .daemon import Daemon  # noqa: PLC0415 - attaching needs none of it
@@ -118,6 +121,10 @@ def _run(options: ServeOptions) -> int:
         print(f"error: the database in {options.data_dir} cannot be opened: {error.message}", file=sys.stderr)
         print(f"hint: {error.hint or 'look who else uses it, and at its permissions'}", file=sys.stderr)
         return EXIT_NO_DIRECTORY
+    except MigrationError as error:
+        print(f"error: the database in {options.data_dir} cannot be used: {error.message}", file=sys.stderr)
+        print(f"hint: {error.hint or 'install the version that wrote it'}", file=sys.stderr)
+        return EXIT_DATA
     except Exception:
         logging.getLogger("coder_local.daemon").critical("the daemon cannot run", exc_info=True)
         return EXIT_BROKEN

@@ -46,13 +46,23 @@ class Kernel:
     def open(self, granted: Callable[[Kernel], Iterable[Plugin]] = lambda _: ()) -> None:
         """Open the store, load the plugins that it holds a grant for, and bring all loaded ones' tables up to date.
 
-        A plugin whose migration fails is stopped.
+        A plugin whose migration fails is stopped. Raises `NewerData` or `MigrationError` for the core's own tables.
         """
         self.store.open()
-        self.settings.load()
-        self.load(granted(self))
+        try:
+            found = self._read(granted)
+        except Exception as error:
+            if not self.store.recover(error):
+                raise
+            found = self._read(granted)
+        self.load(found)
         self.registry.stop_unmigrated(self.store.migrate(self.registry.migration_sets()))
         self.feed = Feed(self.store.bounds, self.store.events_after)
+
+    def _read(self, granted: Callable[[Kernel], Iterable[Plugin]]) -> list[Plugin]:
+        """Read all that a start needs of the store, before a plugin is loaded: the file may have to be exchanged."""
+        self.settings.load()
+        return list(granted(self))
 
     def start(self, post: Loop, soon: Loop | None = None) -> None:
         """Begin to write on the writer's thread; `post` is the loop's `call_soon_threadsafe`, `soon` `call_soon`."""

@@ -16,7 +16,16 @@ def open_writer(path: Path) -> sqlite3.Connection:
     them between groups, because within a commit they make its tail ten times longer.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=5)
-    if path != MEMORY:
+    try:
+        _prepare_writer(connection, in_memory=path == MEMORY)
+    except sqlite3.Error:
+        connection.close()  # or Windows would not let the file be set aside
+        raise
+    return connection
+
+
+def _prepare_writer(connection: sqlite3.Connection, *, in_memory: bool) -> None:
+    if not in_memory:
         # Before the first table exists, or it has no effect until a VACUUM.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -25,7 +34,6 @@ def open_writer(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("PRAGMA trusted_schema = OFF")
-    return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

@@ -33,6 +33,8 @@ def _at_once(function: Callable[..., object], *arguments: Any) -> object:
     return function(*arguments)
 
 
+_TRACES = ("snapshots", "quarantine", "replaced")
+"""Folders beside a database that has been in use."""
 _CORE = MigrationSet("core", migrations.find_files(Path(__file__).parent / "migrations"))
 
 
@@ -50,11 +52,14 @@ class Store:
         self.epoch = ""
         self.set_aside: Path | None = None
         """Where a damaged database was put at this start."""
+        self.loss: str | None = None
+        """What this start found instead of the database that had been in use."""
         self.damage: str | None = None
         self._calls = calls
         self._post: Loop = _at_once
         self._soon: Loop | None = None
         self._reading = 0
+        self._connections: list[sqlite3.Connection] = []
         self._on_events: Callable[[Sequence[EventRow]], None] = lambda _: None
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -62,18 +67,42 @@ class Store:
     def open(self) -> None:
         """Open the file, set it aside if it is damaged, and make the core's own tables if they are missing."""
         if self.folder is not None:
+            self._look_for_loss()
             self._look_for_damage()
         try:
-            connection = self._open_core()
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error) or self.folder is None:
+            self._open()
+        except (sqlite3.Error, Error) as error:
+            if not self.recover(error):
                 raise translate(error) from error
-            self._put_aside()
-            connection = self._open_core()
-        self.epoch = self._epoch(connection)
-        wal = None if self.folder is None else self.path.with_name(self.path.name + "-wal")
-        self.writer = Writer(connection, self.tables, self._calls, self.clock, self._deliver, wal=wal)
-        self._reader = connection if self.folder is None else open_reader(self.path)
+
+    def recover(self, error: BaseException) -> bool:
+        """Set the file aside and open anew, if the error of a start says that it is damaged; once in a start."""
+        if self.folder is None or self.set_aside is not None or not is_damage(error.__cause__ or error):
+            return False
+        for connection in self._connections:
+            connection.close()
+        self._put_aside()
+        self.damage = None
+        self._damage_mark.unlink(missing_ok=True)
+        self._open()
+        return True
+
+    def _open(self) -> None:
+        self._connections = []
+        connection = open_writer(self.path)
+        self._connections.append(connection)
+        try:
+            self._migrate_core(connection)
+            self.epoch = self._epoch(connection)
+            wal = None if self.folder is None else self.path.with_name(self.path.name + "-wal")
+            self.writer = Writer(connection, self.tables, self._calls, self.clock, self._deliver, wal=wal)
+            self._reader = connection if self.folder is None else open_reader(self.path)
+            self._connections.append(self._reader)
+            self.bounds()  # a log that cannot be read must be found now, while another file can take its place
+        except BaseException:
+            for each in self._connections:
+                each.close()
+            raise
         self._lane: Lane | None = None
 
     def start(self, post: Loop, on_events: Callable[[Sequence[EventRow]], None], soon: Loop | None = None) -> None:
@@ -105,15 +134,17 @@ class Store:
         if self._lane is not None:
             self._lane.cancel()
 
-    def _open_core(self) -> sqlite3.Connection:
-        connection = open_writer(self.path)
-        try:
-            if self._fingerprint(connection) == "":
-                migrations.apply(connection, _CORE)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _migrate_core(self, connection: sqlite3.Connection) -> None:
+        """Bring the core's own tables up to date: nothing can be read or written by a program that does not know them.
+
+        Raises `NewerData` or `MigrationError`; the data is as it was then.
+        """
+        done = migrations.applied(connection).get(_CORE.plugin, [])
+        migrations.refuse_newer(_CORE, done)
+        if any(name not in done for name in _CORE.names):
+            if done:
+                self.snapshot("before-migration")
+            migrations.apply(connection, _CORE)
 
     def _fingerprint(self, connection: sqlite3.Connection) -> str:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'store_meta'").fetchone():
@@ -144,6 +175,16 @@ class Store:
             except OSError:
                 return  # a read-only or full disk: the next start finds the damage when it reads there
 
+    def _look_for_loss(self) -> None:
+        """Notice that the database in use before is gone, so that nobody takes the empty one for his data."""
+        assert self.folder is not None  # noqa: S101 - for the type checker
+        if self.path.exists():
+            if self.path.stat().st_size == 0:
+                self._put_aside()  # with its log, which SQLite would delete
+                self.loss = "the database file was empty (0 bytes), and this start began with a new one"
+        elif any(path.is_dir() and any(path.iterdir()) for path in map(self.folder.joinpath, _TRACES)):
+            self.loss = "the database file was missing, and this start began with a new one"
+
     def _look_for_damage(self) -> None:
         if self._damage_mark.exists():
             if self.path.exists() and backup.check(self.path):
@@ -170,7 +211,7 @@ class Store:
         failed: dict[str, Error] = {}
         done = migrations.applied(connection)
         snapped = False
-        for each in (_CORE, *sets):
+        for each in sets:
             applied = done.get(each.plugin, [])
             try:
                 migrations.refuse_newer(each, applied)

@@ -54,7 +54,8 @@ def _for_people(state: dict[str, Any], plugins: list[dict[str, Any]]) -> str:
         f"data      {state['data_dir']}",
     ]
     if damage := state.get("damage"):
-        lines.append(f"damage    {damage['message']}; set aside in {damage['set_aside']}")
+        aside = f"; set aside in {damage['set_aside']}" if damage["set_aside"] else ""
+        lines.append(f"damage    {damage['message']}{aside}")
         lines.append(f"          to go back: coder-local restore '{damage['snapshot']}'" if damage["snapshot"] else "")
     shown = table(plugins, _width(), columns=("name", "version", "status", "reason"))
     return "\n".join([*(clean(line) for line in lines if line), "", shown])

@@ -130,6 +130,70 @@ def test_a_damaged_page_answers_broken_and_the_next_start_offers_the_snapshot(da
     assert any((daemon.data_dir / "snapshots").glob("*.db"))
 
 
+@pytest.mark.parametrize("table", ["event", "sqlite_sequence", "setting", "plugin_grant", "_sqlite_migrations"])
+def test_damage_that_a_start_meets_does_not_keep_the_daemon_from_starting(tmp_path: Path, table: str) -> None:
+    process = Process(tmp_path / "data")
+    process.start()
+    process.confirmed("store.snapshot")
+    assert process.terminate() == 0
+    damage(process.data_dir / "coder-local.db", table)
+    process.start()
+    try:
+        found = process.call("daemon.status")["damage"]
+        assert "quarantine" in found["set_aside"]
+        assert found["snapshot"]
+        assert (Path(found["set_aside"]) / "coder-local.db").exists()
+        assert not (process.data_dir / "damaged").exists()
+        assert process.call("settings.get", plugin="daemon")
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("gone", ["emptied", "missing"])
+def test_a_database_that_is_gone_is_said_and_the_snapshot_offered(tmp_path: Path, gone: str) -> None:
+    process = Process(tmp_path / "data")
+    process.start()
+    assert process.call("daemon.status")["damage"] is None
+    process.confirmed("store.snapshot")
+    assert process.terminate() == 0
+    database = process.data_dir / "coder-local.db"
+    if gone == "emptied":
+        database.write_bytes(b"")
+    else:
+        database.unlink()
+    process.start()
+    try:
+        found = process.call("daemon.status")["damage"]
+        assert ("0 bytes" if gone == "emptied" else "missing") in found["message"]
+        assert found["snapshot"]
+        assert found["message"] in process.log.read_text()
+    finally:
+        process.kill()
+
+
+def test_data_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    process = Process(tmp_path / "data")
+    process.start()
+    assert process.terminate() == 0
+    database = process.data_dir / "coder-local.db"
+    opened = sqlite3.connect(database)
+    opened.execute(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('core', '0009_major_events', 'x')"
+    )
+    opened.commit()
+    before = list(opened.iterdump())
+    opened.close()
+    with pytest.raises(AssertionError, match="exit code 65"):
+        process.start()
+    said = process.log.read_text()
+    assert "newer version (0009_major_events)" in said
+    assert "hint: install the newer version" in said
+    opened = sqlite3.connect(database)
+    assert list(opened.iterdump()) == before
+    opened.close()
+    assert not (process.data_dir / "runtime.json").exists()
+
+
 def damage(database: Path, table: str) -> None:
     """Overwrite the root page of a table."""
     opened = sqlite3.connect(database)

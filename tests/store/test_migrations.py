@@ -9,8 +9,8 @@ import pytest
 
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Source, Status
-from coder_local._store import backup, migrations
-from coder_local._store.migrations import split
+from coder_local._store import backup, migrations, store
+from coder_local._store.migrations import MigrationError, split
 from coder_local.api import Error
 
 PLUGIN = '''
@@ -158,3 +158,25 @@ def test_two_plugins_migrate_independently(tmp_path: Path) -> None:
 def test_named_errors_are_raised(tmp_path: Path) -> None:
     with pytest.raises(Error):
         migrations.refuse_newer(migrations.MigrationSet("x", ()), ["0002_major_x"])
+
+
+def test_a_core_migration_that_fails_refuses_the_start_and_leaves_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel(tmp_path)
+    kernel.open()
+    kernel.store.write(lambda tx: tx.number("kept"))
+    kernel.store.close()
+    bad = tmp_path / "0002_bad.sql"
+    bad.write_text("-- Why: x\nDROP TABLE counter;\nCREAT TABLE nonsense (a);")
+    core = store._CORE
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_CORE", core._replace(files=(*core.files, bad)))
+        with pytest.raises(MigrationError, match="core failed and was taken back"):
+            Kernel(tmp_path).open()
+    assert [backup.check(path) for path in backup.snapshots(tmp_path / "snapshots")] == [[]]
+    again = Kernel(tmp_path)
+    again.open()
+    assert again.store.set_aside is None
+    assert again.store.write(lambda tx: tx.number("kept")) == 2
+    again.store.close()

@@ -165,12 +165,12 @@ class _DamageNotice:
     def current(self) -> Damage | None:
         """Return the notice, or None while all is well."""
         store = self._kernel.store
-        if store.folder is None or (store.damage is None and store.set_aside is None):
+        if store.folder is None or (store.damage is None and store.set_aside is None and store.loss is None):
             return None
         if not self._looked:
             found = backup.newest_good(store.folder / "snapshots")
             self._offer, self._looked = None if found is None else str(found), True
-        message = store.damage or "the database was damaged, and this start began with an empty one"
+        message = store.damage or store.loss or "the database was damaged, and this start began with an empty one"
         aside = None if store.set_aside is None else str(store.set_aside)
         return Damage(message=message, set_aside=aside, snapshot=self._offer)
 
