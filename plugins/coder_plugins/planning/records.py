@@ -48,6 +48,7 @@ class Estimate(Value):
     """How much work a task is: minutes of working time, or points, as its project counts. low <= likely <= high."""
 
     likely: Amount
+    """What it will take, most likely; the other two are around it."""
     low: Amount | None = None
     """The best case; the same as `likely` when not given."""
     high: Amount | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coder_local.api import Domain, LocalDate, Snapshot, TooLarge, Value
+from coder_local.api import Domain, LocalDate, Refused, Snapshot, TooLarge, Value
 from coder_local.testing.memory import Sandbox, sandbox
 from coder_plugins.planning.links.records import Link
 from coder_plugins.planning.tasks.records import Task
@@ -234,7 +234,10 @@ def test_impact_of_a_ring_or_a_bad_estimate_is_refused(call: Call) -> None:
 
 def test_a_forecast_with_thin_data_is_refused(call: Call) -> None:
     create(call)
-    failure(call, "refused", "planning.forecast")
+    with pytest.raises(Refused) as caught:
+        call("planning.forecast")
+    assert "`throughput`" in (caught.value.hint or "")
+    assert "`remaining`" in (caught.value.hint or "")
     assert failure(call, "refused", "planning.forecast", throughput=[1, 2, 3])["weeks"] == 3
     failure(call, "refused", "planning.forecast", throughput=[0, 0, 0, 0])
 

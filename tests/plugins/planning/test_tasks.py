@@ -110,7 +110,7 @@ def test_an_unknown_reference_names_the_field_and_the_cure(call: Call, reference
         ({"tags": ["x" * 101]}, "/tags"),
         ({"tags": [""]}, "/tags"),
         ({"recurrence": {"mode": "fixed"}}, "/recurrence"),
-        ({"recurrence": {"mode": "after_done", "every": 0}}, "/recurrence"),
+        ({"recurrence": {"mode": "after_done", "every": 0}}, "/recurrence/every"),
         ({"recurrence": {"mode": "fixed", "start": "2026-11-02", "until": "2026-11-01"}}, "/recurrence"),
         ({"recurrence": {"mode": "fixed", "start": "2026-11-02", "rrule": "FREQ=SOMETIMES"}}, "/recurrence/rrule"),
         ({"title": ""}, "/title"),
@@ -234,6 +234,13 @@ def test_a_hold_blocks_until_its_day_or_its_release(box: Sandbox) -> None:
     failure(call, "conflict", "planning.tasks.release", id="TASK-1")
     call("planning.tasks.finish", id="TASK-1")
     failure(call, "conflict", "planning.tasks.hold", id="TASK-1", reason="late")
+
+
+@pytest.mark.parametrize("until", ["2020-01-01", "2026-11-06"])
+def test_a_hold_that_would_be_over_already_is_refused(call: Call, until: str) -> None:
+    create(call)
+    failure(call, "invalid", "planning.tasks.hold", id="TASK-1", reason="parts", until=until)
+    assert call("planning.tasks.get", id="TASK-1")["hold_reason"] is None
 
 
 def test_a_task_is_not_ready_before_wait_until(call: Call) -> None:

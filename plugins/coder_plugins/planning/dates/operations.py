@@ -27,7 +27,7 @@ Holidays = Annotated[tuple[LocalDate, ...], Meta(max_length=1_000)]
 
 
 class ScheduledTask(Value):
-    """The place of one open task. Offsets are minutes of working time since the start: early [es, ef), late [ls, lf)."""
+    """The place of one open task, in minutes of working time since the start: [es, ef) early, [ls, lf) late."""
 
     id: str
     key: str

@@ -34,6 +34,7 @@ _WORD = re.compile(r'"(?P<quoted>[^"]*)"(?=\s|$)|(?P<plain>\S+)')
 _TAG = re.compile(r"#(?!\d+$)(\w[\w/.:-]*)")
 _PROJECT = re.compile(r"@([A-Z][A-Z0-9]{1,9})", re.ASCII)
 _KEY = re.compile(r"[A-Z][A-Z0-9]{1,9}-[1-9]\d{0,8}", re.ASCII)
+_LIKE_A_DATE = re.compile(r"\+?\d", re.ASCII)
 _AHEAD = re.compile(r"\+?(\d{1,5})\s?(d|w|m|y|days?|weeks?|months?|years?)", re.ASCII)
 
 
@@ -41,7 +42,7 @@ class Draft(msgspec.Struct, frozen=True):
     """What one line says of a task to be made. `title` may be empty when the line held nothing else.
 
     `after` are keys of tasks to wait for, in the order typed. `unparsed` are the words that look like a part of the
-    grammar but are not understood; they are in the title too.
+    grammar but are not understood, whole parts such as `due 2026-13-45`; they are in the title too.
     """
 
     title: str
@@ -130,6 +131,11 @@ class _Reader:
         if not used:
             self.title.append(word)
             if (word[0] in "!#~@" and len(word) > 1 and word[1].isalnum()) or folded[:4] in ("due", "due:"):
+                no_date = self._plain(at + 1, 1) if folded == "due" else None
+                if no_date and _LIKE_A_DATE.match(no_date[0]):
+                    self.title += no_date
+                    self.unparsed.append(f"{word} {no_date[0]}")
+                    return 2
                 self.unparsed.append(word)
         return used or 1
 

@@ -12,11 +12,13 @@ from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import islice, takewhile
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from . import rrules
+from .rrules import Unit
 
 LIMIT = 1_000
 """The most instances that an endless rule may make on an import."""
@@ -27,23 +29,30 @@ class Endless(ValueError):
 
 
 class Recurrence(msgspec.Struct, frozen=True):
-    """When a task comes back.
+    """When a task comes back: every so many units, or as the text of an iCalendar RRULE says.
 
-    Either `every` so many units (`start` is the first due date and required for `fixed`), or, for `fixed` only, the
-    text of an iCalendar RRULE that says more than that. `until` is the last possible due date, `count` the number of
-    instances on the grid in all. A month that lacks the start's day has its last day instead, and the day comes back
-    in the next month that has it. Raises ValueError for what does not fit together.
+    A month that lacks the start's day has its last day instead, and the day comes back in the next month that has it.
     """
 
     mode: Literal["after_done", "fixed"]
-    every: int = 1
-    unit: Literal["day", "week", "month", "year"] = "week"
+    """Counted from the day on which it was done, or on dates that the finish does not move."""
+    every: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    """So many units apart."""
+    unit: Unit = "week"
     start: date | None = None
+    """The first due date; `fixed` needs it."""
     until: date | None = None
-    count: int | None = None
-    rrule: str | None = None
+    """The last possible due date; without it, and without `count`, it comes back for ever."""
+    count: Annotated[int, Meta(ge=1)] | None = None
+    """How many times it comes in all; `fixed` only."""
+    rrule: Annotated[str, Meta(max_length=rrules.LONGEST_TEXT)] | None = None
+    """An RRULE of RFC 5545, for dates that `every` and `unit` cannot say, like `FREQ=MONTHLY;BYDAY=1MO`; `fixed` only.
+
+    Its frequency is DAILY, WEEKLY, MONTHLY or YEARLY; it takes the place of `every` and `unit`.
+    """
 
     def __post_init__(self) -> None:
+        # Raises ValueError, which makes a decoded one invalid.
         if not 1 <= self.every <= 1_000:
             raise ValueError(f"every must be 1 to 1000, not {self.every}")
         if self.count is not None and self.count < 1:

@@ -16,7 +16,7 @@ Unit = Literal["day", "week", "month", "year"]
 FREQUENCIES: dict[str, Unit] = {"DAILY": "day", "WEEKLY": "week", "MONTHLY": "month", "YEARLY": "year"}
 WALK = 10_000
 """The most dates of one walk: 27 years of a daily rule, walked in some 50 ms."""
-_LONGEST_TEXT = 500
+LONGEST_TEXT = 500
 _LONGEST_INTERVAL = 1_000
 _TIMES = ("BYHOUR", "BYMINUTE", "BYSECOND")
 _NAMES = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST", "BYMONTH", "BYWEEKNO", "BYYEARDAY", "BYMONTHDAY", "BYDAY",
@@ -26,8 +26,8 @@ _NAMES = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST", "BYMONTH", "BYWEEKNO", "
 def parts(text: str) -> dict[str, str]:
     """Return the parts of a rule by name, those for the time of the day left out. Raises ValueError with the cure."""
     body = text.strip().upper().removeprefix("RRULE:")
-    if len(body) > _LONGEST_TEXT:
-        raise ValueError(f"RRULE: {len(body)} characters are too many; a rule has at most {_LONGEST_TEXT}")
+    if len(body) > LONGEST_TEXT:
+        raise ValueError(f"RRULE: {len(body)} characters are too many; a rule has at most {LONGEST_TEXT}")
     found: dict[str, str] = {}
     for part in body.split(";"):
         name, _, value = part.partition("=")

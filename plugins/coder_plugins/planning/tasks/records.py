@@ -54,7 +54,9 @@ class ChecklistItem(Value):
     """One line of a checklist."""
 
     text: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    """What is to be done, in a line."""
     done: bool = False
+    """Whether it is ticked off."""
 
 
 @domain.table(

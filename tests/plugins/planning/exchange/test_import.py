@@ -233,11 +233,11 @@ async def test_any_status_comes_in(
     ("name", "project"),
     [
         ("beads-small.jsonl", None),
-        ("taskwarrior-small.json", "TASKWARRIO"),
+        ("taskwarrior-small.json", "TW"),
         ("github-small.json", None),
         ("github-cli-small.json", None),
         ("vtodo-small.ics", "VTODOSMALL"),
-        ("checklist-small.md", "CHECKLISTS"),
+        ("checklist-small.md", "CHECKLIST"),
     ],
 )
 async def test_each_format_is_told_by_its_text_and_named_after_its_file(

@@ -44,6 +44,9 @@ def test_due_forms(text, expected):
         ("rest after lunch", Draft("rest after lunch")),
         ("pay rent due to landlord", Draft("pay rent due to landlord", unparsed=["due"])),
         ("a duel", Draft("a duel")),
+        ("x due 2026-13-45 y", Draft("x due 2026-13-45 y", unparsed=["due 2026-13-45"])),
+        ("x due +3parsecs", Draft("x due +3parsecs", unparsed=["due +3parsecs"])),
+        ("x due:2026-13-45", Draft("x due:2026-13-45", unparsed=["due:2026-13-45"])),
         ("x !wat ~soon @you", Draft("x !wat ~soon @you", unparsed=["!wat", "~soon", "@you"])),
         ("x !low !high", Draft("x !high", priority="low", unparsed=["!high"])),
         ("fix #123", Draft("fix #123", unparsed=["#123"])),
@@ -95,4 +98,4 @@ def test_any_text_is_taken_and_no_word_is_lost(text, today):
         rest = [word for word in text.split() if word not in found.title.split()]
         taken = len(found.tags) + len(found.after) + bool(found.due) + bool(found.estimate is not None)
         assert len(rest) == 0 or taken + bool(found.priority) + bool(found.project)
-        assert all(word in found.title.split() for word in found.unparsed)
+        assert all(part in found.title for part in found.unparsed)

@@ -74,7 +74,10 @@ def forecast(
     try:
         found = forecasts.forecast(pace, rest)
     except ThinData as error:
-        hint = "finish tasks for some weeks, or give throughput from elsewhere"
+        hint = (
+            "pass `throughput`, the tasks done in each of at least 4 past weeks, oldest first, and `remaining`, the"
+            " tasks left to do; or finish tasks for some weeks"
+        )
         raise Refused(str(error), hint=hint, data={"weeks": len(pace), "remaining": rest}) from error
     return ForecastAnswer(
         p50=found.p50,

@@ -23,6 +23,7 @@ _NAMES = {
     "markdown": "Checklists",
 }
 _LONGEST_KEY = 10
+_CUT_KEY = 4
 _LONGEST_SOURCE = 500
 _LONGEST_NAME = 300
 
@@ -50,7 +51,8 @@ def place_of(format: str, tasks: Sequence[ForeignTask], file: str | None) -> Pla
     if not source and file is not None and format != "taskwarrior":
         name, source = PurePath(file).stem, file
     name = (name or _NAMES[format])[:_LONGEST_NAME]
-    return Place(name, _key(name) or _FALLBACK[format], _short(f"{format}:{source}"))
+    key = _key(name) if source else ""
+    return Place(name, key or _FALLBACK[format], _short(f"{format}:{source}"))
 
 
 def free_key(wanted: str, taken: Callable[[str], bool]) -> str:
@@ -68,9 +70,17 @@ def _commonest(names: Iterable[str]) -> str:
 
 
 def _key(name: str) -> str:
+    """Return a key that reads like the name: as many whole words as fit, else initials, else its first letters."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().upper()
-    letters = re.sub(r"[^A-Z0-9]", "", plain).lstrip("0123456789")
-    return letters[:_LONGEST_KEY] if len(letters) > 1 else ""
+    words = re.sub(r"[^A-Z0-9]+", " ", plain).lstrip(" 0123456789").split()
+    key = ""
+    for word in words:
+        if len(key) + len(word) > _LONGEST_KEY:
+            break
+        key += word
+    if words and not key:
+        key = "".join(word[0] for word in words)[:_LONGEST_KEY] if len(words) > 1 else words[0][:_CUT_KEY]
+    return key if len(key) > 1 else ""
 
 
 def _short(source: str) -> str:

@@ -81,6 +81,9 @@ def hold(tx: Transaction, *, id: Reference, reason: Title, until: LocalDate | No
     task = find_task(tx, id)
     if task.status in CLOSED:
         raise Conflict(f"{task.key} is {task.status}", hint="reopen it first (planning.tasks.reopen)")
+    if until is not None and until <= today_of(tx, None):
+        hint = "give a later day, or leave it out to hold the task until planning.tasks.release"
+        raise Invalid(f"a hold until {until} would be over already", field="/until", hint=hint)
     held = tx.update(task, hold_reason=reason, hold_until=until)
     tx.emit(TaskHeld(task=task.id))
     return TaskChange(task=held, freed=[])
