@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
+import os
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -47,7 +45,7 @@ class Confirmations:
         question = None if confirm is None else self._open.pop(confirm, None)
         if question is not None and question.bound == bound and question.expires > self._now():
             return
-        token = secrets.token_urlsafe(24)
+        token = os.urandom(24).hex()
         self._open[token] = _Question(bound, self._now() + VALID)
         if len(self._open) > _OPEN:
             self._open.popitem(last=False)
@@ -71,6 +69,9 @@ class Confirmations:
 
 def digest(raw: bytes) -> bytes:
     """Return the hash of an input: the same for the same values without `confirm`, however they are written down."""
+    import hashlib  # noqa: PLC0415 - 2 ms, and not at every start
+    import json  # noqa: PLC0415 - see above
+
     values: Any = json.loads(raw)
     if isinstance(values, dict):
         values.pop("confirm", None)  # pyright: ignore[reportUnknownMemberType]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -12,7 +11,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from coder_ipc import runtime, spawn
+import msgspec
+
+from coder_ipc import runtime
 from coder_ipc.errors import IpcError
 
 from . import place
@@ -74,6 +75,8 @@ def serve(options: ServeOptions) -> int:
 
 def _attach(folder: Path, lock: Lock) -> int | None:
     """Print the line of the daemon that holds the directory, waiting while it starts; None if it left us the lock."""
+    from coder_ipc import spawn  # noqa: PLC0415 - a daemon that starts needs none of it
+
     end = time.monotonic() + _ATTACH_WAIT
     while True:
         try:
@@ -104,7 +107,7 @@ def say(event: str, found: runtime.Runtime) -> None:
         "data_dir": str(found.data_dir),
     }
     with contextlib.suppress(OSError):  # nobody reads our standard output; who wants to know reads runtime.json
-        print(json.dumps(line), flush=True)
+        print(msgspec.json.encode(line).decode(), flush=True)
 
 
 def _run(options: ServeOptions) -> int:

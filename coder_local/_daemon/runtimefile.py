@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
+
+import msgspec
 
 from coder_ipc import runtime
 
@@ -14,9 +15,8 @@ def write(folder: Path, found: runtime.Runtime) -> None:
     part = folder / f".{runtime.RUNTIME_FILE}.{os.getpid()}"
     part.unlink(missing_ok=True)
     file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as opened:
-        json.dump(found._asdict(), opened, indent=1)
-        opened.write("\n")
+    with os.fdopen(file, "wb") as opened:
+        opened.write(msgspec.json.format(msgspec.json.encode(found._asdict()), indent=1) + b"\n")
     part.replace(folder / runtime.RUNTIME_FILE)
 
 

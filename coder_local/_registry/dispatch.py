@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import logging
 import time
 import uuid
@@ -25,6 +24,7 @@ from coder_local._store.store import Store
 from coder_local.api import Broken, Context, Error, Instant, Kind, Locked, Safety, Settings, TimedOut
 from coder_local.api.errors import UnknownOperation
 
+from .nearest import did_you_mean
 from .principal import Gate, Principal
 from .registry import Prepared, Registry
 
@@ -258,8 +258,7 @@ class Dispatcher:
         plugin = name.split(".", 1)[0]
         if plugin in self.registry.plugins and not self.registry.plugins[plugin].loaded:
             return self.registry.unsupported(name)
-        close = difflib.get_close_matches(name, self.registry.names(), 1)
-        hint = f"did you mean {close[0]}?" if close else "see operations.list"
+        hint = did_you_mean(name, self.registry.names(), "see operations.list")
         return UnknownOperation(f"there is no operation {name[:200]!r}", hint=hint, data={"operation": name[:200]})
 
     def named(self, call: Call, error: BaseException) -> Error:

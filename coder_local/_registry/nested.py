@@ -5,7 +5,6 @@ The types themselves cannot forbid them: the same type reads stored data, where 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,8 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 import msgspec
 
 from coder_local.api import Fault
+
+from .nearest import did_you_mean
 
 Look = Callable[[Any, str], Iterator[Fault]]
 """Yields the faults of one plain value at a JSON pointer."""
@@ -74,8 +75,7 @@ def _fields(struct: type[msgspec.Struct]) -> Look:
         known = inside()
         for name, part in cast("Mapping[str, Any]", value).items():
             if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {close[0]}?" if close else "it has " + ", ".join(known)
+                hint = did_you_mean(name, known, "it has " + ", ".join(known))
                 yield Fault(f"{pointer}/{name}", f"there is no field {name!r}", hint)
             elif (inner := known[name]) is not None:
                 yield from inner(part, f"{pointer}/{name}")

@@ -5,12 +5,10 @@ A plugin that raises at import stops itself and nothing else (pluggy's bulk load
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import logging
 import pkgutil
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -128,6 +126,8 @@ def _forget(name: str) -> None:
 
 def _remove_bytecode(folder: Path) -> None:
     """Remove compiled files: they are not part of the hash, and one made by hand would run in place of its source."""
+    import shutil  # noqa: PLC0415 - 2 ms, and only for a plugin of others
+
     for cache in list(folder.rglob("__pycache__")):
         try:
             cache.unlink() if cache.is_symlink() else shutil.rmtree(cache)
@@ -170,6 +170,8 @@ def installed() -> Iterator[Plugin]:
 def content_hash(plugin: Plugin) -> str:
     """Return the hash of all source files of a plugin: what the person enables is this content and no other."""
     folder, files = _files_of(plugin)
+    import hashlib  # noqa: PLC0415 - 2 ms, and only for a plugin of others
+
     digest = hashlib.sha256()
     for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
         body = path.read_bytes()

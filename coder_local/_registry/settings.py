@@ -7,7 +7,6 @@ file held a good one before, that one stays.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import threading
 import time
@@ -24,6 +23,7 @@ from coder_local._store.store import Store
 from coder_local._store.tables import strip
 from coder_local.api import Conflict, Invalid, NotFound, Settings
 
+from .nearest import did_you_mean
 from .registry import Registry
 from .signature import Parameter, Signature
 
@@ -354,8 +354,7 @@ def _check_name(settings: type[Settings], name: str) -> None:
 
 
 def _hint(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, 1)
-    return f"did you mean {close[0]}?" if close else "there is " + (", ".join(sorted(names)) or "none")
+    return did_you_mean(name, names, "there is " + (", ".join(sorted(names)) or "none"))
 
 
 def _convert(hint: Any, value: Any, *, strict: bool) -> Any:

@@ -6,10 +6,8 @@ msgspec stops at the first fault. On that rare path the input is looked at field
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 import itertools
-import json
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from msgspec import Meta
 from coder_local.api import DeclarationError, Fault, Invalid, Kind, Operation
 
 from . import nested
+from .nearest import did_you_mean
 from .wording import reword
 
 TEXT_LIMIT = 100_000
@@ -142,8 +141,7 @@ class Signature:
             if len(faults) >= FAULT_LIMIT:
                 break
             if name not in self._types:
-                close = difflib.get_close_matches(str(name), self._types, 1)
-                hint = f"did you mean {close[0]}?" if close else "it takes " + (", ".join(self._types) or "nothing")
+                hint = did_you_mean(str(name), self._types, "it takes " + (", ".join(self._types) or "nothing"))
                 faults.append(Fault(f"/{_escape(str(name))}", f"there is no field {name!r}", hint))
                 continue
             try:
@@ -243,6 +241,8 @@ def _extra(annotation: Any, name: str) -> Any:
 
 
 def _load(raw: bytes) -> Any:
+    import json  # noqa: PLC0415 - 2 ms, and only a bad input needs it
+
     def constant(word: str) -> Any:
         raise Invalid(f"{word} is not JSON", hint="send null or a number")
 
@@ -303,8 +303,7 @@ def _choice(value: object, annotation: Any) -> str | None:
             parts += get_args(part)
     if not words or not isinstance(value, str):
         return None
-    close = difflib.get_close_matches(value[:100], words, 1)
-    return f"did you mean {close[0]}?" if close else "give one of " + ", ".join(words)
+    return did_you_mean(value[:100], words, "give one of " + ", ".join(words))
 
 
 def _fault(name: str, message: str, annotation: Any, hint: str | None = None) -> Fault:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
@@ -24,6 +23,8 @@ Limit = Annotated[int, Meta(ge=1, le=500, description="Items on the page.")]
 Cursor = Annotated[str, Meta(max_length=2000, description="`next_cursor` of the page before.")]
 Query = Annotated[str, Meta(min_length=1, max_length=200, description="Text to find, in any case.")]
 
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
+_PLAIN = bytes.maketrans(b"-_", b"+/")
 _WIRE_PAGE: Any = msgspec.defstruct("WirePage", [("items", list[Any]), ("next_cursor", str | None)])
 
 
@@ -219,12 +220,12 @@ class Order:
     def cursor(self, row: Any) -> str:
         """Return the text that stands for the place after a row."""
         place = msgspec.json.encode([self._choice, row[self._at], row[self._id_at]])
-        return base64.urlsafe_b64encode(place).decode().rstrip("=")
+        return binascii.b2a_base64(place, newline=False).translate(_URLSAFE).decode().rstrip("=")
 
     def after(self, cursor: str, values: dict[str, Any]) -> str:
         """Return the condition for the rows after a cursor, and put its values into `values`. Raises `Invalid`."""
         try:
-            text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+            text = binascii.a2b_base64(cursor.encode().translate(_PLAIN) + b"=" * (-len(cursor) % 4))
             choice, value, id_ = msgspec.json.decode(text, type=tuple[str, str | int | float | None, str])
         except (ValueError, binascii.Error, msgspec.DecodeError) as error:
             raise bad_cursor() from error

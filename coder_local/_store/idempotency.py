@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from coder_local.api import Conflict
 
 from .scope import WriteScope
@@ -40,4 +38,6 @@ def keep(scope: WriteScope, key: str, input_bytes: bytes, answer: bytes) -> None
 
 
 def _hash(input_bytes: bytes) -> bytes:
+    import hashlib  # noqa: PLC0415 - 2 ms, and not at every start
+
     return hashlib.sha256(input_bytes).digest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -53,6 +52,8 @@ def read(data_dir: str | os.PathLike[str]) -> Runtime | None:
         raise IpcError(
             f"{path} cannot be read: {fault.strerror}", hint="run as the user who owns the data directory"
         ) from fault
+    import json  # noqa: PLC0415 - a daemon that starts reads none
+
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError):

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import compileall
 import importlib
 import os
 import re
-import subprocess
 import sys
 from datetime import UTC, datetime
 
@@ -37,9 +37,8 @@ def main() -> None:
     """Run, print, and save when asked to."""
     named = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     # Without bytecode a start takes twice as long, which says nothing about the program.
-    subprocess.run(
-        [sys.executable, "-m", "compileall", "-q", *(str(ROOT / each) for each in ("coder_local", "plugins", "ipc"))]
-    )
+    for folder in ("coder_local", "plugins", "ipc"):
+        compileall.compile_dir(ROOT / folder, quiet=2)
     figures: list[Figure] = []
     for name in named or BENCHES:
         print(f"{name} ...", file=sys.stderr, flush=True)

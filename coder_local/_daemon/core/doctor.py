@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -178,6 +177,8 @@ def _quarantine(folder: Path) -> Check:
 
 def _disk(database: Path) -> Check:
     size = sum(path.stat().st_size for path in backup.family(database))
+    import shutil  # noqa: PLC0415 - 2 ms, and not at every start
+
     free = shutil.disk_usage(database.parent).free
     if free < 2 * size + 64 * 2**20:
         message = f"{free // 2**20} MiB are free, and the database takes {size // 2**20 + 1} MiB"

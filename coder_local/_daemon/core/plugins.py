@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from typing import Annotated
 
 from msgspec import Meta
 
 from coder_local import __version__
 from coder_local._registry.kernel import Kernel
+from coder_local._registry.nearest import did_you_mean
 from coder_local._registry.plugins import Plugin, Source, Status, content_hash
 from coder_local._store.scope import WriteScope
 from coder_local.api import Conflict, Context, DeclarationError, Domain, Event, NotFound, Safety, Snapshot, Value
@@ -170,8 +170,7 @@ def _named(kernel: Kernel, name: str) -> Plugin:
     plugin = known.get(name) or next((each for each in others if each.name == name), None)
     if plugin is None:
         names = [*known, *(each.name for each in others)]
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {close[0]}?" if close else "see plugins.list"
+        hint = did_you_mean(name, names, "see plugins.list")
         raise NotFound(f"there is no plugin {name!r}", field="/name", hint=hint)
     if plugin.source is Source.CORE:
         raise Conflict(f"{name} is a part of the daemon and always there", field="/name")

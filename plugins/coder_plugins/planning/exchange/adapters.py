@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -111,6 +110,8 @@ def _create(file: Path, data: bytes) -> None:
 
 
 def _replace(file: Path, data: bytes) -> None:
+    import tempfile  # noqa: PLC0415 - 2 ms with what it imports, and only for an export into a file
+
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
         with os.fdopen(handle, "wb") as opened:

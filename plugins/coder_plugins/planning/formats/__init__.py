@@ -6,20 +6,18 @@ record that nobody changed as it was found. Nothing here reads files or clocks.
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
-from msgspec import Struct
-
-from . import beads, github, markdown, taskwarrior, vtodo
 from .foreign import MEANING_FIELDS as MEANING_FIELDS
 from .foreign import CheckItem as CheckItem
 from .foreign import ForeignLink as ForeignLink
 from .foreign import ForeignTask as ForeignTask
 from .foreign import ImportFault as ImportFault
 from .foreign import Parsed as Parsed
-from .sniffing import sniff as sniff
 
 Render = Callable[[Sequence[ForeignTask]], str]
 
@@ -32,25 +30,52 @@ class Parse(Protocol):
         ...
 
 
-class Format(Struct, frozen=True):
-    """One format; `carries` names the fields of `ForeignTask` that survive writing and reading back."""
+class Format:
+    """One format. Its module is imported when it is first used: all of them are a tenth of what a start may take."""
 
-    name: str
-    parse: Parse
-    render: Render
-    suffix: str
-    carries: frozenset[str] = frozenset(MEANING_FIELDS)
+    def __init__(self, name: str, suffix: str) -> None:
+        self.name = name
+        self.suffix = suffix
+
+    @functools.cached_property
+    def _module(self) -> Any:
+        return importlib.import_module(f"{__name__}.{self.name}")
+
+    @property
+    def parse(self) -> Parse:
+        """Reads a text."""
+        parse: Parse = self._module.parse
+        return parse
+
+    @property
+    def render(self) -> Render:
+        """Writes tasks."""
+        render: Render = self._module.render
+        return render
+
+    @property
+    def carries(self) -> frozenset[str]:
+        """The fields of `ForeignTask` that survive writing and reading back."""
+        carries: frozenset[str] = getattr(self._module, "CARRIES", frozenset(MEANING_FIELDS))
+        return carries
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         entry.name: entry
         for entry in (
-            Format("beads", beads.parse, beads.render, ".jsonl"),
-            Format("taskwarrior", taskwarrior.parse, taskwarrior.render, ".json"),
-            Format("github", github.parse, github.render, ".json"),
-            Format("vtodo", vtodo.parse, vtodo.render, ".ics"),
-            Format("markdown", markdown.parse, markdown.render, ".md", markdown.CARRIES),
+            Format("beads", ".jsonl"),
+            Format("taskwarrior", ".json"),
+            Format("github", ".json"),
+            Format("vtodo", ".ics"),
+            Format("markdown", ".md"),
         )
     }
 )
+
+
+def sniff(text: str, filename: str = "") -> str | None:
+    """Return the name of the format that a text is in, or None where nothing tells; the first 64 KiB are read."""
+    from . import sniffing  # noqa: PLC0415 - see `Format`
+
+    return sniffing.sniff(text, filename)

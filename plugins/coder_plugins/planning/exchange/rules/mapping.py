@@ -7,7 +7,6 @@ not changed here.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -210,6 +209,8 @@ def mark(value: object) -> str:
     """Return a short mark of a field's value, which tells whether it changed; empty for an empty value."""
     if value is None or value in ("", [], ()):
         return ""
+    import hashlib  # noqa: PLC0415 - 2 ms, and only for an import
+
     return hashlib.blake2b(msgspec.json.encode(value), digest_size=8).hexdigest()
 
 
@@ -331,6 +332,8 @@ def source_of(format: str, id: str, project: str) -> str:
     text = f"{format}:{project}:{id}" if here else f"{format}:{id}"
     if len(text) <= _LONGEST_SOURCE:
         return text
+    import hashlib  # noqa: PLC0415 - 2 ms, and only for an import
+
     return f"{format}:{hashlib.sha256(text.encode()).hexdigest()}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections import Counter
@@ -84,4 +83,6 @@ def _key(name: str) -> str:
 
 
 def _short(source: str) -> str:
+    import hashlib  # noqa: PLC0415 - 2 ms, and only for an import
+
     return source if len(source) <= _LONGEST_SOURCE else f"sha256:{hashlib.sha256(source.encode()).hexdigest()}"
