@@ -89,7 +89,7 @@ class Dispatcher:
     def __init__(self, registry: Registry, store: Store, gate: Gate) -> None:
         self.registry = registry
         self.store = store
-        self.gate = gate
+        registry.gate = gate
         self.offered: Callable[..., Iterable[Any]] = _nothing_offered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,6 +99,15 @@ class Dispatcher:
         """Set when the daemon stops: no new work is taken."""
         self.current = ""
         """The operation that runs on the loop now, for the watchdog."""
+
+    @property
+    def gate(self) -> Gate:
+        """Decides whether a call may run."""
+        return self.registry.gate
+
+    @gate.setter
+    def gate(self, gate: Gate) -> None:
+        self.registry.gate = gate
 
     def running(self) -> str:
         """Return the operation that runs on the loop now, or nothing; may be asked from another thread."""
@@ -122,8 +131,8 @@ class Dispatcher:
             input = prepared.signature.decode(raw)
             if not prepared.bounded(input):
                 return None
-            self.gate.admit(principal, prepared.operation, raw, None)
-            return self._read(prepared, input, Caller(principal.actor, principal.workspace, name, request_id))
+            self.registry.gate.admit(principal, prepared.operation, raw, None)
+            return self._read(prepared, input, caller_of(principal, name, request_id))
         except Error:
             raise
         except Exception as error:
@@ -155,8 +164,8 @@ class Dispatcher:
     def _run(self, call: Call, prepared: Prepared, input: Any) -> Cancel | None:
         operation = prepared.operation
         confirm = None if operation.kind is Kind.QUERY else input.confirm
-        self.gate.admit(call.principal, operation, call.raw, confirm)
-        caller = Caller(call.principal.actor, call.principal.workspace, call.name, call.request_id)
+        self.registry.gate.admit(call.principal, operation, call.raw, confirm)
+        caller = caller_of(call.principal, call.name, call.request_id)
         if operation.kind is Kind.QUERY:
             if prepared.bounded(input):
                 call.answer(self._read(prepared, input, caller), None)
@@ -310,6 +319,17 @@ async def _pass_on(items: AsyncGenerator[Any, None], take: Item | None) -> None:
             # What never waits would hold the loop, and refill the socket before the wish to cancel was read from it.
             if wait is not None or passed % _TURN == 0:
                 await asyncio.sleep(0)
+
+
+def caller_of(principal: Principal, operation: str, request_id: str) -> Caller:
+    """Return on whose behalf a call runs in the store."""
+    return Caller(
+        principal.actor,
+        principal.workspace,
+        operation,
+        request_id,
+        principal=None if principal.unbound else principal,
+    )
 
 
 def void(_: object) -> None:

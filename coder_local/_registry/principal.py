@@ -32,6 +32,11 @@ class Principal(msgspec.Struct, frozen=True):
         """Whether a person asks, not an agent or a program acting alone."""
         return self.actor == "user"
 
+    @property
+    def unbound(self) -> bool:
+        """Whether no scope and no domain is closed to it."""
+        return self.owner and self.domains is None and self.scopes >= ALL
+
 
 OWNER = Principal()
 """The person whose daemon it is."""

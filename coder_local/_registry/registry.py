@@ -27,6 +27,7 @@ from coder_local.api import (
 
 from . import hooks, signature, standard
 from .plugins import Plugin, Status
+from .principal import Gate, OpenGate, Principal
 
 _encode = msgspec.json.Encoder().encode
 _MILD = frozenset({Safety.READ, Safety.WRITE})
@@ -80,6 +81,8 @@ class Registry:
         self.plugins: dict[str, Plugin] = {}
         self.tables = Tables()
         self.settings_of: Callable[[type[Any]], Any] = lambda settings: settings()
+        self.gate: Gate = OpenGate()
+        """Decides on every call, those of one operation inside another among them."""
         self._operations: dict[str, tuple[Operation, str]] = {}
         self._prepared: dict[str, Prepared] = {}
         self.generation = 0
@@ -254,24 +257,20 @@ class Registry:
             inside = "command" if isinstance(scope, WriteScope) else "query"
             raise Invalid(f"{name} is {'an' if kind is Kind.ACTION else 'a'} {kind}: it cannot run inside a {inside}")
         assert isinstance(scope, ReadScope)  # noqa: S101 - for the type checker
-        self._refuse_milder(scope, prepared.operation)
-        decoded = prepared.signature.convert(values, strict=True)
-        return msgspec.json.decode(prepared.encode(prepared.run(scope, decoded)))
-
-    def _refuse_milder(self, scope: ReadScope, operation: Operation) -> None:
-        """Raise `Refused` where the way over another operation would go round the question to the person."""
         caller = self.declared(scope.caller.operation)
-        if caller is None:
-            return
-        asked = operation.safety in _MILD or caller.safety is operation.safety
-        if asked and caller.person_only >= operation.person_only:
-            return
-        needs = f"safety={operation.safety}" + (", person_only=True" if operation.person_only else "")
-        raise Refused(
-            f"{operation.name} is {operation.safety}, and was called by an operation that is declared as milder",
-            hint=f"the calling operation must declare {needs}, so that it is asked of a person before it begins",
-            data={"rule": "safety", "operation": operation.name, "safety": str(operation.safety)},
-        )
+        if caller is not None:
+            _refuse_milder(caller, prepared.operation)
+            self._admit_inside(scope.caller.principal, caller, prepared.operation)
+        decoded = prepared.signature.convert(values, strict=True)
+        if isinstance(scope, WriteScope) and kind is Kind.COMMAND:
+            return _run_command(scope, prepared, decoded)
+        return msgspec.json.decode(prepared.answer(scope, decoded))
+
+    def _admit_inside(self, principal: Principal | None, caller: Operation, operation: Operation) -> None:
+        """Raise `Refused` where the caller's token does not reach, as a call by itself would."""
+        if principal is not None:
+            admitted = msgspec.structs.replace(principal, confirmed=frozenset({caller.safety}))
+            self.gate.admit(admitted, operation, b"", None)
 
     def unsupported(self, name: str) -> Unsupported:
         """Return the answer for an operation whose plugin is missing or stopped, with why, and what to do."""
@@ -287,3 +286,27 @@ class Registry:
             hint=f"enable the plugin {named}" if curable else mend,
             data={"plugin": named, "status": str(plugin.status)},
         )
+
+
+def _run_command(scope: WriteScope, prepared: Prepared, input: Any) -> Any:
+    if input.idempotency_key is not None:
+        raise Invalid(
+            f"{prepared.operation.name} has no key of its own inside {scope.caller.operation or 'a transaction'}",
+            field="/idempotency_key",
+            hint="leave it out; the key of the whole call covers what is called inside it",
+        )
+    with scope.holding(str(getattr(input, "id", "")), input.if_rev):
+        return msgspec.json.decode(prepared.answer(scope, input))
+
+
+def _refuse_milder(caller: Operation, operation: Operation) -> None:
+    """Raise `Refused` where the way over another operation would go round the question to the person."""
+    asked = operation.safety in _MILD or caller.safety is operation.safety
+    if asked and caller.person_only >= operation.person_only:
+        return
+    needs = f"safety={operation.safety}" + (", person_only=True" if operation.person_only else "")
+    raise Refused(
+        f"{operation.name} is {operation.safety}, and was called by an operation that is declared as milder",
+        hint=f"the calling operation must declare {needs}, so that it is asked of a person before it begins",
+        data={"rule": "safety", "operation": operation.name, "safety": str(operation.safety)},
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, LiteralString, Protocol, TypeVar
 
 import msgspec
@@ -44,6 +45,8 @@ class Caller(msgspec.Struct, frozen=True):
     """Sequence number of the event that led here, if one did."""
     depth: int = 0
     """How many events led to each other before this."""
+    principal: Any = None
+    """What the caller may do, as the registry knows it; None for the person and the daemon, who may all."""
 
 
 class Calls(Protocol):
@@ -162,6 +165,21 @@ Change = tuple[str, str, int, str | None, str]
 """One record as a command wrote it: table, id, rev, and as JSON what differs, before (None if new) and after."""
 
 
+class _Hold:
+    """An `if_rev` of a command inside another, until its record is read for writing."""
+
+    def __init__(self, id: str, rev: int) -> None:
+        self.id = id
+        self.rev = rev
+        self.waits = True
+
+    def meets(self, names: Collection[str | None]) -> bool:
+        """Tell, once, whether this is its record."""
+        met = self.waits and self.id in names
+        self.waits = self.waits and not met
+        return met
+
+
 class WriteScope(ReadScope, Transaction):
     """A transaction: what one command writes and says."""
 
@@ -185,6 +203,8 @@ class WriteScope(ReadScope, Transaction):
         """First and last number of the change set that this one takes back."""
         self.expected: tuple[str, int] | None = None
         """Id and rev that the caller's `if_rev` holds a record to, until it is read for writing."""
+        self._holds: list[_Hold] = []
+        """The same of the commands that run inside this one."""
 
     def write_log(self) -> None:
         self._write_log()
@@ -253,10 +273,30 @@ class WriteScope(ReadScope, Transaction):
 
     def _hold(self, table: Table, record: Record) -> None:
         """Hold the record to the caller's `if_rev`, once: later writes of the same command have moved its rev."""
-        if self.expected is not None and self.expected[0] in {record.id, table.key_of(record)}:
-            expected, self.expected = self.expected[1], None
-            if record.rev != expected:
-                raise self._stale(table, record.id)
+        if self.expected is None and not self._holds:
+            return
+        names = {record.id, table.key_of(record)}
+        revs = [hold.rev for hold in self._holds if hold.meets(names)]
+        if self.expected is not None and self.expected[0] in names:
+            revs.append(self.expected[1])
+            self.expected = None
+        if any(rev != record.rev for rev in revs):
+            raise self._stale(table, record.id)
+
+    @contextmanager
+    def holding(self, id: str, rev: int | None) -> Generator[None]:
+        """Hold a record to a rev while a command runs inside this one. Raises `Invalid` if it writes no such record."""
+        if rev is None:
+            yield
+            return
+        hold = _Hold(id, rev)
+        self._holds.append(hold)
+        try:
+            yield
+        finally:
+            self._holds.remove(hold)
+        if hold.waits:
+            raise unread_expectation()
 
     def _stale(self, table: Table, id: str) -> Stale:
         current = self.find(table.record, id, deleted=True)
