@@ -66,6 +66,7 @@ class Kernel:
 
     def start(self, post: Loop, soon: Loop | None = None) -> None:
         """Begin to write on the writer's thread; `post` is the loop's `call_soon_threadsafe`, `soon` `call_soon`."""
+        self.feed.soon = soon
         self.store.start(post, self.feed.publish, soon)
 
     def load(self, plugins: Iterable[Plugin]) -> None:

@@ -42,6 +42,8 @@ class Subscription:
         self._subjects = _matcher(subjects)
         self._deliver = deliver
         self.paused = False
+        self.scheduled = False
+        """Whether it goes on in the next turn of the loop."""
 
     def wants(self, event: Published) -> bool:
         """Tell whether the event is of the asked-for types and subjects."""
@@ -78,6 +80,8 @@ class Feed:
 
     def __init__(self, bounds: Callable[[], Bounds], read: Callable[[int, int], list[Published]]) -> None:
         first = bounds()
+        self.soon: Callable[..., object] | None = None
+        """The loop's `call_soon`: a replay takes one batch in each turn. Without it, it goes to the end at once."""
         self.epoch = first.epoch
         self.head = first.head
         self._bounds = bounds
@@ -133,7 +137,7 @@ class Feed:
         events = publish(self.epoch, rows)
         self._ring.extend(events)
         for subscription in list(self._subscriptions):
-            if subscription.paused:
+            if subscription.paused or subscription.scheduled:
                 continue
             if subscription.cursor == before:
                 subscription.take(events)
@@ -141,21 +145,37 @@ class Feed:
                 self.pump(subscription)
 
     def pump(self, subscription: Subscription) -> None:
-        """Bring a subscriber to the head, or to where it asks to wait."""
-        while not subscription.paused and subscription.cursor < self.head and subscription in self._subscriptions:
-            if self._ring and self._ring[0].seq <= subscription.cursor + 1:
-                events = [event for event in self._ring if event.seq > subscription.cursor][:BATCH]
-            else:
-                bounds = self._bounds()
-                if subscription.cursor < bounds.low:
-                    subscription.cursor = bounds.head
-                    subscription.on_reset(Reset("too_old", bounds))
-                    continue
-                events = self._read(subscription.cursor, BATCH)
-            if not events:
-                subscription.cursor = self.head  # numbers above were rolled back or trimmed
-                return
-            subscription.take(events)
+        """Bring a subscriber to the head, or to where it asks to wait, so that everybody else has a turn meanwhile."""
+        while not subscription.scheduled and self._next_batch(subscription):
+            if self.soon is not None:
+                subscription.scheduled = True
+                self.soon(self._go_on, subscription)
+
+    def _go_on(self, subscription: Subscription) -> None:
+        subscription.scheduled = False
+        self.pump(subscription)
+
+    def _next_batch(self, subscription: Subscription) -> bool:
+        """Deliver one batch, and tell whether there is more for it now."""
+        if not self._is_behind(subscription):
+            return False
+        if self._ring and self._ring[0].seq <= subscription.cursor + 1:
+            events = [event for event in self._ring if event.seq > subscription.cursor][:BATCH]
+        else:
+            bounds = self._bounds()
+            if subscription.cursor < bounds.low:
+                subscription.cursor = bounds.head
+                subscription.on_reset(Reset("too_old", bounds))
+                return self._is_behind(subscription)
+            events = self._read(subscription.cursor, BATCH)
+        if not events:
+            subscription.cursor = self.head  # numbers above were rolled back or trimmed
+            return False
+        subscription.take(events)
+        return self._is_behind(subscription)
+
+    def _is_behind(self, subscription: Subscription) -> bool:
+        return not subscription.paused and subscription.cursor < self.head and subscription in self._subscriptions
 
     def discard(self, subscription: Subscription) -> None:
         """Forget a subscriber."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import settings
@@ -104,6 +104,24 @@ def test_a_cursor_that_cannot_be_served_is_told_to_reset(inline: Kernel, cursor:
 def test_what_is_no_cursor_is_invalid(inline: Kernel, cursor: str) -> None:
     with pytest.raises(Invalid):
         inline.feed.place(cursor)
+
+
+def test_a_replay_takes_one_batch_in_each_turn_of_the_loop_and_misses_nothing(inline: Kernel) -> None:
+    said(inline, 2 * feed.BATCH + 10)
+    turns: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+    inline.feed.soon = lambda function, *arguments: turns.append((function, arguments))
+    listener = Listener()
+    listener.listen(inline.feed, f"{inline.feed.epoch}:0")
+    assert len(listener.heard) == feed.BATCH
+    said(inline, 1)  # what is said meanwhile waits for its turn
+    assert len(listener.heard) == feed.BATCH
+    while turns:
+        function, arguments = turns.pop(0)
+        assert turns == []
+        before = len(listener.heard)
+        function(*arguments)
+        assert len(listener.heard) - before <= feed.BATCH
+    assert listener.heard == list(range(1, 2 * feed.BATCH + 12))
 
 
 def trim(kernel: Kernel, keep: int) -> int:

@@ -58,7 +58,8 @@ async def address(tmp_path: Path) -> AsyncIterator[str]:
     for table in kernel.registry.tables.all():
         for statement in table.ddl():
             kernel.store.writer.connection.execute(statement)
-    kernel.start(asyncio.get_running_loop().call_soon_threadsafe)
+    loop = asyncio.get_running_loop()
+    kernel.start(loop.call_soon_threadsafe, loop.call_soon)
     server = SocketServer(kernel, str(folder / "s"), lambda _: pytest.fail("the socket needs no token"))
     await server.start()
     yield server.address
