@@ -171,11 +171,16 @@ MODES = ("ok", "refuse", "fault", "timeout", "wait")
 CALLS = st.tuples(st.sampled_from(OPERATIONS), st.sampled_from(MODES), st.sampled_from((None, 0, 1, 2, 5)))
 
 
+def waits(name: str, mode: str) -> bool:
+    """Tell whether a call ends only when it is cancelled."""
+    return mode == "wait" and name in {"probe.act", "probe.follow", "probe.relay_action"}
+
+
 def allowed(name: str, mode: str, *, cancelled: bool) -> set[str]:
     """Return what a call may be answered: `ok` or kinds of errors."""
     if name == "probe.nothing":
         return {"not_found"}
-    if mode == "wait" and name in {"probe.act", "probe.follow", "probe.relay_action"}:
+    if waits(name, mode):
         return {"timeout"}
     answer = {"refuse": "conflict", "fault": "broken", "timeout": "broken"}.get(mode, "ok")
     return {answer, "timeout"} if cancelled else {answer}
@@ -204,7 +209,7 @@ async def _answer_all(folder: Path, calls: list[tuple[str, str, int | None]], cl
         if turn == closing:
             kernel.dispatcher.closing = True
         await asyncio.sleep(0)
-    await _settle([each for each, (_, mode, _) in zip(asked, calls, strict=True) if mode != "wait"])
+    await _settle([each for each, (name, mode, _) in zip(asked, calls, strict=True) if not waits(name, mode)])
     await kernel.dispatcher.stop_tasks()
     assert await asyncio.to_thread(kernel.store.close)
     await asyncio.sleep(0)  # what the writer posted at its end
@@ -212,7 +217,8 @@ async def _answer_all(folder: Path, calls: list[tuple[str, str, int | None]], cl
         ((_, error),) = each.answers
         seen = "ok" if error is None else error.kind
         possible = allowed(name, mode, cancelled=at is not None)
-        assert seen in possible | ({"locked"} if closing is not None and name == "probe.relay_action" else set()), name
+        extra = {"locked"} if closing is not None and name == "probe.relay_action" else set[str]()
+        assert seen in possible | extra, f"{name}: {error}"
     assert kernel.dispatcher.busy == 0
 
 
