@@ -1,4 +1,8 @@
-"""Confirmations: what a person agreed to is one call with one input, once, within ten minutes."""
+"""Confirmations: what a person agreed to is one call with one input, once, within ten minutes.
+
+A command with an idempotency key is carried out once however often it comes, so its confirmation holds until its
+time is over: who lost the first answer asks for it again, and the person is not asked a second time.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from coder_local._registry.principal import Principal
-from coder_local.api import NeedsConfirmation, Operation, Safety
+from coder_local.api import Kind, NeedsConfirmation, Operation, Safety
 
 from .limits import Now
 
@@ -44,6 +48,8 @@ class Confirmations:
         bound = principal.actor, principal.token, principal.workspace, operation.name, digest(raw)
         question = None if confirm is None else self._open.pop(confirm, None)
         if question is not None and question.bound == bound and question.expires > self._now():
+            if confirm is not None and operation.kind is Kind.COMMAND and _has_key(raw):
+                self._open[confirm] = question
             return
         token = os.urandom(24).hex()
         self._open[token] = _Question(bound, self._now() + VALID)
@@ -65,6 +71,10 @@ class Confirmations:
                 "valid_seconds": int(VALID),
             },
         )
+
+
+def _has_key(raw: bytes) -> bool:
+    return msgspec.json.decode(raw).get("idempotency_key") is not None
 
 
 def digest(raw: bytes) -> bytes:

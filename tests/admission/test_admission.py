@@ -8,14 +8,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coder_local._admission.confirmation import digest
+from coder_local._registry.dispatch import Call
 from coder_local._registry.principal import OWNER, Principal
-from coder_local.api import NeedsConfirmation, RateLimited, Refused, Safety
+from coder_local.api import Domain, NeedsConfirmation, RateLimited, Refused, Safety, Transaction
 from coder_local.api.errors import Unauthenticated
 
 from .conftest import operation
 
 AGENT = Principal(actor="agent:a", owner=False, scopes=frozenset({Safety.READ, Safety.WRITE}))
 READ, WRITE, DESTROY, OUT = Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL
+
+
+def called(kernel, name, principal, /, **input):
+    """Return the answer of a call, or raise its error."""
+    ((body, error),) = answers(kernel, name, principal, json.dumps(input).encode())
+    if error is not None:
+        raise error
+    return json.loads(body)
+
+
+def answers(kernel, name, principal, raw):
+    """Return all answers of a call in memory, where it is answered at once."""
+    found = []
+    kernel.dispatcher.start(Call(name, raw, principal, lambda body, error: found.append((body, error))))
+    return found
 
 
 def asked(admission, principal=OWNER, what=None, raw=b'{"id":"1"}', confirm=None):
@@ -67,6 +83,37 @@ def test_danger_asks_once_for_exactly_this_call(admission, safety):
     confirm = asked(admission, what=what)
     admission.admit(OWNER, what, b'{"confirm":"%s", "id": "1"}' % confirm.encode(), confirm)
     asked(admission, what=what, confirm=confirm)
+
+
+def test_a_confirmed_call_with_a_key_may_be_sent_again_as_it_was_until_its_time_is_over(admission, now):
+    what, raw = operation(DESTROY), b'{"id":"1","idempotency_key":"k"}'
+    confirm = asked(admission, what=what, raw=raw)
+    for _ in range(3):
+        admission.admit(OWNER, what, raw, confirm)
+    asked(admission, what=what, raw=b'{"id":"1","idempotency_key":"l"}', confirm=confirm)
+    confirm = asked(admission, what=what, raw=raw)
+    admission.admit(OWNER, what, raw, confirm)
+    now.at += 600
+    asked(admission, what=what, raw=raw, confirm=confirm)
+
+
+def test_a_confirmed_call_with_a_key_gets_its_first_answer_again(kernel, admission):
+    domain, ran = Domain("probe"), []
+
+    @domain.command("probe.wipe", safety=DESTROY)
+    def wipe(tx: Transaction) -> int:
+        """Lose something."""
+        ran.append(1)
+        return len(ran)
+
+    kernel.take(domain)
+    kernel.dispatcher.gate = admission
+    input = {"idempotency_key": "k"}
+    with pytest.raises(NeedsConfirmation) as question:
+        called(kernel, "probe.wipe", OWNER, **input)
+    input["confirm"] = question.value.data["confirm"]
+    assert [called(kernel, "probe.wipe", OWNER, **input) for _ in range(3)] == [1, 1, 1]
+    assert ran == [1]
 
 
 @pytest.mark.parametrize(
