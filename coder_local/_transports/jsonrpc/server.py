@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -120,10 +121,17 @@ class _Connection(asyncio.Protocol):
         self._outbox = outbox
         self._parser = framing.FrameParser(BODY_LIMIT)
         self._session = Session(kernel, principal, self._send, self._is_writable, authenticate=authenticate)
+        self._session.on_room = self._work_soon
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
-        self._reading = False
+        self._queued = 0
+        """Bytes in `_out`."""
+        self._bodies: deque[bytes] = deque()
+        """Messages that have been read but not taken: as much as came in one piece at most."""
+        self._fault: framing.FrameError | None = None
+        self._working = False
         self._writable = True
+        self._told_to_wait = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
@@ -137,17 +145,38 @@ class _Connection(asyncio.Protocol):
         self._kernel.clients.came()
 
     def data_received(self, data: bytes) -> None:
-        self._reading = True  # answers that are ready at once go out in one write
         try:
-            for body in self._parser.feed(data):
-                self._session.receive(body)
+            self._bodies += self._parser.feed(data)
         except framing.FrameError as error:
-            for body in error.bodies:
-                self._session.receive(body)
-            self._broken_frame(error)
+            self._bodies += error.bodies
+            self._fault = error
+        self._work()
+
+    def _work(self) -> None:
+        """Take the messages that were read, as long as the peer takes the answers; the rest waits for that."""
+        if self._working or self._transport is None:
+            return
+        self._working = True  # answers that are ready at once go out in one write
+        try:
+            while self._bodies and self._may_take():
+                self._session.receive(self._bodies.popleft())
+                if self._queued >= _HIGH_WATER:
+                    self.flush()
         finally:
-            self._reading = False
+            self._working = False
             self.flush()
+        if self._bodies or not self._may_take():
+            self._transport.pause_reading()
+        elif self._fault is not None:
+            self._broken_frame(self._fault)
+        else:
+            self._transport.resume_reading()
+
+    def _work_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self._work)
+
+    def _may_take(self) -> bool:
+        return self._writable and not self._session.full
 
     def _broken_frame(self, error: framing.FrameError) -> None:
         """Say what is wrong and hang up: where the next frame begins is not known."""
@@ -163,12 +192,13 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
-        if self._transport is not None:
-            self._transport.resume_reading()
+        self._told_to_wait = False
         self._session.resume()
+        self._work()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._writable = False
+        self._bodies.clear()
         if self._transport is not None:
             self._transport = None
             self._connections.discard(self)
@@ -187,18 +217,27 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _is_writable(self) -> bool:
-        return self._writable
+        if self._writable and self._queued < _HIGH_WATER:
+            return True
+        self._told_to_wait = True
+        return False
 
     def _send(self, message: bytes) -> None:
-        if not self._out and not self._reading:
+        if not self._out and not self._working:
             self._outbox.add(self)
-        self._out.append(framing.encode(message))
+        frame = framing.encode(message)
+        self._out.append(frame)
+        self._queued += len(frame)
 
     def flush(self) -> None:
-        """Send what waits, in one write."""
+        """Send what waits, in one write, and let those go on who were told to wait for it."""
         if self._out and self._transport is not None:
             self._transport.write(b"".join(self._out) if len(self._out) > 1 else self._out[0])
         self._out.clear()
+        self._queued = 0
+        if self._told_to_wait and self._writable and not self._working:
+            self._told_to_wait = False
+            self._session.resume()
 
 
 def _frame_fault(error: framing.FrameError) -> bytes:

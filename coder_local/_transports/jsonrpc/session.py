@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from coder_local._store.feed import Reset, Subscription
 from coder_local.api import Conflict, Error, Invalid, RateLimited, Unsupported
 from coder_local.api.errors import Unauthenticated
 
+_log = logging.getLogger("coder_local.daemon")
 PROTOCOL = 1
 IN_FLIGHT = 2048
 """Calls of one connection that may wait for the writer, a thread or the outside world at the same time."""
@@ -95,6 +97,10 @@ class Session:
         self._writable = writable
         self._authenticate = authenticate
         self._calls: dict[bytes, Cancel | None] = {}
+        self._silent = 0
+        """Calls without an id, which nobody hears of, that have not ended."""
+        self.on_room: Callable[[], None] | None = None
+        """Called when `full` has become false again."""
         self._subscriptions: dict[str, Subscription] = {}
         self._subscribed = 0
         self._drain: asyncio.Future[None] | None = None
@@ -108,17 +114,28 @@ class Session:
     # -- messages in --------------------------------------------------------------------------------------------------
 
     def receive(self, body: bytes) -> None:
-        """Take one message or batch."""
-        if body[:1] != b"{" and body.lstrip()[:1] == b"[":
-            self._batch(body)
-        else:
-            self._one(body, self._say, self._begin)
+        """Take one message or batch. Whatever it is, the connection goes on."""
+        try:
+            body.isascii() or body.decode()  # msgspec looks only at the parts that it reads
+            if body[:1] != b"{" and body.lstrip()[:1] == b"[":
+                self._batch(body)
+            else:
+                self._one(body, self._say, self._begin)
+        except UnicodeDecodeError as error:
+            self._send(_failure(b"null", -32700, f"the message is not UTF-8: {error.reason} at byte {error.start}"))
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not cost the client the connection
+            self._send(_error(b"null", self._kernel.dispatcher.broken("a message", "", error)))
+
+    @property
+    def full(self) -> bool:
+        """Whether so many calls without an id wait that no more should be read until `on_room`."""
+        return self._silent >= IN_FLIGHT
 
     def _batch(self, body: bytes) -> None:
         try:
             parts = _decode_batch(body)
-        except msgspec.DecodeError as error:
-            self._send(_failure(b"null", -32700, f"the batch is not JSON: {error}"))
+        except (msgspec.DecodeError, RecursionError) as error:
+            self._send(_unreadable(body, error))
             return
         if not parts:
             self._send(_failure(b"null", -32600, "an empty batch asks nothing"))
@@ -171,6 +188,10 @@ class Session:
         if id_ and (id_ in self._calls or len(self._calls) >= IN_FLIGHT):
             send(_error(id_, self._refuse(id_)))
             return
+        if not id_ and self._silent >= 2 * IN_FLIGHT:  # whoever feeds us does not heed `full`
+            _log.warning("%s was dropped: %d calls of its connection wait already", method[:200], self._silent)
+            send(b"")
+            return
         try:
             body = self._kernel.dispatcher.at_once(method, raw, self._principal)
         except Error as error:
@@ -184,12 +205,23 @@ class Session:
         if id_:
             call.progress, call.item = asked.progress, asked.item
         cancel = self._kernel.dispatcher.start(call)
-        if not asked.answered and id_:
+        if asked.answered:
+            return
+        if id_:
             self._calls[id_] = cancel
+        else:
+            self._silent += 1
+            asked.counted = True
 
     def answered(self, id_: bytes) -> None:
         """Take a call that was answered off the list of those that wait."""
         self._calls.pop(id_, None)
+
+    def ended(self) -> None:
+        """Count a call without an id as ended."""
+        self._silent -= 1
+        if self._silent == IN_FLIGHT - 1 and self.on_room is not None:
+            self.on_room()
 
     def _refuse(self, id_: bytes) -> Error:
         if id_ in self._calls:
@@ -205,7 +237,7 @@ class Session:
     def _cancel(self, params: msgspec.Raw) -> None:
         try:
             id_ = msgspec.json.decode(params, type=dict[str, msgspec.Raw]).get("id")
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return  # a notification has no answer to say it in
         cancel = self._calls.get(bytes(id_)) if id_ is not None else None
         if cancel is not None:
@@ -318,7 +350,7 @@ class Session:
 class _Asked:
     """A call of a connection that is not answered yet: where its answer, its progress and its items go."""
 
-    __slots__ = ("_id", "_reported", "_send", "_session", "answered")
+    __slots__ = ("_id", "_reported", "_send", "_session", "answered", "counted")
 
     def __init__(self, session: Session, id_: bytes, send: Callable[[bytes], None]) -> None:
         self._session = session
@@ -326,6 +358,7 @@ class _Asked:
         self._send = send
         self._reported = 0.0
         self.answered = False
+        self.counted = False
 
     def answer(self, body: bytes | None, error: Error | None) -> None:
         """Send the answer; a notification has none."""
@@ -333,6 +366,8 @@ class _Asked:
         id_ = self._id
         if not id_:
             self._send(b"")
+            if self.counted:
+                self._session.ended()
             return
         self._session.answered(id_)
         self._send(_result(id_, body or b"null") if error is None else _error(id_, error))

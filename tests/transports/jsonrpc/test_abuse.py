@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
 import socket
+import sqlite3
 import sys
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import pytest
 
 from coder_ipc import framing
 from coder_local._registry.kernel import Kernel
+from coder_local._store.scope import Caller
 from coder_local._transports.jsonrpc.server import BODY_LIMIT, SocketServer
 from coder_local._transports.jsonrpc.session import IN_FLIGHT
 from tests.faults.process import Process
@@ -48,8 +53,8 @@ class Raw:
 
 
 @pytest.fixture
-async def address(tmp_path: Path) -> AsyncIterator[str]:
-    """A real socket in front of a real store on a file, with the notes plugin."""
+async def kernel(tmp_path: Path) -> AsyncIterator[Kernel]:
+    """A real store on a file, with the notes plugin."""
     folder = tmp_path / "d"
     folder.mkdir()
     kernel = Kernel(folder)
@@ -60,11 +65,18 @@ async def address(tmp_path: Path) -> AsyncIterator[str]:
             kernel.store.writer.connection.execute(statement)
     loop = asyncio.get_running_loop()
     kernel.start(loop.call_soon_threadsafe, loop.call_soon)
-    server = SocketServer(kernel, str(folder / "s"), lambda _: pytest.fail("the socket needs no token"))
+    yield kernel
+    await asyncio.to_thread(kernel.store.close)
+
+
+@pytest.fixture
+async def address(kernel: Kernel) -> AsyncIterator[str]:
+    """A real socket in front of it."""
+    assert kernel.store.folder is not None
+    server = SocketServer(kernel, str(kernel.store.folder / "s"), lambda _: pytest.fail("the socket needs no token"))
     await server.start()
     yield server.address
     await server.stop()
-    await asyncio.to_thread(kernel.store.close)
 
 
 @pytest.fixture
@@ -96,6 +108,14 @@ async def test_pipelined_calls_are_all_answered(raw: Raw) -> None:
         (b"nonsense", -32700),
         (b'{"jsonrpc":"2.0","id":1,"method":"notes.list","params":NaN}', -32700),
         (b"\xff\xfe", -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"\xff"}', -32700),
+        (b'{"jsonrpc":"2.0","id":"\xff","method":"notes.list"}', -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"notes.list","params":{"q":"\xff"}}', -32700),
+        (b'{"jsonrpc":"2.0","method":"$/cancelRequest","params":{"\xff":1}}', -32700),
+        (b'[{"jsonrpc":"2.0","id":1,"method":"\xff"}]', -32700),
+        (b"[" * 100_000, -32700),
+        (b"[" * 100_000 + b"]" * 100_000, -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"notes.list","params":' + b"[" * 100_000, -32700),
         (b"1", -32600),
         (b"null", -32600),
         (b'{"jsonrpc":"1.0","id":1,"method":"notes.list"}', -32600),
@@ -222,6 +242,53 @@ async def test_an_unknown_protocol_is_refused_with_ours(raw: Raw) -> None:
     assert (await raw.receive())["error"]["data"]["data"]["protocol"] == 1
 
 
+async def test_a_fault_of_ours_is_answered_and_the_connection_goes_on(
+    raw: Raw, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a fault of the program")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kernel.dispatcher, "at_once", fail)
+        raw.send(call(1, "notes.list"))
+        error = (await raw.receive())["error"]
+        assert (error["code"], error["data"]["kind"]) == (-32603, "broken")
+    raw.send(call(2, "notes.list"))
+    assert (await raw.receive())["id"] == 2
+
+
+@pytest.fixture
+def connected() -> Iterator[Callable[[str], socket.socket]]:
+    """Connects blocking sockets, and closes them at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(address: str) -> socket.socket:
+            made = stack.enter_context(socket.socket(socket.AF_UNIX))
+            made.connect(address)
+            made.settimeout(20)
+            return made
+
+        yield connect
+
+
+async def test_notifications_wait_for_room_and_all_are_carried_out(raw: Raw, kernel: Kernel) -> None:
+    held, count = threading.Event(), 3 * IN_FLIGHT
+    kernel.store.submit(lambda _: held.wait(), Caller(), lambda *_: None, deadline=float("inf"))
+    notification = {"jsonrpc": "2.0", "method": "notes.create", "params": NOTE}
+    raw.send(*[notification] * count)
+    while kernel.store.writer.waiting < IN_FLIGHT - 1:
+        await asyncio.sleep(0.001)
+    for _ in range(100):  # turns of the loop in which it would take more
+        await asyncio.sleep(0.001)
+    assert kernel.store.writer.waiting <= IN_FLIGHT
+    held.set()
+    done = 0
+    while done < count:
+        raw.send(call("done", "changes.count"))
+        assert (await raw.receive())["id"] == "done"
+        done = kernel.store.read(lambda scope: scope.rows("SELECT count(*) FROM notes")[0][0], Caller())
+
+
 def resident(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
@@ -249,5 +316,66 @@ def test_100_000_calls_of_a_client_that_does_not_read_grow_no_memory_and_hinder_
         deaf.close()
         with process.client() as other:
             assert other.call("daemon.status")["clients"] == 1
+    finally:
+        process.kill()
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+def test_answers_to_pipelined_reads_wait_until_the_peer_takes_them_and_all_come(
+    tmp_path: Path, connected: Callable[[str], socket.socket]
+) -> None:
+    process, count = Process(tmp_path / "data"), 1500
+    process.start()
+    try:
+        project = process.call("planning.projects.create", name="P", key="PA", goal="x" * 20_000)
+        address = process.call("daemon.status")["socket"]
+        before = resident(process.pid)
+        late = connected(address)
+        calls = (call(number, "planning.projects.get") | {"params": {"id": project["id"]}} for number in range(count))
+        late.sendall(b"".join(framing.encode(json.dumps(each).encode()) for each in calls))
+        process.call("daemon.status")
+        assert resident(process.pid) - before < 12 * 2**20
+        parser, ids = framing.FrameParser(BODY_LIMIT), list[int]()
+        while len(ids) < count:
+            ids += [json.loads(body)["id"] for body in parser.feed(late.recv(2**20))]
+        assert ids == list(range(count))
+    finally:
+        process.kill()
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+def test_a_long_replay_to_a_client_that_does_not_read_costs_little_and_hinders_nobody(
+    tmp_path: Path, connected: Callable[[str], socket.socket]
+) -> None:
+    process = Process(tmp_path / "data")
+    process.start()
+    assert process.terminate() == 0
+    database = sqlite3.connect(process.data_dir / "coder-local.db")
+    database.execute(
+        "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 200000)"
+        " INSERT INTO event (at, type, subject, workspace_id, actor, data)"
+        " SELECT strftime('%s', 'now') * 1000, 'a.b.updated', 'a.b/' || i, 'default', 'user',"
+        """ '{"id":"' || hex(randomblob(100)) || '"}' FROM s"""
+    )
+    database.commit()
+    epoch = database.execute("SELECT value FROM store_meta WHERE name = 'epoch'").fetchone()[0]
+    database.close()
+    address = process.start()["socket"]
+    try:
+        with process.client() as other:
+            other.call("daemon.status")
+            before = resident(process.pid)
+            deaf = connected(address)
+            deaf.sendall(framing.encode(json.dumps(call(1, "events.subscribe", cursor=f"{epoch}:0")).encode()))
+            assert b'"id":1' in deaf.recv(200)
+            slowest = 0.0
+            for _ in range(100):
+                begun = time.perf_counter()
+                other.call("settings.get", {"plugin": "daemon"})
+                slowest = max(slowest, time.perf_counter() - begun)
+        assert resident(process.pid) - before < 24 * 2**20
+        assert slowest < 0.5
     finally:
         process.kill()
