@@ -60,7 +60,7 @@ class Admission:
     # -- what ---------------------------------------------------------------------------------------------------------
 
     def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:
-        """Return if the call may run. Raises `Refused`, `RateLimited` or `NeedsConfirmation`."""
+        """Return if the call may run; `limit` has counted it. Raises `Refused` or `NeedsConfirmation`."""
         safety = operation.safety
         if (
             safety in _FREE
@@ -70,8 +70,6 @@ class Admission:
             and not operation.person_only
         ):
             return
-        if principal.confirmed is None:
-            self.limit(principal)
         self._scope(principal, operation)
         if safety in _FREE:
             return
@@ -85,7 +83,7 @@ class Admission:
             )
 
     def limit(self, principal: Principal) -> None:
-        """Count a request of a scoped token. Raises `RateLimited`, or `Unauthenticated` if it was revoked meanwhile."""
+        """Count a call of a scoped token. Raises `RateLimited`, or `Unauthenticated` if it was revoked meanwhile."""
         token = principal.token
         if token is None:
             return

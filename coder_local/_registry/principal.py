@@ -45,8 +45,12 @@ OWNER = Principal()
 class Gate(Protocol):
     """Decides whether a call may run; the admission layer provides it."""
 
+    def limit(self, principal: Principal) -> None:
+        """Count a call of a scoped token, whatever comes of it. Raises `RateLimited` or `Unauthenticated`."""
+        ...
+
     def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:
-        """Return if it may; raise `Refused`, `RateLimited` or `NeedsConfirmation` if not."""
+        """Return if it may; raise `Refused` or `NeedsConfirmation` if not."""
         ...
 
     def may_hear(self, principal: Principal, event_type: str) -> bool:
@@ -56,6 +60,9 @@ class Gate(Protocol):
 
 class OpenGate:
     """Lets everything through: for tests of a plugin without a daemon."""
+
+    def limit(self, principal: Principal) -> None:
+        """Return."""
 
     def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:
         """Return."""

@@ -27,6 +27,9 @@ PluginLike = Domain | str | os.PathLike[str]
 class PersonGate:
     """Lets everything through but what only a person may do."""
 
+    def limit(self, principal: Principal) -> None:
+        """Return."""
+
     def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:  # noqa: ARG002
         """Return if the caller may; raise `Refused` if it is no person where one is asked for."""
         if operation.person_only and not principal.person:

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coder_local._admission import tokens
 from coder_local._admission.confirmation import digest
+from coder_local._admission.limits import Limits
 from coder_local._registry.dispatch import Call
 from coder_local._registry.principal import OWNER, Principal
-from coder_local.api import Domain, NeedsConfirmation, RateLimited, Refused, Safety, Transaction
+from coder_local.api import Domain, NeedsConfirmation, RateLimited, Refused, Safety, Snapshot, Transaction
 from coder_local.api.errors import Unauthenticated
 
 from .conftest import operation
@@ -129,10 +131,6 @@ def test_a_confirmed_call_with_a_key_gets_its_first_answer_again(kernel, admissi
 )
 def test_a_confirmation_of_another_call_confirms_nothing_and_is_spent(admission, kernel, principal, what, raw):
     confirm = asked(admission)
-    if principal.token is not None:
-        with pytest.raises(Unauthenticated):
-            admission.admit(principal, what, raw, confirm)
-        return
     asked(admission, principal, what, raw, confirm)
     asked(admission, confirm=confirm)
 
@@ -196,6 +194,37 @@ def test_a_call_inside_a_confirmed_action_is_not_asked_for_again(admission):
     with pytest.raises(Refused) as refused:
         admission.admit(inner, operation(OUT), b"{}", None)
     assert refused.value.data["rule"] == "safety"
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "kind"),
+    [
+        ("nowhere.list", b"{}", "not_found"),
+        ("probe.look", b'{"number": "x"}', "invalid"),
+        ("probe.look", b"not JSON", "invalid"),
+        ("other.look", b"{}", "refused"),
+        ("probe.look", b'{"number": 1}', None),
+    ],
+)
+def test_every_call_of_a_token_counts_whatever_comes_of_it(kernel, admission, name, raw, kind):
+    for domain in (Domain("probe"), Domain("other")):
+
+        @domain.query(f"{domain.name}.look", quick=True)
+        def look(read: Snapshot, *, number: int = 1) -> int:
+            """Look."""
+            return number
+
+        kernel.take(domain)
+    kernel.dispatcher.gate = admission
+    limits = Limits(per_second=1, burst=3)
+    made = kernel.store.write(lambda tx: tokens.create(tx, name="bot", domains=["probe", "nowhere"], limits=limits))
+    principal = admission.authenticate(made.token)
+    assert kernel.dispatcher.at_once(name, raw, principal) is None  # left to `start`, which counts it once
+    kinds = []
+    for _ in range(5):
+        ((_, error),) = answers(kernel, name, principal, raw)
+        kinds.append(None if error is None else error.kind)
+    assert kinds == [kind] * 3 + ["rate_limited"] * 2
 
 
 # -- who --------------------------------------------------------------------------------------------------------------

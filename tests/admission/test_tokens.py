@@ -9,8 +9,6 @@ from coder_local._store.scope import Caller
 from coder_local.api import Invalid, NotFound, RateLimited, Safety
 from coder_local.api.errors import Unauthenticated
 
-from .conftest import operation
-
 
 def make(kernel, **options):
     options.setdefault("name", "robot")
@@ -72,7 +70,7 @@ def test_a_revoked_token_is_worthless_at_once(admission, kernel):
     with pytest.raises(Unauthenticated):
         admission.authenticate(made.token)
     with pytest.raises(Unauthenticated):
-        admission.admit(principal, operation(Safety.READ), b"{}", None)
+        admission.limit(principal)
     assert kernel.store.write(lambda scope: tokens.revoke(scope, made.info.id)).revoked_at == info.revoked_at
     with pytest.raises(NotFound):
         kernel.store.write(lambda scope: tokens.revoke(scope, "nobody"))
@@ -102,28 +100,26 @@ def test_use_is_noted_now_and_then(admission, kernel):
 def test_a_grant_may_set_its_own_limits(admission, kernel, now):
     made = make(kernel, scopes=[Safety.READ], limits=Limits(per_second=1, burst=2, per_window=3))
     principal = admission.authenticate(made.token)
-    look = operation(Safety.READ)
     for _ in range(2):
-        admission.admit(principal, look, b"{}", None)
+        admission.limit(principal)
     with pytest.raises(RateLimited) as refused:
-        admission.admit(principal, look, b"{}", None)
+        admission.limit(principal)
     assert refused.value.data["retry_after_ms"] == 1000
     now.at += 10
-    admission.admit(principal, look, b"{}", None)
+    admission.limit(principal)
     with pytest.raises(RateLimited) as refused:
-        admission.admit(principal, look, b"{}", None)
+        admission.limit(principal)
     assert "15 minutes" in refused.value.message
     assert refused.value.data["retry_after_ms"] == 890_000
     for _ in range(5000):
-        admission.admit(OWNER, look, b"{}", None)
+        admission.limit(OWNER)
 
 
 def test_two_tokens_do_not_share_a_limit(admission, kernel):
     one, two = (
         admission.authenticate(make(kernel, name=name, limits=Limits(per_second=1, burst=1)).token) for name in "ab"
     )
-    look = operation(Safety.READ)
-    admission.admit(one, look, b"{}", None)
-    admission.admit(two, look, b"{}", None)
+    admission.limit(one)
+    admission.limit(two)
     with pytest.raises(RateLimited):
-        admission.admit(one, look, b"{}", None)
+        admission.limit(one)
