@@ -5,6 +5,7 @@ Undo works field by field: what was changed again since stands against it and is
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from coder_local.api import Conflict, NotFound, Record, Value
 
 from .clock import instant
-from .scope import ReadScope, WriteScope
+from .scope import ReadScope, WriteScope, bind
 from .tables import Table
 
 UNDO = "changes.undo"
@@ -111,14 +112,43 @@ def history(scope: ReadScope, table: Table, id: str, *, before: int | None, limi
     return [_show(scope, _row(raw)) for raw in rows]
 
 
-def recent(scope: ReadScope, *, before: int | None, limit: int) -> list[RecordChange]:
-    """Return the changes that were made in the caller's workspace, newest first, those numbered under `before`."""
+def recent(
+    scope: ReadScope, *, before: int | None, limit: int, plugins: Collection[str] | None = None
+) -> list[RecordChange]:
+    """Return the changes that were made in the caller's workspace, newest first, those numbered under `before`.
+
+    With `plugins` only those of their records.
+    """
     scope.write_log()
+    among = ""
+    if plugins is not None:
+        among = " AND table_name IN (SELECT value FROM json_each(:tables))"
+    values = {
+        "workspace": scope.workspace,
+        "before": before or 2**62,
+        "limit": limit,
+        "tables": tables_of(scope, plugins or ()),
+    }
     rows = scope.connection.execute(
-        f"SELECT {_COLUMNS} FROM change WHERE workspace_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
-        (scope.workspace, before or 2**62, limit),
+        f"SELECT {_COLUMNS} FROM change WHERE workspace_id = :workspace AND seq < :before{among}"  # noqa: S608
+        " ORDER BY seq DESC LIMIT :limit",
+        bind(values),
     )
     return [_show(scope, _row(raw)) for raw in rows]
+
+
+def tables_of(scope: ReadScope, plugins: Collection[str]) -> list[str]:
+    """Return the names of the tables that some plugins keep."""
+    return [table.name for table in scope.tables.all() if table.plugin in plugins]
+
+
+def written(scope: ReadScope, change_set: int) -> set[tuple[str, str]]:
+    """Return who wrote a change set, and into which tables."""
+    scope.write_log()
+    rows = scope.connection.execute(
+        "SELECT DISTINCT actor, table_name FROM change WHERE change_set = ? AND seq >= ?", (change_set, change_set)
+    )
+    return {(actor, table) for actor, table in rows}
 
 
 def last_change_set(scope: ReadScope, actor: str) -> int:

@@ -9,9 +9,10 @@ from msgspec import Meta
 from coder_local._registry.standard import Cursor, Limit, bad_cursor
 from coder_local._store import changes
 from coder_local._store.changes import RecordChange
+from coder_local._store.scope import WriteScope
 from coder_local.api import Domain, Page, Refused, Snapshot, Transaction, Value
 
-from .work import reading, writing
+from .work import domains_of, reading, writing
 
 SHOWN = 100
 """Changes that the answer to an undo shows."""
@@ -38,9 +39,12 @@ def declare() -> Domain:
 
     @domain.query("changes.list")
     def list_changes(read: Snapshot, *, cursor: Cursor | None = None, limit: Limit = 50) -> Page[RecordChange]:
-        """List what was changed in the workspace, by whom and with which command, newest first."""
+        """List what was changed in the workspace, by whom and with which command, newest first.
+
+        The holder of a token for some domains sees the changes of their records.
+        """
         scope = reading(read)
-        found = changes.recent(scope, before=_number(cursor), limit=limit + 1)
+        found = changes.recent(scope, before=_number(cursor), limit=limit + 1, plugins=domains_of(scope))
         more = len(found) > limit
         return Page(items=found[:limit], next_cursor=str(found[limit - 1].seq) if more else None)
 
@@ -53,22 +57,30 @@ def declare() -> Domain:
         """
         scope = writing(tx)
         wanted = changes.last_change_set(scope, tx.actor) if change_set is None else change_set
-        if tx.actor != "user":
-            _own(scope.rows("SELECT actor FROM change WHERE seq = :wanted", wanted=wanted), wanted, tx.actor)
+        _refuse_foreign(scope, wanted)
         undone = changes.undo(scope, wanted)
         return Undone(change_set=wanted, operation=undone[0].operation, count=len(undone), undone=undone[:SHOWN])
 
     return domain
 
 
-def _own(found: list[tuple[str]], change_set: int, actor: str) -> None:
-    # Or a caller that may write in one domain only could take back what was written in another.
-    if found and found[0][0] != actor:
+def _refuse_foreign(scope: WriteScope, change_set: int) -> None:
+    """Raise `Refused` where undo would let the caller write what it may not write by itself."""
+    found, domains = changes.written(scope, change_set), domains_of(scope)
+    others = sorted({actor for actor, _ in found if actor != scope.actor})
+    if others and scope.actor != "user":
         raise Refused(
-            f"change set {change_set} is of {found[0][0]}, and {actor} takes back only its own",
+            f"change set {change_set} is of {others[0]}, and {scope.actor} takes back only its own",
             field="/change_set",
             hint="ask the person to undo it",
-            data={"rule": "own_changes", "actor": found[0][0]},
+            data={"rule": "own_changes", "actor": others[0]},
+        )
+    if domains is not None and not {table for _, table in found} <= set(changes.tables_of(scope, domains)):
+        raise Refused(
+            f"change set {change_set} wrote records of a domain that this token may not speak to",
+            field="/change_set",
+            hint="ask the person to undo it",
+            data={"rule": "domain"},
         )
 
 

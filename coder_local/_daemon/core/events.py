@@ -15,7 +15,7 @@ from coder_local._store.eventlog import Bounds, CloudEvent
 from coder_local._store.scope import ReadScope, bind
 from coder_local.api import Domain, Invalid, Snapshot, Value
 
-from .work import reading
+from .work import domains_of, reading
 
 EventCursor = Annotated[str, Meta(max_length=100)]
 """`<epoch>:<seq>`, the id of the last event seen."""
@@ -25,6 +25,7 @@ _COLUMNS = "seq, at, type, subject, actor, data"
 _WANTED = (
     "(:any OR event.type IN (SELECT value FROM json_each(:exact))"
     " OR EXISTS (SELECT 1 FROM json_each(:prefixes) WHERE substr(event.type, 1, length(value)) = value))"
+    " AND (:everywhere OR substr(event.type, 1, instr(event.type, '.') - 1) IN (SELECT value FROM json_each(:domains)))"
 )
 
 
@@ -49,6 +50,8 @@ def declare() -> Domain:
         read: Snapshot, *, cursor: EventCursor | None = None, types: EventTypes | None = None, limit: Limit = 50
     ) -> EventPage:
         """List events after a cursor, oldest first; without a cursor the newest ones.
+
+        The holder of a token for some domains is told of their events alone.
 
         To be told of events as they happen, subscribe: `events.subscribe` on the socket, `/events` or `/ws` over HTTP.
         """
@@ -79,7 +82,7 @@ def _place(cursor: str, bounds: Bounds) -> tuple[int, Literal["too_old", "other_
 
 
 def _after(scope: ReadScope, bounds: Bounds, after: int, types: list[str] | None, limit: int) -> list[CloudEvent]:
-    values = {**_filter(types), "after": after, "limit": limit}
+    values = {**_filter(scope, types), "after": after, "limit": limit}
     rows = scope.connection.execute(
         f"SELECT {_COLUMNS} FROM event WHERE seq > :after AND {_WANTED} ORDER BY seq LIMIT :limit",  # noqa: S608
         bind(values),
@@ -90,15 +93,22 @@ def _after(scope: ReadScope, bounds: Bounds, after: int, types: list[str] | None
 def _newest(scope: ReadScope, bounds: Bounds, types: list[str] | None, limit: int) -> list[CloudEvent]:
     rows = scope.connection.execute(
         f"SELECT {_COLUMNS} FROM event WHERE {_WANTED} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
-        bind({**_filter(types), "limit": limit}),
+        bind({**_filter(scope, types), "limit": limit}),
     )
     return [_event(bounds.epoch, row) for row in rows][::-1]
 
 
-def _filter(types: list[str] | None) -> dict[str, Any]:
+def _filter(scope: ReadScope, types: list[str] | None) -> dict[str, Any]:
     exact = [each for each in types or () if not each.endswith("*")]
     prefixes = [each[:-1] for each in types or () if each.endswith("*")]
-    return {"any": not types, "exact": exact, "prefixes": prefixes}
+    domains = domains_of(scope)
+    return {
+        "any": not types,
+        "exact": exact,
+        "prefixes": prefixes,
+        "everywhere": domains is None,
+        "domains": sorted(domains or ()),
+    }
 
 
 def _event(epoch: str, row: Sequence[Any]) -> CloudEvent:

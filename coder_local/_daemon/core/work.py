@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from coder_local._registry.kernel import Kernel
+from coder_local._registry.principal import Principal
 from coder_local._store.scope import Caller, ReadScope, WriteScope
 from coder_local.api import Context, Snapshot, Transaction
 
@@ -60,6 +61,12 @@ def writing(tx: Transaction) -> WriteScope:
     assert isinstance(tx, WriteScope)  # noqa: S101 - the store makes no others
     tx.write_log()
     return tx
+
+
+def domains_of(scope: ReadScope) -> frozenset[str] | None:
+    """Return the domains that the caller's token may speak to; None for all."""
+    principal: Principal | None = scope.caller.principal
+    return None if principal is None else principal.domains
 
 
 def _settle(future: asyncio.Future[T]) -> Callable[[Any, BaseException | None], None]:

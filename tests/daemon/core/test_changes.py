@@ -48,6 +48,19 @@ async def test_each_workspace_lists_and_undoes_its_own(notes: Core) -> None:
     assert (await here.call("changes.undo"))["undone"][0]["id"] == kept["id"]
 
 
+async def test_a_token_for_some_domains_sees_and_undoes_nothing_of_others(notes: Core) -> None:
+    await notes.call("notes.create", workspace="w", title="private")
+    change_set = (await notes.call("changes.list"))["items"][0]["change_set"]
+    blind = Core(notes.kernel, Principal(owner=False, domains=frozenset({"changes"})))
+    assert await blind.call("changes.list") == {"items": [], "next_cursor": None}
+    for input in ({}, {"change_set": change_set}):
+        error = await blind.refused("changes.undo", **input)
+        assert (error.kind, error.data["rule"]) == ("refused", "domain")
+    seeing = Core(notes.kernel, Principal(owner=False, domains=frozenset({"changes", "notes"})))
+    assert [each["change_set"] for each in (await seeing.call("changes.list"))["items"]] == [change_set]
+    assert (await seeing.call("changes.undo"))["count"] == 1
+
+
 async def test_undo_names_what_was_changed_again_since(notes: Core) -> None:
     note = await notes.call("notes.create", workspace="w", title="one")
     await notes.call("notes.update", id=note["id"], title="two")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from coder_local._registry.principal import Principal
+
 from .conftest import Core
 
 
@@ -70,3 +72,13 @@ async def test_a_cursor_before_what_was_trimmed_is_too_old(notes: Core) -> None:
     connection.execute("DELETE FROM event WHERE seq <= 3")
     connection.execute("INSERT INTO store_meta (name, value) VALUES ('event_low', '3')")
     assert (await notes.call("events.list", cursor=start))["reset"] == "too_old"
+
+
+async def test_a_token_for_some_domains_is_told_of_their_events_alone(notes: Core) -> None:
+    start = (await notes.call("events.list"))["head"]
+    await notes.call("notes.create", workspace="w", title="private")
+    for domains, told in (({"events"}, []), ({"events", "note"}, []), ({"events", "notes"}, ["notes.note.created"])):
+        caller = Core(notes.kernel, Principal(owner=False, domains=frozenset(domains)))
+        assert [each["type"] for each in (await caller.call("events.list"))["items"]][-1:] == told
+        after = await caller.call("events.list", cursor=start, types=["notes.*"])
+        assert [each["type"] for each in after["items"]] == told

@@ -88,14 +88,17 @@ export interface CheckItem {
 
 /** One line of a checklist. */
 export interface ChecklistItem {
+  /** What is to be done, in a line. */
   text: string;
+  /** Whether it is ticked off. */
   done: boolean;
 }
 
 /** One line of a checklist. */
 export interface ChecklistItemInput {
-  /** 1 to 1000 characters. */
+  /** What is to be done, in a line. 1 to 1000 characters. */
   text: string;
+  /** Whether it is ticked off. */
   done?: boolean;
 }
 
@@ -179,6 +182,7 @@ export interface Damage {
  * How much work a task is: minutes of working time, or points, as its project counts. low <= likely <= high.
  */
 export interface Estimate {
+  /** What it will take, most likely; the other two are around it. */
   likely: number;
   /** The best case; the same as `likely` when not given. */
   low: number | null;
@@ -190,7 +194,7 @@ export interface Estimate {
  * How much work a task is: minutes of working time, or points, as its project counts. low <= likely <= high.
  */
 export interface EstimateInput {
-  /** 0 to 52704000. */
+  /** What it will take, most likely; the other two are around it. 0 to 52704000. */
   likely: number;
   /** The best case; the same as `likely` when not given. 0 to 52704000. */
   low?: number | null;
@@ -817,6 +821,8 @@ export interface PlanningScheduleInput {
   start?: LocalDate | null;
   /** At most 1000 items. */
   holidays?: LocalDate[];
+  /** Tasks in the answer; all unless given. 1 to 10000. */
+  limit?: number | null;
 }
 
 /** Input of `planning.tasks.create`. */
@@ -1213,42 +1219,58 @@ export interface RecordChange {
 }
 
 /**
- * When a task comes back.
+ * When a task comes back: every so many units, or as the text of an iCalendar RRULE says.
  *
- * Either `every` so many units (`start` is the first due date and required for `fixed`), or, for `fixed`
- * only, the text of an iCalendar RRULE that says more than that. `until` is the last possible due date,
- * `count` the number of instances on the grid in all. A month that lacks the start's day has its last day
- * instead, and the day comes back in the next month that has it. Raises ValueError for what does not fit
- * together.
+ * A month that lacks the start's day has its last day instead, and the day comes back in the next month that
+ * has it.
  */
 export interface Recurrence {
+  /** Counted from the day on which it was done, or on dates that the finish does not move. */
   mode: Open<"after_done" | "fixed">;
+  /** So many units apart. */
   every: number;
   unit: Open<Unit>;
+  /** The first due date; `fixed` needs it. */
   start: LocalDate | null;
+  /** The last possible due date; without it, and without `count`, it comes back for ever. */
   until: LocalDate | null;
+  /** How many times it comes in all; `fixed` only. */
   count: number | null;
+  /**
+   * An RRULE of RFC 5545, for dates that `every` and `unit` cannot say, like `FREQ=MONTHLY;BYDAY=1MO`;
+   * `fixed` only.
+   *
+   * Its frequency is DAILY, WEEKLY, MONTHLY or YEARLY; it takes the place of `every` and `unit`.
+   */
   rrule: string | null;
 }
 
 /**
- * When a task comes back.
+ * When a task comes back: every so many units, or as the text of an iCalendar RRULE says.
  *
- * Either `every` so many units (`start` is the first due date and required for `fixed`), or, for `fixed`
- * only, the text of an iCalendar RRULE that says more than that. `until` is the last possible due date,
- * `count` the number of instances on the grid in all. A month that lacks the start's day has its last day
- * instead, and the day comes back in the next month that has it. Raises ValueError for what does not fit
- * together.
+ * A month that lacks the start's day has its last day instead, and the day comes back in the next month that
+ * has it.
  */
 export interface RecurrenceInput {
+  /** Counted from the day on which it was done, or on dates that the finish does not move. */
   mode: "after_done" | "fixed";
-  /** 1 when missing. */
+  /** So many units apart. 1 to 1000; 1 when missing. */
   every?: number;
   /** `week` when missing. */
   unit?: Unit;
+  /** The first due date; `fixed` needs it. */
   start?: LocalDate | null;
+  /** The last possible due date; without it, and without `count`, it comes back for ever. */
   until?: LocalDate | null;
+  /** How many times it comes in all; `fixed` only. At least 1. */
   count?: number | null;
+  /**
+   * An RRULE of RFC 5545, for dates that `every` and `unit` cannot say, like `FREQ=MONTHLY;BYDAY=1MO`;
+   * `fixed` only.
+   *
+   * Its frequency is DAILY, WEEKLY, MONTHLY or YEARLY; it takes the place of `every` and `unit`. At most 500
+   * characters.
+   */
   rrule?: string | null;
 }
 
@@ -1279,9 +1301,12 @@ export interface Rolled {
   more: boolean;
 }
 
-/** When each task can start and must finish. */
+/** When each open task can start and must finish. */
 export interface ScheduleAnswer {
+  /** In the order of the list. */
   items: ScheduledTask[];
+  /** How many there are in all. */
+  total: number;
   /** Keys of the open tasks without slack, by early start: a day lost on one of them is a day lost. */
   critical: string[];
   /** The first working day. */
@@ -1292,9 +1317,7 @@ export interface ScheduleAnswer {
   assumptions: Assumed[];
 }
 
-/**
- * The place of one task. Offsets are minutes of working time since the start: [es, ef) early, [ls, lf) late.
- */
+/** The place of one open task, in minutes of working time since the start: [es, ef) early, [ls, lf) late. */
 export interface ScheduledTask {
   id: string;
   key: string;
@@ -1307,8 +1330,6 @@ export interface ScheduledTask {
   slack: number;
   start: LocalDate;
   finish: LocalDate;
-  /** Its dates are facts. */
-  done: boolean;
   /** It has children and spans them. */
   summary: boolean;
   /** It belongs to another project, and is here because a task of this one waits for it. */
@@ -1797,7 +1818,11 @@ export interface Operations {
 /** The operations as nested functions, `client.<operation>(input, options)`. */
 export interface Api {
   changes: {
-    /** List what was changed in the workspace, by whom and with which command, newest first. */
+    /**
+     * List what was changed in the workspace, by whom and with which command, newest first.
+     *
+     * The holder of a token for some domains sees the changes of their records.
+     */
     list(input?: ChangesListInput, options?: CallOptions): Promise<Page<RecordChange>>;
     /**
      * Take back all that one command wrote; without `change_set` the caller's last one in the workspace.
@@ -1833,6 +1858,8 @@ export interface Api {
   events: {
     /**
      * List events after a cursor, oldest first; without a cursor the newest ones.
+     *
+     * The holder of a token for some domains is told of their events alone.
      *
      * To be told of events as they happen, subscribe: `events.subscribe` on the socket, `/events` or `/ws`
      * over HTTP.
@@ -1946,8 +1973,10 @@ export interface Api {
      * Return early and late dates of every open task, its slack, the critical path and the finish.
      *
      * Critical-path method over working time, from `start` (today unless given): Monday to Friday, 8 h, or
-     * the calendar plugin's working time, less `holidays`. Holds and `wait_until` push, done tasks are facts,
-     * recorded time is not counted again. Raises `too_large` over 20,000 links.
+     * the calendar plugin's working time, less `holidays`. Holds and `wait_until` push; done tasks pin the
+     * dates of what follows them and are not in the answer; recorded time is not counted again. The finish
+     * and the critical path are those of all tasks, however many items are asked for. Raises `too_large` over
+     * 20,000 links.
      */
     schedule(input?: PlanningScheduleInput, options?: CallOptions): Promise<ScheduleAnswer>;
     /** Take a link away; ends are ids or keys, as for `planning.link`. */
