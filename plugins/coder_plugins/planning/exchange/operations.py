@@ -13,7 +13,6 @@ from coder_local.api import Context, Invalid, Safety, TooLarge
 from coder_plugins.planning.formats import FORMATS, ForeignTask, sniff
 from coder_plugins.planning.records import Reference, domain
 
-from . import adapters
 from .arrival.operations import refuse_records
 from .departure import operations as departure
 from .records import (
@@ -26,7 +25,6 @@ from .records import (
     ImportReport,
     SkippedRecord,
 )
-from .rules import mapping
 
 __all__ = ["departure", "export_file", "import_"]
 
@@ -70,6 +68,9 @@ async def import_(
     if (path is None) == (text is None):
         message = "give either path or text, not both" if path else "there is nothing to import: give path or text"
         raise Invalid(message, field="/text" if path else "/path", hint="path names a file, text is what one holds")
+    from . import adapters  # noqa: PLC0415 - see `_parse`
+    from .rules import mapping  # noqa: PLC0415
+
     ctx.progress(0, 3, "reading")
     if path is not None:
         text = await asyncio.to_thread(adapters.read_text, path, MOST_BYTES)
@@ -105,6 +106,8 @@ async def export_file(
 
     A file that is there already is replaced only with `overwrite`.
     """
+    from . import adapters  # noqa: PLC0415 - see `_parse`
+
     found = msgspec.convert(await ctx.call("planning.export", format=format, project=project), Exported)
     size = await asyncio.to_thread(adapters.write_text, path, found.text, overwrite=overwrite)
     return ExportedFile(format=format, path=path, count=found.count, bytes=size)
@@ -112,6 +115,10 @@ async def export_file(
 
 def _parse(text: str, format: FormatName | None, path: str | None, day: date) -> _Read:
     """Return the records of a text, in the format that is given or told from it. Raises what refuses all of it."""
+    # What reads and writes is a fifth of planning's import, and most starts bring in nothing.
+    from . import adapters  # noqa: PLC0415
+    from .rules import mapping  # noqa: PLC0415
+
     name = format or cast("FormatName | None", sniff(text, path or ""))
     if name is None:
         raise Invalid(

@@ -15,13 +15,13 @@ What is not understood stays in the title and is named, so nothing typed is lost
 from __future__ import annotations
 
 import re
-from calendar import monthrange
-from datetime import date, timedelta
+from datetime import date
 from typing import Literal
 
 import msgspec
 
 from . import durations
+from .days import plus
 
 Priority = Literal["none", "low", "medium", "high", "urgent"]
 
@@ -67,18 +67,18 @@ def parse_due(text: str, today: date) -> date | None:
     """Return the date that a due form means, or None when it is none of them or past the year 9999."""
     words = " ".join(text.casefold().split())
     if words in ("today", "tomorrow"):
-        return _plus(today, int(words == "tomorrow"), "d")
+        return plus(today, int(words == "tomorrow"), "d")
     if words == "next week":
-        return _plus(today, 7 - today.weekday(), "d")
+        return plus(today, 7 - today.weekday(), "d")
     if words == "next month":
-        first = _plus(today, 1, "m")
+        first = plus(today, 1, "m")
         return first.replace(day=1) if first else None
     weekday = next((n for n, name in enumerate(_WEEKDAYS) if words in (name, name[:3], name[:4])), None)
     if weekday is not None:
-        return _plus(today, (weekday - today.weekday() - 1) % 7 + 1, "d")
+        return plus(today, (weekday - today.weekday() - 1) % 7 + 1, "d")
     ahead = _AHEAD.fullmatch(words.removeprefix("in ")) if words.startswith(("+", "in ")) else None
     if ahead:
-        return _plus(today, int(ahead[1]), ahead[2][0])
+        return plus(today, int(ahead[1]), ahead[2][0])
     try:
         return date.fromisoformat(words) if re.fullmatch(r"\d{4}-\d\d-\d\d", words, re.ASCII) else None
     except ValueError:
@@ -188,14 +188,3 @@ class _Reader:
         """Return `count` words from `at` if they are all there and none is quoted."""
         found = [plain for plain, _ in self.words[at : at + count] if plain is not None]
         return found if len(found) == count else None
-
-
-def _plus(day: date, count: int, unit: str) -> date | None:
-    try:
-        if unit in "dw":
-            return day + timedelta(days=count * (7 if unit == "w" else 1))
-        years, month = divmod(day.month - 1 + count * (12 if unit == "y" else 1), 12)
-        year = day.year + years
-        return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
-    except (OverflowError, ValueError):
-        return None

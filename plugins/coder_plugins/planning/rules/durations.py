@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from fractions import Fraction
 
 import msgspec
 
 LONGEST = 100 * 366 * 24 * 60
 """The longest duration in minutes; a longer one is a slip of the finger, and its end date might not exist."""
 
-_ISO = re.compile(
+# Texts, compiled when first used: a start needs neither of them.
+_ISO = (
     r"P(?:(?P<w>\d{1,9}(?:[.,]\d{1,6})?)W)?(?:(?P<d>\d{1,9}(?:[.,]\d{1,6})?)D)?"
     r"(?:T(?=\d)(?:(?P<h>\d{1,9}(?:[.,]\d{1,6})?)H)?(?:(?P<m>\d{1,9}(?:[.,]\d{1,6})?)M)?"
-    r"(?:(?P<s>\d{1,9}(?:[.,]\d{1,6})?)S)?)?",
-    re.ASCII,
+    r"(?:(?P<s>\d{1,9}(?:[.,]\d{1,6})?)S)?)?"
 )
-_HUMAN = re.compile(r"(?P<count>\d{1,9}(?:[.,]\d{1,6})?)\s*(?P<unit>[a-z]+)\s*", re.ASCII)
+_HUMAN = r"(?P<count>\d{1,9}(?:[.,]\d{1,6})?)\s*(?P<unit>[a-z]+)\s*"
 _WORDS = {
     **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), "w"),
     **dict.fromkeys(("d", "day", "days"), "d"),
@@ -36,13 +35,10 @@ class Work(msgspec.Struct, frozen=True):
     minutes_per_day: int = 480
     days_per_week: int = 5
 
-    def unit(self, letter: str) -> Fraction:
-        """Return the minutes in one of w, d, h, m or s."""
-        if letter == "w":
-            return Fraction(self.minutes_per_day * self.days_per_week)
-        if letter == "d":
-            return Fraction(self.minutes_per_day)
-        return {"h": Fraction(60), "m": Fraction(1), "s": Fraction(1, 60)}[letter]
+    def seconds(self, letter: str) -> int:
+        """Return the seconds in one of w, d, h, m or s."""
+        day = self.minutes_per_day * 60
+        return {"w": day * self.days_per_week, "d": day, "h": 3600, "m": 60, "s": 1}[letter]
 
 
 STANDARD = Work()
@@ -53,7 +49,7 @@ def parse_iso(text: str, work: Work = STANDARD) -> int:
 
     Raises ValueError for anything else, for parts of a minute, and over `LONGEST`.
     """
-    found = _ISO.fullmatch(text)
+    found = re.fullmatch(_ISO, text, re.ASCII)
     if found is None or not any(found.groups()):
         raise ValueError(f"{text[:40]!r} is not an ISO 8601 duration of weeks, days, hours and minutes, like PT1H30M")
     return _whole(((part, letter) for letter, part in found.groupdict().items() if part), text, work)
@@ -67,7 +63,8 @@ def parse_human(text: str, work: Work = STANDARD) -> int:
     folded = text.strip().casefold()
     parts: list[tuple[str, str]] = []
     at = 0
-    while found := _HUMAN.match(folded, at):
+    human = re.compile(_HUMAN, re.ASCII)
+    while found := human.match(folded, at):
         at = found.end()
         parts.append((found["count"], _WORDS.get(found["unit"], "")))
     letters = [letter for _, letter in parts]
@@ -104,11 +101,13 @@ def _parts(minutes: int, work: Work) -> tuple[int, int, int]:
 
 
 def _whole(parts: Iterable[tuple[str, str]], text: str, work: Work) -> int:
-    total = Fraction(0)
+    micros = 0  # counted in millionths of a second: a count has at most six decimals
     for count, letter in parts:
-        total += Fraction(count.replace(",", ".")) * work.unit(letter)
-    if total.denominator != 1:
+        whole, _, part = count.replace(",", ".").partition(".")
+        micros += int(whole + part.ljust(6, "0")) * work.seconds(letter)
+    minutes, rest = divmod(micros, 60_000_000)
+    if rest:
         raise ValueError(f"{text[:40]!r} is not a whole number of minutes; round it to minutes")
-    if total > LONGEST:
+    if minutes > LONGEST:
         raise ValueError(f"{text[:40]!r} is longer than 100 years; check the unit")
-    return int(total)
+    return minutes

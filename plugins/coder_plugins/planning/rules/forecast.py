@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 
 import msgspec
 
@@ -20,7 +19,8 @@ LAST_WEEKS = 12
 MOST_WEEKS = 104
 """Two years; a date further away is told as unknown, for the team and the plan will both have changed."""
 
-QUANTILES = {"p50": Fraction(50, 100), "p85": Fraction(85, 100), "p95": Fraction(95, 100)}
+QUANTILES = {"p50": 50, "p85": 85, "p95": 95}
+"""In percent."""
 
 
 class Basis(msgspec.Struct, frozen=True):
@@ -69,13 +69,13 @@ def forecast(throughput: Sequence[int], remaining: int, *, most_weeks: int = MOS
         raise ThinData(f"nothing was finished in the last {len(used)} weeks, so there is no pace to go by")
     found: dict[str, int] = {}
     distribution: list[Chance] = []
-    for week, chance in enumerate(_chances(used, remaining, most_weeks), start=1):
-        if chance:
-            distribution.append(Chance(week, float(chance)))
-        for name, quantile in QUANTILES.items():
-            if chance >= quantile:
+    for week, (ways, of) in enumerate(_chances(used, remaining, most_weeks), start=1):
+        if ways:
+            distribution.append(Chance(week, ways / of))  # of whole numbers of any size the nearest float
+        for name, percent in QUANTILES.items():
+            if ways * 100 >= of * percent:
                 found.setdefault(name, week)
-        if chance >= Fraction(9995, 10_000):
+        if ways * 10_000 >= of * 9995:
             break
     return Forecast(found.get("p50"), found.get("p85"), found.get("p95"), distribution, basis)
 
@@ -90,8 +90,8 @@ def chance_within(answer: Forecast, weeks: int) -> float:
     return chance
 
 
-def _chances(throughput: Sequence[int], remaining: int, most_weeks: int) -> Iterator[Fraction]:
-    """Yield the exact chance that `remaining` is reached within 1, 2, 3, ... weeks.
+def _chances(throughput: Sequence[int], remaining: int, most_weeks: int) -> Iterator[tuple[int, int]]:
+    """Yield the exact chance that `remaining` is reached within 1, 2, 3, ... weeks, as so many ways of all.
 
     The distribution of tasks done so far is one big integer, a slot of bits for each sum below `remaining`: adding a
     shifted copy for each past week is then the convolution at the speed of integer addition.
@@ -106,4 +106,5 @@ def _chances(throughput: Sequence[int], remaining: int, most_weeks: int) -> Iter
         sums = sum(((sums * count) << (slot * done)) & below for done, count in counts.items())
         # Modulo 2**slot - 1 adds up all slots: the number of ways, out of all, in which it is not done yet.
         unfinished = sums % ((1 << slot) - 1)
-        yield 1 - Fraction(unfinished, len(throughput) ** week)
+        ways = len(throughput) ** week
+        yield ways - unfinished, ways

@@ -8,7 +8,6 @@ open are counted as missed and make no more tasks.
 from __future__ import annotations
 
 import re
-from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import islice, takewhile
@@ -18,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from . import rrules
+from .days import plus
 from .rrules import Unit
 
 LIMIT = 1_000
@@ -82,7 +82,7 @@ def next_due(rule: Recurrence, due: date | None, finished: date) -> date | None:
     day, or the grid's first date when there was no due date.
     """
     if rule.mode == "after_done":
-        following = _add(finished, rule.every, rule.unit)
+        following = plus(finished, rule.every, rule.unit)
         ended = following is None or (rule.until is not None and following > rule.until)
         return None if ended else following
     return next(_dates(rule, due), None)
@@ -173,7 +173,7 @@ def _passed(rule: Recurrence, day: date) -> int:
 
 def _nth(rule: Recurrence, number: int) -> date | None:
     """Return a date of a plain grid, counted from 0; None past the year 9999."""
-    return None if rule.start is None else _add(rule.start, number * rule.every, rule.unit)
+    return None if rule.start is None else plus(rule.start, number * rule.every, rule.unit)
 
 
 def _steps(rule: Recurrence, start: date, after: date) -> int:
@@ -182,15 +182,3 @@ def _steps(rule: Recurrence, start: date, after: date) -> int:
         return (after - start).days // (rule.every * (7 if rule.unit == "week" else 1))
     months = (after.year - start.year) * 12 + after.month - start.month
     return max(0, months // (rule.every * (12 if rule.unit == "year" else 1)) - 1)
-
-
-def _add(day: date, number: int, unit: str) -> date | None:
-    """Return `day` plus a number of units, the last day of a month too short for it; None past the year 9999."""
-    try:
-        if unit in ("day", "week"):
-            return day + timedelta(days=number * (7 if unit == "week" else 1))
-        years, month = divmod(day.month - 1 + number * (12 if unit == "year" else 1), 12)
-        year = day.year + years
-        return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
-    except (OverflowError, ValueError):
-        return None
