@@ -223,13 +223,27 @@ def _current(scope: WriteScope, row: _Row) -> tuple[Table, Record]:
 
 def _clashes(scope: WriteScope, row: _Row) -> list[dict[str, Any]]:
     table, record = _current(scope, row)
-    now = msgspec.to_builtins(record)
+    now = msgspec.json.decode(msgspec.json.encode(record))
     skip = {"rev", "updated_at"} if row.before is None else set[str]()
     return [
         {"record": table.kind, "id": row.record_id, "field": name, "then": value, "now": now.get(name)}
         for name, value in row.after.items()
-        if name not in skip and now.get(name) != value
+        if name not in skip and now.get(name) != value and not _same(table, record, name, value)
     ]
+
+
+def _same(table: Table, record: Record, name: str, then: Any) -> bool:
+    """Tell whether a field holds what was written then: a set has no order, so its JSON may differ."""
+    if name not in table.hints:
+        return False
+    try:
+        return bool(_value(table, name, then) == getattr(record, name))
+    except msgspec.ValidationError:
+        return False
+
+
+def _value(table: Table, name: str, kept: Any) -> Any:
+    return msgspec.convert(kept, table.hints[name], str_keys=True)
 
 
 def _take_back(scope: WriteScope, row: _Row) -> None:
@@ -237,7 +251,5 @@ def _take_back(scope: WriteScope, row: _Row) -> None:
     if row.before is None:
         scope.delete(record)
         return
-    values = {
-        name: msgspec.convert(value, table.hints[name]) for name, value in row.before.items() if name in table.hints
-    }
+    values = {name: _value(table, name, value) for name, value in row.before.items() if name in table.hints}
     scope.write_back(record, values)

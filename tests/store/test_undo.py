@@ -12,7 +12,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from coder_local._registry.kernel import Kernel
 from coder_local._store import changes
 from coder_local._store.scope import Caller, WriteScope
-from coder_local.api import Conflict, NotFound
+from coder_local.api import Conflict, Domain, NotFound, Record
+from coder_local.testing import sandbox
 
 from .items import Item, Part, domain, events, insert, make_tables
 
@@ -105,6 +106,48 @@ def test_one_undo_takes_back_all_that_one_command_wrote(kernel: Kernel) -> None:
     kernel.store.write(work, EDIT)
     undo_last(kernel)
     assert [item.title for item in kernel.store.write(lambda tx: tx.select(Item))] == ["first"]
+
+
+odd = Domain("odd")
+
+
+@odd.table("things")
+class Thing(Record):
+    """A record of every type that JSON writes in another way."""
+
+    pair: tuple[int, int] = (1, 2)
+    tags: frozenset[str] = frozenset()
+    by_number: dict[int, str] = {}
+    part: Part | None = None
+
+
+odd.standard(Thing)
+
+FIELDS = {
+    "pair": [3, 4],
+    "tags": ["x", "y", "zz", "q", "r"],
+    "by_number": {"1": "one", "-2": "two"},
+    "part": {"text": "p"},
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_values_that_json_writes_in_another_way_do_not_stand_against_undo(field: str) -> None:
+    with sandbox(odd) as box:
+        plain = box.call("odd.things.create")
+        made = box.call("odd.things.create", **{field: FIELDS[field]})
+        assert [each["action"] for each in box.undo()] == ["created"]
+        changed = box.call("odd.things.update", id=plain["id"], **{field: FIELDS[field]})
+        assert changed[field] == made[field]
+        box.undo()
+        assert box.call("odd.things.get", id=plain["id"])[field] == plain[field]
+
+
+def test_a_set_of_another_order_is_the_same_set() -> None:
+    with sandbox(odd) as box:
+        box.call("odd.things.create", tags=["a", "b"])
+        box.kernel.store.writer.connection.execute('UPDATE odd_things SET tags = \'["b","a"]\'')
+        assert len(box.undo()) == 1
 
 
 class UndoMachine(RuleBasedStateMachine):
