@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import time
 import uuid
@@ -28,6 +29,7 @@ from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
 from coder_local._transports.jsonrpc.server import SocketServer
 from coder_local._transports.jsonrpc.session import PROTOCOL
+from coder_local.api import Error
 
 from . import log, runtimefile, watch
 from .core import core_domains, granted_plugins
@@ -38,6 +40,9 @@ DRAIN = 10.0
 """Seconds that running work has to end or park when the daemon stops."""
 _ANSWERING = 2.0
 """Seconds that clients have at least, also after `DRAIN`, to take the answers that were given."""
+_DAILY_FIRST = 60.0
+_DAILY_EVERY = 3600.0
+"""Seconds between two looks at whether a daily snapshot is due."""
 _TRIM_EVERY = 600.0
 _LOOK_EVERY = 1.0
 
@@ -132,6 +137,7 @@ class Daemon:
             _log.error("the database was damaged and set aside in %s", self.kernel.store.set_aside)
         self.kernel.dispatcher.sweep()
         self._trim()
+        self._timers["daily"] = self._loop.call_later(_DAILY_FIRST, self._daily)
         self._look()
         self._beginning = self._loop.create_task(self._begin_plugins())
         gc.collect()
@@ -145,6 +151,17 @@ class Daemon:
     def _trim(self) -> None:
         self.kernel.store.trim_events()
         self._timers["trim"] = self._loop.call_later(_TRIM_EVERY, self._trim)
+
+    def _daily(self) -> None:
+        """See to it that there is a snapshot of yesterday to offer when the database is damaged."""
+        self._copying = self._loop.create_task(asyncio.to_thread(self._snapshot_daily))
+        self._timers["daily"] = self._loop.call_later(_DAILY_EVERY, self._daily)
+
+    def _snapshot_daily(self) -> None:
+        try:
+            self.kernel.store.snapshot_daily()
+        except (Error, OSError, sqlite3.Error) as error:
+            _log.warning("no daily snapshot was written: %s", error)
 
     def _look(self) -> None:
         """Notice a change of `settings.toml`."""

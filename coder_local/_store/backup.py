@@ -16,7 +16,9 @@ from coder_local.api import Invalid, Locked
 from .connection import open_reader
 
 SNAPSHOTS = 5
-"""Snapshots that are kept; the oldest go first."""
+"""Snapshots of each kind that are kept; the oldest go first."""
+BEFORE_MIGRATION, DAILY = "_before-migration", "_daily"
+"""Kinds of snapshots that the daemon writes by itself; those written by hand, `-<name>`, never push one of them out."""
 
 
 def copy(connection: sqlite3.Connection, target: Path) -> None:
@@ -57,7 +59,10 @@ def check(path: Path) -> list[str]:
 
 
 def snapshot(connection: sqlite3.Connection, folder: Path, name: str) -> Path:
-    """Write a snapshot into a folder and let the oldest go. Raises `Locked` if there is not twice the room for it."""
+    """Write a snapshot into a folder and let the oldest of its kind go.
+
+    Raises `Locked` if there is not twice the room for it.
+    """
     import shutil  # noqa: PLC0415 - 2 ms, and not at every start
 
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -71,16 +76,26 @@ def snapshot(connection: sqlite3.Connection, folder: Path, name: str) -> Path:
         raise Locked(f"a snapshot needs {need // 2**20 + 1} MiB of free disk", hint="free some space")
     target = folder / f"{name}.db"
     copy(connection, target)
-    # Not by time alone: after the clock was set back, the one just written would be the oldest, and go.
-    for old in [each for each in snapshots(folder) if each != target][SNAPSHOTS - 1 :]:
+    # Never the one just written: after the clock was set back, its name is not the newest.
+    same = [each for each in snapshots(folder) if each != target and _kind(each.stem) == _kind(name)]
+    for old in same[SNAPSHOTS - 1 :]:
         old.unlink(missing_ok=True)
     return target
 
 
+def _kind(name: str) -> str:
+    return next((kind for kind in (BEFORE_MIGRATION, DAILY) if name.endswith(kind)), "")
+
+
 def snapshots(folder: Path) -> list[Path]:
-    """Return the snapshots of a folder, newest first."""
+    """Return the snapshots of a folder, newest first by their names, which begin with the time."""
     found = folder.glob("*.db") if folder.is_dir() else ()
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def newest_daily(folder: Path) -> Path | None:
+    """Return the newest of the daily snapshots."""
+    return next((path for path in snapshots(folder) if _kind(path.stem) == DAILY), None)
 
 
 def newest_good(folder: Path) -> Path | None:

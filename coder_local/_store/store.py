@@ -33,9 +33,22 @@ def _at_once(function: Callable[..., object], *arguments: Any) -> object:
     return function(*arguments)
 
 
+_DAY = 24 * 3600.0
 _TRACES = ("snapshots", "quarantine", "replaced")
 """Folders beside a database that has been in use."""
 _CORE = MigrationSet("core", migrations.find_files(Path(__file__).parent / "migrations"))
+
+
+def _written(path: Path) -> tuple[int, ...]:
+    """Return the last numbers given to changes and events of a database, which tell whether anything was written."""
+    connection = open_reader(path)
+    try:
+        last = dict(connection.execute("SELECT name, seq FROM sqlite_sequence WHERE name IN ('event', 'change')"))
+    except sqlite3.Error:
+        return ()  # a snapshot that cannot be read is none: another one is due
+    finally:
+        connection.close()
+    return last.get("event", 0), last.get("change", 0)
 
 
 class Store:
@@ -143,7 +156,7 @@ class Store:
         migrations.refuse_newer(_CORE, done)
         if any(name not in done for name in _CORE.names):
             if done:
-                self.snapshot("before-migration")
+                self._snapshot(backup.BEFORE_MIGRATION)
             migrations.apply(connection, _CORE)
 
     def _fingerprint(self, connection: sqlite3.Connection) -> str:
@@ -217,7 +230,7 @@ class Store:
                 migrations.refuse_newer(each, applied)
                 if any(name not in applied for name in each.names):
                     if not snapped and self.folder is not None and set(done) - {"core"}:
-                        self.snapshot("before-migration")
+                        self._snapshot(backup.BEFORE_MIGRATION)
                         snapped = True
                     migrations.apply(connection, each)
                 else:
@@ -342,13 +355,33 @@ class Store:
     # -- copies -------------------------------------------------------------------------------------------------------
 
     def snapshot(self, name: str) -> Path:
-        """Write a snapshot into the data directory. Raises `Locked` when there is no room."""
+        """Write a snapshot by hand into the data directory. Raises `Locked` when there is no room."""
+        return self._snapshot(f"-{name}")
+
+    def snapshot_daily(self) -> Path | None:
+        """Write a snapshot if the last daily one is a day old and something was written since. Raises `Locked`.
+
+        Reads and copies on the calling thread, beside everything else.
+        """
+        if self.folder is None:
+            return None
+        last = backup.newest_daily(self.folder / "snapshots")
+        written = _written(self.path)
+        if last is not None:
+            age = self.clock.now_ms() / 1000 - last.stat().st_mtime
+            if 0 <= age < _DAY or _written(last) == written:  # of a clock that was set back nothing can be told
+                return None
+        elif not any(written):
+            return None
+        return self._snapshot(backup.DAILY)
+
+    def _snapshot(self, suffix: str) -> Path:
         if self.folder is None:
             raise Locked("a store in memory has no snapshots")
         stamp = instant(self.clock.now_ms()).replace(":", "")
         connection = open_reader(self.path)
         try:
-            return backup.snapshot(connection, self.folder / "snapshots", f"{stamp}-{name}")
+            return backup.snapshot(connection, self.folder / "snapshots", stamp + suffix)
         finally:
             connection.close()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from coder_local._registry.kernel import Kernel
 from coder_local._store import backup
+from coder_local._store.clock import FakeClock
 from coder_local._store.scope import Caller
 from coder_local.api import Error, Invalid, Locked
 
@@ -120,3 +123,47 @@ def test_snapshots_are_few(on_disk: Kernel, tmp_path: Path) -> None:
         on_disk.store.clock = type("Later", (), {"now_ms": lambda _, n=number: 1_800_000_000_000 + n})()
         on_disk.store.snapshot("x")
     assert len(backup.snapshots(tmp_path / "snapshots")) == backup.SNAPSHOTS
+
+
+def test_a_snapshot_does_not_go_by_its_own_writing_after_the_clock_was_set_back(
+    on_disk: Kernel, tmp_path: Path
+) -> None:
+    on_disk.store.clock = FakeClock(1_800_000_000_000)
+    for number in range(backup.SNAPSHOTS):
+        on_disk.store.snapshot(f"later-{number}")
+    ahead = time.time() + 3600
+    for path in backup.snapshots(tmp_path / "snapshots"):
+        os.utime(path, (ahead, ahead))
+    on_disk.store.clock = FakeClock(1_700_000_000_000)
+    assert on_disk.store.snapshot("new").exists()
+    assert len(backup.snapshots(tmp_path / "snapshots")) == backup.SNAPSHOTS
+
+
+def test_snapshots_by_hand_do_not_push_out_the_one_before_a_migration(on_disk: Kernel, tmp_path: Path) -> None:
+    before = on_disk.store._snapshot(backup.BEFORE_MIGRATION)
+    for number in range(backup.SNAPSHOTS + 2):
+        on_disk.store.snapshot(f"before-migration-{number}")
+    on_disk.store.snapshot("before-migration")
+    assert before.exists()
+    assert len(backup.snapshots(tmp_path / "snapshots")) == backup.SNAPSHOTS + 1
+
+
+def test_a_daily_snapshot_is_written_once_a_day_when_something_was_written(on_disk: Kernel) -> None:
+    store = on_disk.store
+    clock = store.clock = FakeClock(1_800_000_000_000)
+
+    def due() -> bool:
+        path = store.snapshot_daily()
+        if path is not None:
+            os.utime(path, (clock.now_ms() / 1000,) * 2)
+        return path is not None
+
+    assert not due()  # nothing was ever written
+    insert(on_disk)
+    assert due()
+    insert(on_disk)
+    assert not due()  # it is not a day old
+    clock.advance(25 * 3600)
+    assert due()
+    clock.advance(25 * 3600)
+    assert not due()  # nothing was written since

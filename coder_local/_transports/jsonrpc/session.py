@@ -116,7 +116,8 @@ class Session:
     def receive(self, body: bytes) -> None:
         """Take one message or batch. Whatever it is, the connection goes on."""
         try:
-            body.isascii() or body.decode()  # msgspec looks only at the parts that it reads
+            if not body.isascii():
+                body.decode()  # msgspec looks only at the parts that it reads
             if body[:1] != b"{" and body.lstrip()[:1] == b"[":
                 self._batch(body)
             else:
