@@ -79,6 +79,7 @@ class Signature:
         self._normalisers = tuple(_normalisers(parameters))
         looks = {parameter.name: nested.looker(parameter.annotation) for parameter in parameters}
         self._nested = {field: look for field, look in looks.items() if look is not None}
+        self._integers = tuple(each.name for each in parameters if _is_open_integer(each.annotation))
         self._types = {parameter.name: limited(parameter.annotation) for parameter in parameters} | {
             field: _ENVELOPE[field] for field in self.envelope
         }
@@ -94,6 +95,8 @@ class Signature:
             raise self._explain(_load(raw), strict=True)
         if self._nested and (faults := self._unknown(msgspec.json.decode(raw))):
             raise invalid(faults)
+        if self._integers:
+            self._hold_integers(decoded)
         return self._normalise(decoded) if self._normalisers else decoded
 
     def convert(self, values: Mapping[str, Any], *, strict: bool) -> Any:
@@ -106,7 +109,18 @@ class Signature:
             raise self._explain(dict(values), strict=strict)
         if self._nested and (faults := self._unknown(values)):
             raise invalid(faults)
+        self._hold_integers(decoded)
         return self._normalise(decoded)
+
+    def _hold_integers(self, decoded: Any) -> None:
+        """Raise `Invalid` for whole numbers that SQLite cannot keep: JSON has longer ones."""
+        faults: list[Fault] = []
+        for name in self._integers:
+            value = getattr(decoded, name)
+            if isinstance(value, int) and not fits(value):
+                faults.append(Fault(f"/{name}", "a whole number is at least -2^63 and under 2^63"))
+        if faults:
+            raise invalid(faults)
 
     def _unknown(self, values: Mapping[str, Any]) -> list[Fault]:
         """Return the faults of fields inside values that their types do not know."""
@@ -201,6 +215,28 @@ def limited(annotation: Any) -> Any:
             return made  # its length is fixed, and msgspec refuses a limit on it
         return Annotated[made, Meta(max_length=LIST_LIMIT)]
     return annotation
+
+
+def fits(value: float | str | None) -> bool:
+    """Tell whether SQLite can keep a number."""
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+def _is_open_integer(annotation: Any) -> bool:
+    """Tell whether a type is a whole number for which no least and greatest value are stated."""
+    parts: list[Any] = [annotation]
+    for part in parts:
+        if part is int:
+            return True
+        if get_origin(part) is Annotated:
+            metas = [meta for meta in part.__metadata__ if isinstance(meta, Meta)]
+            below = any(meta.ge is not None or meta.gt is not None for meta in metas)
+            above = any(meta.le is not None or meta.lt is not None for meta in metas)
+            if not (below and above):
+                parts.append(get_args(part)[0])
+        elif get_origin(part) in {Union, types.UnionType}:
+            parts += get_args(part)
+    return False
 
 
 def invalid(faults: Sequence[Fault]) -> Invalid:

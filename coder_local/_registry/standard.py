@@ -17,7 +17,7 @@ from coder_local.api import Id, Invalid, Operation, Page, Record
 from coder_local.api.operations import StandardOperation
 from coder_local.api.records import BASE_FIELDS
 
-from .signature import REQUIRED, Parameter, Signature
+from .signature import REQUIRED, Parameter, Signature, fits
 
 Limit = Annotated[int, Meta(ge=1, le=500, description="Items on the page.")]
 Cursor = Annotated[str, Meta(max_length=2000, description="`next_cursor` of the page before.")]
@@ -229,7 +229,7 @@ class Order:
             choice, value, id_ = msgspec.json.decode(text, type=tuple[str, str | int | float | None, str])
         except (ValueError, binascii.Error, msgspec.DecodeError) as error:
             raise bad_cursor() from error
-        if choice != self._choice:
+        if choice != self._choice or not fits(value):
             raise bad_cursor()
         values["after"], values["after_id"] = value, id_
         sign = "<" if self._down else ">"

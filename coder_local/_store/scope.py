@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from coder_local.api import (
 
 from .clock import Clock, IdMaker, instant
 from .eventlog import DATA_LIMIT
-from .tables import Table, Tables, conflict_of
+from .tables import Table, Tables, refusal_of
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Settings)
@@ -225,8 +226,8 @@ class WriteScope(ReadScope, Transaction):
         self._check(table, None, new)
         try:
             self.connection.execute(table.insert_sql, table.to_row(new))
-        except sqlite3.IntegrityError as error:
-            raise conflict_of(error, table) from error
+        except (sqlite3.IntegrityError, OverflowError) as error:
+            raise refusal_of(error, table) from error
         self.changes.append((table.name, new.id, 1, None, _encode(new).decode()))
         self._say(table, new, "created", ())
         return new
@@ -262,8 +263,8 @@ class WriteScope(ReadScope, Transaction):
         values = [table.by_name[name].to_sql(getattr(new, name)) for name in names]
         try:
             written = self.connection.execute(sql, (*values, record.id, record.rev)).rowcount
-        except sqlite3.IntegrityError as error:
-            raise conflict_of(error, table) from error
+        except (sqlite3.IntegrityError, OverflowError) as error:
+            raise refusal_of(error, table) from error
         if not written:
             raise self._stale(table, record.id)
         before = _encode({name: getattr(record, name) for name in changes}).decode()
@@ -309,6 +310,10 @@ class WriteScope(ReadScope, Transaction):
     def _check(self, table: Table, before: Record | None, after: Record) -> None:
         if after.meta and len(_encode(after.meta)) > META_LIMIT:
             raise TooLarge("meta is over 64 KiB", field="/meta", data={"limit": META_LIMIT})
+        for name in table.floats:  # SQLite keeps NaN as NULL, and JSON has no word for infinity
+            value = getattr(after, name)
+            if value is not None and not math.isfinite(value):
+                raise Invalid(f"{name} of the {table.declaration.word} is no finite number", field=f"/{name}")
         for rule in self.tables.rules.get(table.record, ()):
             rule(self, before, after)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
-from coder_local.api import Conflict, DeclarationError, Record
+from coder_local.api import Conflict, DeclarationError, Error, Invalid, Record
 from coder_local.api.operations import Rule, TableDeclaration
 
 _encode = msgspec.json.Encoder().encode
@@ -91,6 +91,7 @@ class Table:
         self.columns = [Column(field, self.hints[field]) for field in declaration.record.__struct_fields__]
         self.by_name = {column.name: column for column in self.columns}
         self.names = ", ".join(self.by_name)
+        self.floats = tuple(column.name for column in self.columns if column.sql_type == "REAL")
         self.filters, self.sort = tuple(filters), tuple(sort)
         marks = ", ".join("?" * len(self.columns))
         self.insert_sql = f"INSERT INTO {self.name} ({self.names}) VALUES ({marks})"  # noqa: S608 - names are declared
@@ -186,13 +187,20 @@ class Table:
         return faults
 
 
-def conflict_of(error: Exception, table: Table) -> Conflict:
-    """Return the answer for a broken uniqueness, naming the fields."""
-    text = str(error)
+def refusal_of(error: Exception, table: Table) -> Error:
+    """Return the answer for a row that SQLite does not take, naming the fields."""
+    text, name = str(error), getattr(error, "sqlite_errorname", "")
+    word = table.declaration.word
     fields = [part.rsplit(".", 1)[-1] for part in text.partition(": ")[2].split(", ")] if ": " in text else []
+    if isinstance(error, OverflowError):
+        return Invalid(f"a whole number of the {word} is not under 2^63, or is under -2^63")
+    if name == "SQLITE_CONSTRAINT_NOTNULL":
+        return Invalid(f"{fields[0]} of the {word} may not be empty", field=f"/{fields[0]}", hint="give it a value")
+    if name not in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}:
+        return Invalid(f"the table of the {word} does not take this: {text}")
     own = [field for field in fields if field != "workspace_id"]
     return Conflict(
-        f"there is already a {table.declaration.word} with the same {' and '.join(own) or 'key'}",
+        f"there is already a {word} with the same {' and '.join(own) or 'key'}",
         field=f"/{own[0]}" if own else None,
         hint="choose another value, or update the one that is there",
         data={"unique": own},

@@ -75,6 +75,8 @@ async def test_undo_names_what_was_changed_again_since(notes: Core) -> None:
 async def test_nothing_to_undo_and_an_unknown_change_set_are_not_found(memory: Core) -> None:
     assert (await memory.refused("changes.undo")).kind == "not_found"
     assert (await memory.refused("changes.undo", change_set=7)).field == "/change_set"
+    error = await memory.refused("changes.undo", change_set=2**70)
+    assert (error.kind, error.field) == ("invalid", "/change_set")
 
 
 async def test_an_agent_takes_back_only_what_it_wrote(notes: Core) -> None:
