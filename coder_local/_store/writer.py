@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .clock import Clock, IdMaker
 from .eventlog import EventRow
@@ -31,6 +31,7 @@ WAL_PAGES = 4000
 """Above this the write-ahead log is checkpointed and begun anew; it is 4 KiB a page."""
 _PROGRESS_STEPS = 50_000
 
+T = TypeVar("T")
 Done = Callable[[Any, BaseException | None], None]
 
 
@@ -169,7 +170,7 @@ class Writer:
             if first is None:
                 return
             if first.alone:
-                self._run_alone(first)
+                self._surely(self._run_alone, first)
                 continue
             jobs = [first]
             for _ in range(min(self._queue.qsize(), GROUP_LIMIT - 1)):
@@ -181,8 +182,14 @@ class Writer:
                     held = following
                     break
                 jobs.append(following)
-            self._commit_group(jobs)
+            self._surely(self._commit_group, jobs)
             self._checkpoint()
+
+    def _surely(self, function: Callable[[T], None], argument: T) -> None:
+        try:
+            function(argument)
+        except BaseException:  # noqa: BLE001 - who comes next must still be served
+            _log.critical("the writer failed; it goes on with what comes next", exc_info=True)
 
     def _run_alone(self, job: Job) -> None:
         job.started = time.monotonic()
@@ -191,8 +198,7 @@ class Writer:
         try:
             job.result = job.work(scope)
         except BaseException as error:  # noqa: BLE001 - whoever waits must get an answer
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+            self._roll_back()
             job.error = translate(error)
         finally:
             self._current = None
@@ -203,14 +209,15 @@ class Writer:
         journal = self._journal
         before = journal.begin()
         try:
+            if self.connection.in_transaction:  # the last one could not be rolled back
+                self.connection.execute("ROLLBACK")
             self.connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
                 self._run_job(job)
             journal.write()
             self.connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - every waiting caller must get an answer
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+            self._roll_back()
             journal.go_back(before)
             if len(jobs) > 1:
                 for job in jobs:
@@ -218,6 +225,14 @@ class Writer:
                 return
             jobs[0].result, jobs[0].error = None, translate(error)
         self._deliver(jobs, journal.said)
+
+    def _roll_back(self) -> None:
+        """Roll back what is open; if even that fails the next transaction tries again, for the thread must go on."""
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            _log.exception("a transaction could not be rolled back")
 
     def _scope(self, caller: Caller) -> WriteScope:
         write_log = self._journal.write

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from coder_local._registry.kernel import Kernel
 from coder_local._store.scope import Caller, WriteScope
 from coder_local.api import Conflict, Invalid, NotFound, Stale, TimedOut, TooLarge
 
-from .items import Item, events, insert
+from .items import Item, domain, events, insert, make_tables
 
 
 def test_an_inserted_record_has_id_times_rev_and_origin(kernel: Kernel) -> None:
@@ -229,6 +231,8 @@ def test_an_endless_loop_of_python_is_stopped_at_its_deadline_and_the_writer_goe
     assert store._reader.execute("SELECT title FROM shelf_items").fetchall() == [("after",)]
 
 
+# A strike may land in a collector's callback of the testing tools, which swallows it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_strike_never_lands_outside_the_command_it_is_meant_for(on_disk: Kernel) -> None:
     """Commands that end right at their deadline, struck from another thread all the while: each has one answer."""
     store = on_disk.store
@@ -262,3 +266,41 @@ def test_a_strike_never_lands_outside_the_command_it_is_meant_for(on_disk: Kerne
     assert all(error is None or isinstance(error, TimedOut) for error in answers)
     written = store._reader.execute("SELECT count(*) FROM shelf_items").fetchone()[0]
     assert written == sum(error is None for error in answers)
+
+
+class Stubborn(sqlite3.Connection):
+    """A connection on a disk that for a moment takes nothing, not even a rollback."""
+
+    failing: tuple[str, ...] = ()
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        if sql in self.failing:
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(sql, *arguments)
+
+
+def test_a_rollback_that_fails_does_not_end_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel = Kernel(tmp_path)
+    kernel.take(domain)
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Stubborn))
+        kernel.open()
+    make_tables(kernel)
+    answers: SimpleQueue[BaseException | None] = SimpleQueue()
+    kernel.store.start(lambda function, *arguments: function(*arguments), lambda _: None)
+
+    def write(title: str) -> BaseException | None:
+        kernel.store.submit(lambda tx: tx.insert(Item(title=title)), Caller(), lambda _, error: answers.put(error))
+        return answers.get(timeout=10)
+
+    connection = kernel.store.writer.connection
+    assert isinstance(connection, Stubborn)
+    connection.failing = ("COMMIT", "ROLLBACK")
+    assert write("lost") is not None
+    assert "could not be rolled back" in caplog.text
+    connection.failing = ()
+    assert write("kept") is None
+    assert [item.title for item in kernel.store.read(lambda scope: scope.select(Item), Caller())] == ["kept"]
+    kernel.store.close()
