@@ -154,7 +154,9 @@ class HttpServer:
     # -- the daemon's own paths ---------------------------------------------------------------------------------------
 
     def _own_health(self) -> Mapping[str, Any]:
-        return health.health(self._kernel, time.monotonic() - self._started)
+        host = self._kernel.host  # HTTP begins late: who watches the daemon counts from the start of its process
+        uptime = time.monotonic() - self._started if host is None else max(0.0, time.time() - host.started_at)
+        return health.health(self._kernel, uptime)
 
     async def _answer_health(self, exchange: Exchange) -> web.Response:
         body = self._health()
