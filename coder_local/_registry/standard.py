@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from coder_local._store import changes
 from coder_local._store.changes import RecordChange
+from coder_local._store.connection import fold
 from coder_local._store.scope import ReadScope, WriteScope, missing
 from coder_local._store.tables import Table
 from coder_local.api import Id, Invalid, Operation, Page, Record
@@ -157,7 +158,7 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
         Parameter("cursor", Cursor | None, None),
     ]
     references = dict(declared.references)
-    found_in = " OR ".join(f"{field} LIKE :q ESCAPE '\\'" for field in search)
+    found_in = " OR ".join(_found_in(field) for field in search)
     plans = {choice: Order(table, choice) for choice in choices}
 
     def run(scope: ReadScope, input: Any) -> Any:
@@ -173,7 +174,9 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
                 )
         if search and input.q is not None:
             terms.append(f"({found_in})")
-            values["q"] = "%" + input.q.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+            folded = fold(input.q) or ""
+            values["folded"] = folded
+            values["q"] = "%" + folded.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
         if input.cursor is not None:
             terms.append(order.after(input.cursor, values))
         sql = f"SELECT {table.names} FROM {table.name} WHERE {' AND '.join(terms)} ORDER BY {order.sql} LIMIT :limit"  # noqa: S608
@@ -189,6 +192,12 @@ def _list(name: str, table: Table, declared: StandardOperation) -> Standard:
 
     signature = Signature(parameters, page_of(table.record), envelope=False, name=name)
     return Standard(signature, run, bounded, f"List {_words(table)}s of the workspace by page, in a stable order.")
+
+
+def _found_in(field: str) -> str:
+    """Return the condition for a text in any case: LIKE folds ASCII alone, and `fold` costs a call for each row."""
+    beyond_ascii = f"length({field}) < length(CAST({field} AS BLOB))"
+    return f"{field} LIKE :q ESCAPE '\\' OR ({beyond_ascii} AND instr(fold({field}), :folded))"
 
 
 def _named(scope: ReadScope, record: type[Record] | tuple[type[Record], ...], reference: str, field: str) -> str:

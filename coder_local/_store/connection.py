@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+import unicodedata
 from pathlib import Path
 
 _INCREMENTAL = 2
 MEMORY = Path(":memory:")
 """The path of a store that lives in memory, for tests."""
+
+
+def fold(text: str | None) -> str | None:
+    """Return a text as it is compared in any case: full case folding and compatible forms; in SQL `fold(text)`."""
+    if text is None or text.isascii():
+        return None if text is None else text.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -36,6 +44,7 @@ def _prepare_writer(connection: sqlite3.Connection, *, in_memory: bool) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.create_function("fold", 1, fold, deterministic=True)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -44,4 +53,5 @@ def open_reader(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.create_function("fold", 1, fold, deterministic=True)
     return connection

@@ -83,6 +83,30 @@ def test_a_search_takes_its_text_as_it_is(items: list[dict[str, Any]], text: str
         assert len(found) == sum(text in item["name"].lower() and item["sold"] is sold for item in items)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("äpfel", ["Äpfel", "ÄPFEL und Birnen"]),
+        ("ÄPFEL", ["Äpfel", "ÄPFEL und Birnen"]),
+        ("A\u0308pfel", ["Äpfel", "ÄPFEL und Birnen"]),  # a letter and its dots apart
+        ("apfel", []),
+        ("strasse", ["Straße"]),
+        ("STRASSE", ["Straße"]),
+        ("straße", ["Straße"]),
+        ("ФАЙЛ", ["файл"]),
+        ("birnen", ["ÄPFEL und Birnen"]),
+        ("file", ["\uff26\uff29\uff2c\uff25"]),
+        ("%ä", ["100%Ä"]),
+        ("_ä", []),
+    ],
+)
+def test_a_search_is_in_any_case_beyond_ascii_too(text: str, found: list[str]) -> None:
+    with sandbox(domain) as box:
+        for name in ("Äpfel", "ÄPFEL und Birnen", "Straße", "файл", "\uff26\uff29\uff2c\uff25", "100%Ä", "plain"):
+            box.call("shop.items.create", name=name)
+        assert [item["name"] for item in walk(box, q=text, limit=5)] == found
+
+
 def test_a_workspace_lists_its_own() -> None:
     with sandbox(domain) as box:
         elsewhere = box.as_caller(workspace="other")
