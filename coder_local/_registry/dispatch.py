@@ -93,6 +93,8 @@ class Dispatcher:
         self.offered: Callable[..., Iterable[Any]] = _nothing_offered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.streams = 0
+        """How many streams run."""
         self._waiting: dict[_Command, float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self.closing = False
@@ -116,8 +118,8 @@ class Dispatcher:
 
     @property
     def busy(self) -> int:
-        """How many commands and actions have not been answered."""
-        return len(self._waiting) + len(self._tasks)
+        """How many commands and actions have not been answered; a stream ends when its reader leaves, or never."""
+        return len(self._waiting) + len(self._tasks) - self.streams
 
     def at_once(self, name: str, raw: bytes, principal: Principal, request_id: str = "") -> bytes | None:
         """Answer a query whose cost is bounded, right here; None for any other call, which is for `start`.
@@ -177,7 +179,8 @@ class Dispatcher:
             return self._command(call, prepared, input, caller)
         task = self.loop.create_task(self._outside(call, prepared, input), name=call.name)
         self._tasks.add(task)
-        task.add_done_callback(lambda task: self._ended(task, call))
+        self.streams += operation.kind is Kind.STREAM
+        task.add_done_callback(lambda task: self._ended(task, call, operation.kind))
         return lambda: void(task.cancel())
 
     @property
@@ -221,8 +224,9 @@ class Dispatcher:
 
     # -- actions and streams ------------------------------------------------------------------------------------------
 
-    def _ended(self, task: asyncio.Task[None], call: Call) -> None:
+    def _ended(self, task: asyncio.Task[None], call: Call, kind: Kind) -> None:
         self._tasks.discard(task)
+        self.streams -= kind is Kind.STREAM
         if task.cancelled():  # before it began: not a line of `_outside` ran, and the caller waits
             call.answer(None, cancelled(call.name))
 

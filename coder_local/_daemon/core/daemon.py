@@ -141,7 +141,7 @@ def _status(kernel: Kernel, damage: Damage | None) -> DaemonStatus:
         socket=None if host is None else host.socket,
         http=None if host is None else host.http,
         clients=kernel.clients.count,
-        running=kernel.dispatcher.busy,
+        running=kernel.dispatcher.busy + kernel.dispatcher.streams,
         waiting=store.writer.waiting,
         event_head=f"{feed.epoch}:{feed.head}",
         subscribers=len(feed),

@@ -288,10 +288,10 @@ async def test_a_stream_waits_for_its_reader_and_ends_with_it(http):
         await reader.next()
     (connection,) = [each for each in http.server._runner.server.connections if each._current_request is not None]
     assert connection.transport.get_write_buffer_size() < 1_000_000
-    assert http.kernel.dispatcher.busy == 1
+    assert http.kernel.dispatcher.streams == 1
     answer.close()
     async with asyncio.timeout(5):
-        while http.kernel.dispatcher.busy:
+        while http.kernel.dispatcher.streams:
             await asyncio.sleep(0)
 
 
