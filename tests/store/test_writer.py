@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
@@ -304,3 +304,28 @@ def test_a_rollback_that_fails_does_not_end_the_writer(
     assert write("kept") is None
     assert [item.title for item in kernel.store.read(lambda scope: scope.select(Item), Caller())] == ["kept"]
     kernel.store.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH x AS (SELECT 1) DELETE FROM shelf_items",
+        " with x as (select 'select') UPDATE shelf_items SET title = :title",
+        "WITH x AS (SELECT id FROM shelf_items) INSERT INTO counter SELECT id, 1 FROM x",
+        "DELETE FROM shelf_items",
+        "SELECTED",
+    ],
+)
+def test_rows_writes_nothing_however_it_begins(kernel: Kernel, sql: LiteralString) -> None:
+    item = insert(kernel)
+    with pytest.raises((ValueError, sqlite3.Error)):
+        kernel.store.write(lambda tx: tx.rows(sql, title="x"))
+    assert kernel.store.write(lambda tx: tx.get(Item, item.id)) == item
+
+
+def test_rows_may_begin_with_a_common_table(kernel: Kernel) -> None:
+    insert(kernel, "DELETE FROM shelf_items")
+    sql: LiteralString = "WITH x AS (SELECT title FROM shelf_items WHERE title = :title) SELECT * FROM x"
+    for _ in range(2):
+        found = kernel.store.write(lambda tx: tx.rows(sql, title="DELETE FROM shelf_items"))
+        assert found == [("DELETE FROM shelf_items",)]
