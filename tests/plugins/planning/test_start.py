@@ -10,10 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 LATER = {
     "calendar", "dateutil", "fractions", "icalendar", "tempfile", "unicodedata",
-    "coder_plugins.planning.capturing.reading",
+    "coder_plugins.planning.capturing.records",
     "coder_plugins.planning.exchange.adapters",
-    "coder_plugins.planning.exchange.arrival.arrival",
-    "coder_plugins.planning.exchange.departure.departure",
+    "coder_plugins.planning.exchange.arrival.records",
+    "coder_plugins.planning.exchange.departure.records",
     "coder_plugins.planning.exchange.rules.mapping",
     "coder_plugins.planning.formats.vtodo",
     "coder_plugins.planning.rules.capture",

@@ -40,7 +40,7 @@ def capture(
     # The grammar is a tenth of planning's import, and most starts capture nothing.
     from coder_plugins.planning.rules import capture as lines  # noqa: PLC0415
 
-    from .reading import Reading  # noqa: PLC0415
+    from .records import Reading  # noqa: PLC0415
 
     given = [line for line in text.splitlines() if line.strip()]
     if not 1 <= len(given) <= _MOST:

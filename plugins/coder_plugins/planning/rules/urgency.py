@@ -109,21 +109,21 @@ def rank(places: Sequence[Place], graph: Graph, ready: Container[str], *, limit:
     the ready ones inherit. Tasks without links may be missing in `graph`.
     """
     blocking = _blocking(graph)
+    positions = graph.positions
     own = [0] * len(graph.nodes)
-    linked: dict[str, int] = {}
-    for minus, _, id in places:
-        position = graph.positions.get(id)
-        if position is not None:
-            linked[id] = position
-            own[position] = _BLOCKING_POINTS * (position in blocking) - minus
+    for minus, _, id in [place for place in places if place[2] in positions]:
+        position = positions[id]
+        own[position] = _BLOCKING_POINTS * (position in blocking) - minus
     origins = reach.inherit(graph, own)
-    scored: list[Place] = []
-    for minus, key, id in places:
-        if id in ready:
-            position = linked.get(id)
-            scored.append((minus if position is None else -own[origins.get(position, position)], key, id))
+
+    def with_links(place: Place) -> Place:
+        position = positions[place[2]]
+        return -own[origins.get(position, position)], place[1], place[2]
+
+    scored = [with_links(place) if place[2] in positions else place for place in places if place[2] in ready]
     return [
-        _ranked(graph, id, -minus, linked.get(id), own, blocking, origins) for minus, _, id in nsmallest(limit, scored)
+        _ranked(graph, id, -minus, positions.get(id), own, blocking, origins)
+        for minus, _, id in nsmallest(limit, scored)
     ]
 
 

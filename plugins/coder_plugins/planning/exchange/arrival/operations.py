@@ -40,7 +40,7 @@ def import_records(
 
     `file` is where they were read from; it names the project when none is given and the records name none.
     """
-    from .arrival import Arrival  # noqa: PLC0415 - with what it needs a fifth of planning's import
+    from .records import Arrival  # noqa: PLC0415 - with what it needs a fifth of planning's import
 
     arrival = Arrival(tx, format=format, tasks=tasks, project=project, file=file)
     faults = arrival.faults()

@@ -16,7 +16,7 @@ def export(read: Snapshot, *, format: FormatName, project: Reference | None = No
     changed here is changed there. Tasks stand in the order of the list, and links are said at the end where the format
     can say them.
     """
-    from .departure import Departure  # noqa: PLC0415 - needed for an export only
+    from .records import Departure  # noqa: PLC0415 - needed for an export only
 
     foreign = Departure(read, format, project).tasks()
     return Exported(format=format, text=FORMATS[format].render(foreign), count=len(foreign))

@@ -1,4 +1,4 @@
-"""Where a task belongs: its project, its parent, its place in the list; and recurring tasks brought up to date."""
+"""What may be asked of where a task belongs: its project, its parent, its place in the list."""
 
 from __future__ import annotations
 
