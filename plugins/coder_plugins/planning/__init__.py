@@ -11,10 +11,10 @@ What it promises:
 
 Its parts have the same two files, `records.py` (what is kept, and what must hold on every way of writing it) and
 `operations.py` (what may be asked): `projects`, `tasks`, `links` and `times`. Inside `tasks` are `finding` (keys and
-ranks), `progress` (start to drop, hold and release), `places` (move, reorder), `division` (split, merge) and `recurring`.
-Others keep nothing, and their `records.py` is what they read: `choice` (next, ready, blocked), `dates` (schedule, in it
-`forecasting` and `impact`), `explaining`, `capturing` and `exchange` (other tools' files). Under all of them are the pure
-functions of `rules` and the file formats of `formats`.
+ranks), `progress` (start to drop, hold, release), `places` (move, reorder), `division` (split, merge) and `recurring`.
+Others keep nothing, and their `records.py` is what they read: `choice` (next, ready, blocked), `dates` (schedule, and
+in it `forecasting` and `impact`), `explaining`, `capturing` and `exchange` (other tools' files). Under all of them are
+the pure functions of `rules` and the file formats of `formats`.
 """
 
 from . import operations as operations  # the import declares them
