@@ -18,6 +18,7 @@ import msgspec
 
 from coder_local._store import idempotency
 from coder_local._store.clock import instant
+from coder_local._store.faults import over_deadline
 from coder_local._store.lane import Token
 from coder_local._store.scope import Caller, ReadScope, WriteScope
 from coder_local._store.store import Store
@@ -404,9 +405,16 @@ class _Command:
 
     def work(self, scope: WriteScope) -> bytes:
         """Run in the transaction, on the writer's thread."""
-        prepared, input = self._prepared, self._input
+        operation, begun = self._prepared.operation, time.monotonic()
         if self._cancelled:
-            raise cancelled(prepared.operation.name)
+            raise cancelled(operation.name)
+        answer = self._answer(scope)
+        if time.monotonic() - begun > operation.deadline:  # it slept in C, where nothing could stop it
+            raise over_deadline()
+        return answer
+
+    def _answer(self, scope: WriteScope) -> bytes:
+        prepared, input = self._prepared, self._input
         key = input.idempotency_key
         if key is None:
             return prepared.answer(scope, input)

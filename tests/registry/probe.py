@@ -126,6 +126,13 @@ def _declare_inside(probe: Probe, domain: Domain) -> None:
         probe.release.wait(60)
         return "held"
 
+    @domain.command("probe.sluggish", deadline=0.1)
+    def sluggish(tx: Transaction, *, seconds: float = 0.0) -> int:
+        """Write, then wait where nothing of Python runs."""
+        number = tx.number("probe")
+        threading.Event().wait(seconds)
+        return number
+
     @domain.command("probe.do", deadline=0.1)
     def do(tx: Transaction, *, mode: str = "ok") -> str:
         """Write down that it ran, or fail."""
