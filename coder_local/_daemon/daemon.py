@@ -43,6 +43,8 @@ _ANSWERING = 2.0
 _DAILY_FIRST = 60.0
 _DAILY_EVERY = 3600.0
 """Seconds between two looks at whether a daily snapshot is due."""
+_FIRST_ANSWER = 0.03
+"""Seconds in which whoever waits for the ready line is answered, before imports and housekeeping take the processor."""
 _TRIM_EVERY = 600.0
 _LOOK_EVERY = 1.0
 
@@ -89,6 +91,7 @@ class Daemon:
             self._watch()
             self.state = "ready"
             say("ready", found)
+            await asyncio.sleep(_FIRST_ANSWER)
             serving = None if listening is None else self._loop.create_task(self._serve_http(listening))
             await self._after_ready()
             await self._stopping.wait()

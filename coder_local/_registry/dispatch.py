@@ -125,7 +125,7 @@ class Dispatcher:
     def at_once(self, name: str, raw: bytes, principal: Principal, request_id: str = "") -> bytes | None:
         """Answer a query whose cost is bounded, right here; None for any other call, which is for `start`.
 
-        Raises the named error. Without a call that waits for its answer a look-up by key takes a third less.
+        Raises the named error. Nothing is made that waits for the answer: 7 to 10 % of a look-up by key.
         """
         prepared = self.registry.find(name)
         if prepared is None or prepared.operation.kind is not Kind.QUERY or self.closing or principal.token is not None:

@@ -121,8 +121,8 @@ class Store:
     def start(self, post: Loop, on_events: Callable[[Sequence[EventRow]], None], soon: Loop | None = None) -> None:
         """Begin to write on a thread; answers and events are posted to the event loop with `post`.
 
-        With `soon`, the loop's `call_soon`, the bounded reads of one turn of the loop share a snapshot: to begin one
-        takes half as long as a look-up by key.
+        With `soon`, the loop's `call_soon`, the bounded reads of one turn of the loop share a snapshot: to begin and
+        end one takes a third of a look-up by key.
         """
         self._post, self._on_events = post, on_events
         self._soon = soon if self.folder is not None else None  # in memory the writer reads

@@ -114,15 +114,11 @@ def socket_figure() -> Figure:
     """Measure the first answer on the socket."""
     with folders("daemon", "floor") as (ours, theirs):
         sides = interleave(
-            lambda: _timed(_daemon(ours, "--no-http"), ours, _hello),
+            lambda: _timed(_daemon(ours), ours, _hello),
             lambda: _timed(_floor(_SOCKET_FLOOR, theirs), theirs, _hello),
             ROUNDS,
         )
-        with_http = median(_timed(_daemon(ours), ours, _hello) for _ in range(ROUNDS))
-    return Figure(
-        "spawn to the first answer on the socket", "ms", *(median(side) for side in sides), 1.6,
-        note=f"{with_http:.0f} ms with HTTP behind it",
-    )  # fmt: skip
+    return Figure("spawn to the first answer on the socket", "ms", *(median(side) for side in sides), 1.6)
 
 
 def http_figure() -> Figure:
