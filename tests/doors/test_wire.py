@@ -125,7 +125,7 @@ def test_the_table_of_errors_is_the_code_s() -> None:
 
 
 def test_the_table_of_exit_codes_is_the_code_s() -> None:
-    codes = {main.EXIT_OK, 2, main.EXIT_LOCKED, main.EXIT_BROKEN, main.EXIT_NO_DIRECTORY}
+    codes = {main.EXIT_OK, 2, main.EXIT_LOCKED, main.EXIT_DATA, main.EXIT_BROKEN, main.EXIT_NO_DIRECTORY}
     assert {int(row[0]) for row in _rows("Exit codes of `serve`", 2)} == codes
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,13 @@ class Process:
                 raise
             assert error.data is not None
             return self.call(name, **input, confirm=error.data["confirm"])
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until the log says something: what a start found is written after its first answer."""
+        end = time.monotonic() + 20
+        while text not in self.log.read_text():
+            assert time.monotonic() < end, self.log.read_text()[-3000:]
+            self.call("daemon.status")
 
     def kill(self) -> None:
         """SIGKILL: nothing in the process can react."""

@@ -166,7 +166,7 @@ def test_a_database_that_is_gone_is_said_and_the_snapshot_offered(tmp_path: Path
         found = process.call("daemon.status")["damage"]
         assert ("0 bytes" if gone == "emptied" else "missing") in found["message"]
         assert found["snapshot"]
-        assert found["message"] in process.log.read_text()
+        process.wait_for_log(found["message"])
     finally:
         process.kill()
 
