@@ -122,7 +122,7 @@ def _history(name: str, table: Table, _: StandardOperation) -> Standard:
         id_ = scope.id_of(table, input.id)
         if id_ is None:
             raise missing(table, input.id)
-        found = changes.history(scope, table, id_, before=_number(input.cursor), limit=input.limit + 1)
+        found = changes.history(scope, table, id_, before=number_of(input.cursor), limit=input.limit + 1)
         more = len(found) > input.limit
         page: Page[RecordChange] = Page(items=found[: input.limit])
         return Page(items=page.items, next_cursor=str(page.items[-1].seq)) if more else page
@@ -132,7 +132,8 @@ def _history(name: str, table: Table, _: StandardOperation) -> Standard:
     return Standard(signature, run, _never, f"List the changes of one {_words(table)}, newest first.")
 
 
-def _number(cursor: str | None) -> int | None:
+def number_of(cursor: str | None) -> int | None:
+    """Return the number that a cursor of a history stands for. Raises `Invalid` for any other text."""
     if cursor is None:
         return None
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from coder_local._registry.standard import Cursor, Limit, bad_cursor
+from coder_local._registry.standard import Cursor, Limit, number_of
 from coder_local._store import changes
 from coder_local._store.changes import RecordChange
 from coder_local._store.scope import WriteScope
@@ -44,7 +44,7 @@ def declare() -> Domain:
         The holder of a token for some domains sees the changes of their records.
         """
         scope = reading(read)
-        found = changes.recent(scope, before=_number(cursor), limit=limit + 1, plugins=domains_of(scope))
+        found = changes.recent(scope, before=number_of(cursor), limit=limit + 1, plugins=domains_of(scope))
         more = len(found) > limit
         return Page(items=found[:limit], next_cursor=str(found[limit - 1].seq) if more else None)
 
@@ -82,11 +82,3 @@ def _refuse_foreign(scope: WriteScope, change_set: int) -> None:
             hint="ask the person to undo it",
             data={"rule": "domain"},
         )
-
-
-def _number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
-        raise bad_cursor()
-    return int(cursor)
