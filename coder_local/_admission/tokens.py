@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from coder_local._registry.principal import Principal
+from coder_local._store.caller import Caller
 from coder_local._store.clock import instant
-from coder_local._store.scope import Caller, ReadScope, WriteScope
+from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.store import Store
 from coder_local.api import Fault, Instant, Invalid, NotFound, Safety, Value
 

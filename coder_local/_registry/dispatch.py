@@ -11,25 +11,25 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import Any, LiteralString, TypeVar
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import msgspec
 
 from coder_local._store import idempotency
-from coder_local._store.clock import instant
+from coder_local._store.caller import Caller
 from coder_local._store.faults import over_deadline
+from coder_local._store.feed import Feed
 from coder_local._store.lane import Token
-from coder_local._store.scope import Caller, ReadScope, WriteScope
+from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.store import Store
-from coder_local.api import Broken, Context, Error, Instant, Kind, Locked, Safety, Settings, TimedOut
-from coder_local.api.errors import UnknownOperation
+from coder_local.api import Broken, Context, Error, Kind, Locked, Safety, TimedOut
 
-from .nearest import did_you_mean
-from .principal import Gate, Principal
+from .answers import cancelled, late, settle
+from .context import OutsideContext
+from .principal import Gate, Principal, of_plugin
 from .registry import Prepared, Registry
 
-S = TypeVar("S", bound=Settings)
 Answer = Callable[[bytes | None, Error | None], None]
 Cancel = Callable[[], None]
 Progress = Callable[[float, float | None, str], None]
@@ -42,10 +42,6 @@ _SWEEP = 1.0
 """Seconds between two looks for commands that wait over their deadline behind another."""
 _TURN = 64
 """Items of one stream that are passed on before everybody else has a turn."""
-
-
-def _nothing_offered(_hook: str, **_arguments: Any) -> Iterable[Any]:
-    return ()
 
 
 class Call:
@@ -90,8 +86,9 @@ class Dispatcher:
     def __init__(self, registry: Registry, store: Store, gate: Gate) -> None:
         self.registry = registry
         self.store = store
+        self.feed: Feed | None = None
+        """What is said, for those who listen; there from the time when the store is open."""
         registry.gate = gate
-        self.offered: Callable[..., Iterable[Any]] = _nothing_offered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.streams = 0
@@ -151,13 +148,13 @@ class Dispatcher:
     def start(self, call: Call) -> Cancel | None:
         """Begin a call; the answer may come before this returns. The result, if any, cancels it."""
         try:
-            if self.closing:
+            if self.closing and call.principal.confirmed is None:  # what runs to its end may still call
                 raise Locked("the daemon is stopping", hint="start it again, then call again")
             if call.principal.token is not None and call.principal.confirmed is None:
                 self.registry.gate.limit(call.principal)  # first: a call that is wrong costs as much as a right one
             prepared = self.registry.find(call.name)
             if prepared is None:
-                raise self.unknown(call.name)
+                raise self.registry.unknown(call.name)
             input = prepared.signature.decode(call.raw)
             return self._run(call, prepared, input)
         except Error as error:
@@ -233,7 +230,7 @@ class Dispatcher:
 
     async def _outside(self, call: Call, prepared: Prepared, input: Any) -> None:
         operation = prepared.operation
-        context = _Context(self, call, operation.safety)
+        context = OutsideContext(self, call, admitted(call.principal, operation.safety))
         limit = asyncio.timeout(None if operation.deadline == float("inf") else operation.deadline)
         try:
             async with limit:
@@ -251,12 +248,10 @@ class Dispatcher:
         else:
             call.answer(body, None)
 
-    def context(self, plugin: str) -> Context:
+    def context(self, plugin: str, domain: str) -> Context:
         """Return a context for what a plugin does by itself: it may read and write, nothing that asks for a person."""
-        call = Call(
-            f"{plugin}.start", b"{}", Principal(actor=f"plugin:{plugin}", owner=False), lambda _body, _error: None
-        )
-        return _Context(self, call, Safety.WRITE)
+        call = Call(f"{domain}.start", b"{}", of_plugin(plugin), lambda _body, _error: None)
+        return OutsideContext(self, call, admitted(call.principal, Safety.WRITE))
 
     async def stop_tasks(self) -> None:
         """Cancel all actions and streams, and wait until they have ended."""
@@ -268,14 +263,6 @@ class Dispatcher:
             await asyncio.wait(self._tasks, timeout=5)
 
     # -- errors -------------------------------------------------------------------------------------------------------
-
-    def unknown(self, name: str) -> Error:
-        """Return the answer for a name that is no operation, with the nearest one."""
-        plugin = name.split(".", 1)[0]
-        if plugin in self.registry.plugins and not self.registry.plugins[plugin].loaded:
-            return self.registry.unsupported(name)
-        hint = did_you_mean(name, self.registry.names(), "see operations.list")
-        return UnknownOperation(f"there is no operation {name[:200]!r}", hint=hint, data={"operation": name[:200]})
 
     def named(self, call: Call, error: BaseException) -> Error:
         """Return the error that is sent for one that was raised."""
@@ -296,16 +283,7 @@ class Dispatcher:
     async def call(self, name: str, raw: bytes, principal: Principal, request_id: str = "") -> bytes:
         """Run a call and wait for its answer as JSON. Raises the named error."""
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-        def answer(body: bytes | None, error: Error | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(body or b"null")
-
-        cancel = self.start(Call(name, raw, principal, answer, request_id=request_id))
+        cancel = self.start(Call(name, raw, principal, settle(future), request_id=request_id))
         try:
             return await future
         except asyncio.CancelledError:
@@ -339,18 +317,13 @@ def caller_of(principal: Principal, operation: str, request_id: str) -> Caller:
     )
 
 
+def admitted(principal: Principal, safety: Safety) -> Principal:
+    """Return a caller for the calls that are made inside a call which was admitted with that word."""
+    return msgspec.structs.replace(principal, confirmed=frozenset({safety}))
+
+
 def void(_: object) -> None:
     """Take an answer that nobody needs."""
-
-
-def late(name: str, deadline: float) -> TimedOut:
-    """Return the answer to a call that was stopped at its deadline."""
-    return TimedOut(f"{name} took longer than {deadline:g} s and was stopped")
-
-
-def cancelled(name: str) -> TimedOut:
-    """Return the answer to a call that its caller cancelled."""
-    return TimedOut(f"{name} was cancelled", data={"cancelled": True})
 
 
 class _Query:
@@ -450,38 +423,3 @@ class _Command:
         self.done(
             None, TimedOut(f"{self._prepared.operation.name} waits for another command; it may still be carried out")
         )
-
-
-class _Context(Context):
-    """What an action or a stream is handed."""
-
-    def __init__(self, dispatcher: Dispatcher, call: Call, safety: Safety) -> None:
-        self._dispatcher = dispatcher
-        self._call = call
-        self.actor = call.principal.actor
-        self.workspace = call.principal.workspace
-        self._principal = msgspec.structs.replace(call.principal, confirmed=frozenset({safety}))
-
-    def now(self) -> Instant:
-        return instant(self._dispatcher.store.clock.now_ms())
-
-    async def call(self, name: LiteralString, /, **input: Any) -> Any:
-        registry = self._dispatcher.registry
-        if not registry.offers(name):
-            raise registry.unsupported(name)
-        body = await self._dispatcher.call(name, _encode(input), self._principal, self._call.request_id)
-        return msgspec.json.decode(body)
-
-    def offers(self, name: LiteralString, /) -> bool:
-        return self._dispatcher.registry.offers(name)
-
-    def settings(self, settings: type[S], /) -> S:
-        current: S = self._dispatcher.registry.settings_of(settings)
-        return current
-
-    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        if self._call.progress is not None:
-            self._call.progress(done, total, message)
-
-    def offered(self, hook: str, /, **arguments: Any) -> Iterable[Any]:
-        return self._dispatcher.offered(hook, **arguments)

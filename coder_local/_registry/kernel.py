@@ -36,7 +36,8 @@ class Kernel:
         self.registry = Registry()
         self.store = Store(folder, self.registry.tables, self.registry, clock)
         self.dispatcher = Dispatcher(self.registry, self.store, gate or OpenGate())
-        self.dispatcher.offered = self.offered
+        self.registry.offered = self.offered
+        self.registry.folder_of = self.store.folders.of
         self.clients = Clients()
         self.host: Host | None = None
         self.settings = SettingsManager(self.registry, self.store, folder, os.environ)
@@ -57,7 +58,7 @@ class Kernel:
             found = self._read(granted)
         self.load(found)
         self.registry.stop_unmigrated(self.store.migrate(self.registry.migration_sets()))
-        self.feed = Feed(self.store.bounds, self.store.events_after)
+        self.feed = self.dispatcher.feed = Feed(self.store.bounds, self.store.events_after)
 
     def _read(self, granted: Callable[[Kernel], Iterable[Plugin]]) -> list[Plugin]:
         """Read all that a start needs of the store, before a plugin is loaded: the file may have to be exchanged."""
@@ -105,7 +106,7 @@ class Kernel:
         try:
             async with asyncio.timeout(START_DEADLINE):
                 for function in plugin.domain.started:
-                    await function(self.dispatcher.context(plugin.name))
+                    await function(self.dispatcher.context(plugin.name, plugin.domain.name))
         except TimeoutError:
             self.registry.stop(
                 plugin, Status.STOPPED_BY_START_ERROR, f"its start took longer than {START_DEADLINE:g} s"
@@ -122,6 +123,7 @@ class Kernel:
 
     def _manager(self) -> Any:
         """Return the plugin manager, made at the first hook: importing pluggy costs 17 ms, and no hook is hot."""
-        if self._hooks is None:
-            self._hooks = hooks.manager(self.registry.plugins.values())
-        return self._hooks
+        found = self._hooks  # a query asks on another thread, and `forget_hooks` may come in between
+        if found is None:
+            found = self._hooks = hooks.manager(self.registry.plugins.values())
+        return found

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
 
-from coder_local.api import Operation, Safety
+from coder_local.api import Operation, Rights, Safety
 
 ALL = frozenset(Safety)
+MILD = frozenset({Safety.READ, Safety.WRITE})
+"""The words that nobody is asked about."""
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -25,7 +28,8 @@ class Principal(msgspec.Struct, frozen=True):
     token: str | None = None
     """Id of the scoped token it holds."""
     confirmed: frozenset[Safety] | None = None
-    """In a call that an action makes: the safety word of that action, which was admitted already. None at the doors."""
+    """In a call that an action makes: the safety word of that action, which was admitted already; with rights that were
+    kept, the words that were agreed to. None at the doors."""
 
     @property
     def person(self) -> bool:
@@ -42,11 +46,48 @@ OWNER = Principal()
 """The person whose daemon it is."""
 
 
+def of_plugin(name: str) -> Principal:
+    """Return who asks when a plugin does something by itself."""
+    return Principal(actor=f"plugin:{name}", owner=False)
+
+
+def rights_of(principal: Principal, confirmed: Iterable[Safety]) -> Rights:
+    """Return what a caller may do as plain data, with what was agreed to for it."""
+    agreed = frozenset(confirmed) - MILD
+    return Rights(
+        actor=principal.actor,
+        workspace=principal.workspace,
+        scopes=tuple(word for word in Safety if word in principal.scopes),
+        domains=None if principal.domains is None else tuple(sorted(principal.domains)),
+        owner=principal.owner,
+        token=principal.token,
+        confirmed=tuple(word for word in Safety if word in agreed),
+    )
+
+
+def principal_of(rights: Rights) -> Principal:
+    """Return the caller that rights speak of."""
+    scopes = frozenset(rights.scopes)
+    return Principal(
+        actor=rights.actor,
+        workspace=rights.workspace,
+        scopes=ALL if scopes >= ALL else scopes,  # the gate knows that very set from others at a glance
+        domains=None if rights.domains is None else frozenset(rights.domains),
+        owner=rights.owner,
+        token=rights.token,
+        confirmed=frozenset(rights.confirmed),
+    )
+
+
 class Gate(Protocol):
     """Decides whether a call may run; the admission layer provides it."""
 
     def limit(self, principal: Principal) -> None:
         """Count a call of a scoped token, whatever comes of it. Raises `RateLimited` or `Unauthenticated`."""
+        ...
+
+    def holds(self, principal: Principal) -> bool:
+        """Tell whether a caller is still who it was: its token was not revoked."""
         ...
 
     def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:
@@ -63,6 +104,10 @@ class OpenGate:
 
     def limit(self, principal: Principal) -> None:
         """Return."""
+
+    def holds(self, principal: Principal) -> bool:  # noqa: ARG002
+        """Return True."""
+        return True
 
     def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:
         """Return."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from coder_local._store import migrations
+from coder_local._store.caller import Caller
 from coder_local._store.migrations import MigrationSet, NewerData
 from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.tables import Tables
@@ -16,21 +18,23 @@ from coder_local.api import (
     Domain,
     Error,
     Event,
+    Fault,
     Invalid,
     Kind,
     Operation,
     Refused,
-    Safety,
+    Rights,
     Settings,
     Unsupported,
 )
+from coder_local.api.errors import UnknownOperation
 
 from . import hooks, signature, standard
+from .nearest import did_you_mean
 from .plugins import Plugin, Status
-from .principal import Gate, OpenGate, Principal
+from .principal import MILD, Gate, OpenGate, Principal, principal_of, rights_of
 
 _encode = msgspec.json.Encoder().encode
-_MILD = frozenset({Safety.READ, Safety.WRITE})
 _PAST = ("created", "updated", "deleted", "restored")
 
 
@@ -74,6 +78,14 @@ class Prepared:
         return _encode(result)
 
 
+def _nothing_offered(_hook: str, /, **_arguments: Any) -> Iterable[Any]:
+    return ()
+
+
+def _no_folder(plugin: str) -> Path:
+    raise DeclarationError(f"{plugin} has no folder: nothing is kept here")
+
+
 class Registry:
     """Collects what plugins declare. It also serves the store's scopes: calls, settings and event types."""
 
@@ -81,6 +93,8 @@ class Registry:
         self.plugins: dict[str, Plugin] = {}
         self.tables = Tables()
         self.settings_of: Callable[[type[Any]], Any] = lambda settings: settings()
+        self.offered: Callable[..., Iterable[Any]] = _nothing_offered
+        self.folder_of: Callable[[str], Path] = _no_folder
         self.gate: Gate = OpenGate()
         """Decides on every call, those of one operation inside another among them."""
         self._operations: dict[str, tuple[Operation, str]] = {}
@@ -223,7 +237,8 @@ class Registry:
         """Return every event type by name; None for those that tables say by themselves."""
         found: dict[str, type[Event] | None] = {name: event for event, (name, _) in self._events.items()}
         for table in self.tables.all():
-            found.update({f"{table.kind}.{verb}": None for verb in _PAST})
+            if table.history:
+                found.update({f"{table.kind}.{verb}": None for verb in _PAST})
         return dict(sorted(found.items()))
 
     def settings_types(self) -> dict[str, type[Settings]]:
@@ -257,20 +272,72 @@ class Registry:
             inside = "command" if isinstance(scope, WriteScope) else "query"
             raise Invalid(f"{name} is {'an' if kind is Kind.ACTION else 'a'} {kind}: it cannot run inside a {inside}")
         assert isinstance(scope, ReadScope)  # noqa: S101 - for the type checker
-        caller = self.declared(scope.caller.operation)
-        if caller is not None:
-            _refuse_milder(caller, prepared.operation)
-            self._admit_inside(scope.caller.principal, caller, prepared.operation)
+        self._admit_inside(scope.caller, prepared.operation)
         decoded = prepared.signature.convert(values, strict=True)
-        if isinstance(scope, WriteScope) and kind is Kind.COMMAND:
-            return _run_command(scope, prepared, decoded)
-        return msgspec.json.decode(prepared.answer(scope, decoded))
+        before, scope.running = scope.running, name
+        try:
+            if isinstance(scope, WriteScope) and kind is Kind.COMMAND:
+                return _run_command(scope, prepared, decoded)
+            return msgspec.json.decode(prepared.answer(scope, decoded))
+        finally:
+            scope.running = before
 
-    def _admit_inside(self, principal: Principal | None, caller: Operation, operation: Operation) -> None:
-        """Raise `Refused` where the caller's token does not reach, as a call by itself would."""
+    def _admit_inside(self, caller: Caller, operation: Operation) -> None:
+        """Raise `Refused` where nobody agreed to it, or where a call by itself would not be let in."""
+        confirmed = caller.confirmed
+        if confirmed is None:
+            declared = self.declared(caller.operation)
+            if declared is None:
+                return
+            _refuse_milder(declared, operation)
+            confirmed = frozenset({declared.safety})
+        elif operation.safety not in MILD and operation.safety not in confirmed:
+            raise unconfirmed(operation)
+        principal: Principal | None = caller.principal
         if principal is not None:
-            admitted = msgspec.structs.replace(principal, confirmed=frozenset({caller.safety}))
-            self.gate.admit(admitted, operation, b"", None)
+            self.gate.admit(msgspec.structs.replace(principal, confirmed=confirmed), operation, b"", None)
+
+    def rights_of(self, caller: Caller) -> Rights:
+        """Return what a caller may do as plain data; confirmed is what its operation was admitted for."""
+        confirmed = caller.confirmed
+        if confirmed is None:
+            declared = self.declared(caller.operation)
+            confirmed = frozenset(() if declared is None else (declared.safety,))
+        return rights_of(caller.principal or Principal(caller.actor, caller.workspace), confirmed)
+
+    def acting(self, caller: Caller, rights: Rights, operation: str) -> Caller:
+        """Return the caller for a part of another's work that is done with those rights."""
+        principal = principal_of(rights)
+        return msgspec.structs.replace(
+            caller,
+            actor=rights.actor,
+            workspace=rights.workspace,
+            operation=operation or caller.operation,
+            principal=principal,
+            confirmed=principal.confirmed,
+        )
+
+    def operation(self, name: str) -> Operation:
+        """Return an operation as it was declared. Raises `UnknownOperation`, or `Unsupported` if its plugin stopped."""
+        found = self._operations.get(name)
+        if found is None:
+            raise self.unknown(name)
+        return found[0]
+
+    def check(self, name: str, values: Mapping[str, Any]) -> list[Fault]:
+        """Return what an operation's schema has against an input. Raises as `operation` does."""
+        prepared = self.find(name)
+        if prepared is None:
+            raise self.unknown(name)
+        return prepared.signature.faults(values)
+
+    def unknown(self, name: str) -> Error:
+        """Return the answer for a name that is no operation, with the nearest one."""
+        plugin = self.plugins.get(name.split(".", 1)[0])
+        if plugin is not None and not plugin.loaded:
+            return self.unsupported(name)
+        hint = did_you_mean(name, self.names(), "see operations.list")
+        return UnknownOperation(f"there is no operation {name[:200]!r}", hint=hint, data={"operation": name[:200]})
 
     def unsupported(self, name: str) -> Unsupported:
         """Return the answer for an operation whose plugin is missing or stopped, with why, and what to do."""
@@ -301,12 +368,21 @@ def _run_command(scope: WriteScope, prepared: Prepared, input: Any) -> Any:
 
 def _refuse_milder(caller: Operation, operation: Operation) -> None:
     """Raise `Refused` where the way over another operation would go round the question to the person."""
-    asked = operation.safety in _MILD or caller.safety is operation.safety
+    asked = operation.safety in MILD or caller.safety is operation.safety
     if asked and caller.person_only >= operation.person_only:
         return
     needs = f"safety={operation.safety}" + (", person_only=True" if operation.person_only else "")
     raise Refused(
         f"{operation.name} is {operation.safety}, and was called by an operation that is declared as milder",
         hint=f"the calling operation must declare {needs}, so that it is asked of a person before it begins",
+        data={"rule": "safety", "operation": operation.name, "safety": str(operation.safety)},
+    )
+
+
+def unconfirmed(operation: Operation) -> Refused:
+    """Return the answer to a call whose safety word nobody agreed to."""
+    return Refused(
+        f"{operation.name} is {operation.safety}, and nobody agreed to that for this work",
+        hint=f"let a person agree to {operation.safety} before the work begins",
         data={"rule": "safety", "operation": operation.name, "safety": str(operation.safety)},
     )

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_origin, get
 import msgspec
 from msgspec import Meta
 
-from coder_local._store.scope import Caller
+from coder_local._store.caller import Caller
 from coder_local._store.store import Store
 from coder_local._store.tables import strip
 from coder_local.api import Conflict, Invalid, NotFound, Settings

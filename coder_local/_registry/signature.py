@@ -112,6 +112,14 @@ class Signature:
         self._hold_integers(decoded)
         return self._normalise(decoded)
 
+    def faults(self, values: Mapping[str, Any]) -> list[Fault]:
+        """Return all that is wrong with an input of plain values, nothing if it fits."""
+        try:
+            self.convert(values, strict=True)
+        except Invalid as error:
+            return msgspec.convert(error.data["faults"], list[Fault])
+        return []
+
     def _hold_integers(self, decoded: Any) -> None:
         """Raise `Invalid` for whole numbers that SQLite cannot keep: JSON has longer ones."""
         faults: list[Fault] = []

@@ -64,7 +64,9 @@ class Journal:
         del self._changes[changes:], self._events[events:], self.said[said:]
 
     def add(self, scope: WriteScope) -> None:
-        """Take in what a command changed and said."""
+        """Take in what a command changed and said; first the parts of it that were done on behalf of others."""
+        for part in scope.parts:
+            self.add(part)
         caller, at = scope.caller, scope.ms
         if scope.changes:
             change_set = self._change_seq + 1

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any, LiteralString, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, LiteralString, TypeVar
 
 import msgspec
 
 from coder_local.api import (
     Event,
+    Fault,
     Instant,
     Invalid,
     NotFound,
+    Operation,
     Record,
+    Rights,
     Settings,
     Snapshot,
     Stale,
     TooLarge,
     Transaction,
 )
+from coder_local.api.errors import Unauthenticated
 
+from .caller import Caller, Calls, Log
 from .clock import Clock, IdMaker, instant
 from .eventlog import DATA_LIMIT
 from .tables import Table, Tables, refusal_of
@@ -35,41 +41,6 @@ _NOT_WRITTEN = frozenset({"id", "workspace_id", "created_at", "updated_at", "rev
 _encode = msgspec.json.Encoder().encode
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """On whose behalf something runs."""
-
-    actor: str = "user"
-    workspace: str = "default"
-    operation: str = ""
-    request_id: str = ""
-    cause: int | None = None
-    """Sequence number of the event that led here, if one did."""
-    depth: int = 0
-    """How many events led to each other before this."""
-    principal: Any = None
-    """What the caller may do, as the registry knows it; None for the person and the daemon, who may all."""
-
-
-class Calls(Protocol):
-    """How a scope reaches other operations and settings; the registry provides it."""
-
-    def run_inside(self, scope: Snapshot, name: str, values: Mapping[str, Any]) -> Any:
-        """Run an operation inside a scope."""
-        ...
-
-    def offers(self, name: str) -> bool:
-        """Tell whether an operation is loaded."""
-        ...
-
-    def settings_of(self, settings: type[Any], /) -> Any:
-        """Return current settings."""
-        ...
-
-    def event_type(self, event: type[Event]) -> tuple[str, str]:
-        """Return the type of a declared event, and the plugin and word of its subject, `notes.note`."""
-        ...
-
-
 _TEXTS_KNOWN = 1000
 _known_to_read: set[str] = set()
 """Statements that begin with WITH and write nothing."""
@@ -80,6 +51,8 @@ class ReadScope(Snapshot):
 
     go_on: Callable[[], None] | None = None
     """Raises when whoever asked was answered already: SQLite interrupts only a statement that runs, none to come."""
+    running = ""
+    """The operation whose function runs; empty for the caller's own."""
 
     def __init__(self, connection: sqlite3.Connection, tables: Tables, calls: Calls, caller: Caller, ms: int) -> None:
         self.connection = connection
@@ -182,6 +155,22 @@ class ReadScope(Snapshot):
         current: S = self.calls.settings_of(settings)
         return current
 
+    def offered(self, hook: str, /, **arguments: Any) -> Iterable[Any]:
+        return self.calls.offered(hook, **arguments)
+
+    def operation(self, name: str, /) -> Operation:
+        return self.calls.operation(name)
+
+    def check(self, name: str, input: Mapping[str, Any], /) -> list[Fault]:
+        return self.calls.check(name, input)
+
+    def rights(self) -> Rights:
+        return self.calls.rights_of(self.caller)
+
+    @property
+    def folder(self) -> Path:
+        return self.calls.folder_of((self.running or self.caller.operation).partition(".")[0])
+
 
 Change = tuple[str, str, int, str | None, str]
 """One record as a command wrote it: table, id, rev, and as JSON what differs, before (None if new) and after."""
@@ -213,11 +202,16 @@ class WriteScope(ReadScope, Transaction):
         caller: Caller,
         clock: Clock,
         ids: IdMaker,
-        write_log: Callable[[], None],
+        log: Log,
     ) -> None:
         super().__init__(connection, tables, calls, caller, clock.now_ms())
+        self._clock = clock
         self._ids = ids
-        self._write_log = write_log
+        self._log = log
+        self._lost: BaseException | None = None
+        """What took the whole transaction away in a part of it."""
+        self.parts: list[WriteScope] = []
+        """What was done on behalf of others, in order."""
         self.changes: list[Change] = []
         self.events: list[tuple[str, str, str]] = []
         """What was said: type, subject, data as JSON."""
@@ -229,7 +223,47 @@ class WriteScope(ReadScope, Transaction):
         """The same of the commands that run inside this one."""
 
     def write_log(self) -> None:
-        self._write_log()
+        self._log.write()
+
+    @contextmanager
+    def acting(self, rights: Rights, operation: str = "") -> Generator[Transaction]:
+        if rights.token is not None and not self._is_valid(rights.token):
+            raise Unauthenticated("this token was revoked", hint="make another with tokens.create")
+        with self.part(self.calls.acting(self.caller, rights, operation)) as inner:
+            inner.running = self.running or self.caller.operation
+            yield inner
+
+    def _is_valid(self, token: str) -> bool:
+        sql = "SELECT 1 FROM token WHERE id = ? AND revoked_at IS NULL"
+        return self.connection.execute(sql, (token,)).fetchone() is not None
+
+    @contextmanager
+    def part(self, caller: Caller) -> Generator[WriteScope]:
+        """Open a part of this transaction in a savepoint, with changes and events of its own.
+
+        If the block raises, the part is taken back and the exception goes on.
+        """
+        inner = WriteScope(self.connection, self.tables, self.calls, caller, self._clock, self._ids, self._log)
+        inner.ms = self.ms
+        before = self._log.place()
+        self.connection.execute("SAVEPOINT part")
+        try:
+            yield inner
+        except BaseException as error:
+            if not self.connection.in_transaction:  # a full disk or an interrupt took the whole transaction with it
+                self._lost = error
+                raise
+            self.connection.execute("ROLLBACK TO part")
+            self.connection.execute("RELEASE part")
+            self._log.go_back(before)
+            raise
+        self.connection.execute("RELEASE part")
+        self.parts.append(inner)
+
+    def _refuse_lost(self) -> None:
+        """Raise if the transaction is gone: a statement after that would commit by itself."""
+        if not self.connection.in_transaction:
+            raise self._lost or sqlite3.OperationalError("the transaction was taken back by the database")
 
     def insert(self, record: R, /) -> R:
         table = self.tables.of(type(record))
@@ -245,12 +279,14 @@ class WriteScope(ReadScope, Transaction):
             origin=record.origin or self.actor,
         )
         self._check(table, None, new)
+        self._refuse_lost()
         try:
             self.connection.execute(table.insert_sql, table.to_row(new))
         except (sqlite3.IntegrityError, OverflowError) as error:
             raise refusal_of(error, table) from error
-        self.changes.append((table.name, new.id, 1, None, _encode(new).decode()))
-        self._say(table, new, "created", ())
+        if table.history:
+            self.changes.append((table.name, new.id, 1, None, _encode(new).decode()))
+            self._say(table, new, "created", ())
         return new
 
     def update(self, record: R, /, **changes: Any) -> R:
@@ -259,9 +295,29 @@ class WriteScope(ReadScope, Transaction):
         return self._write(record, changes, "updated")
 
     def delete(self, record: R, /) -> R:
+        table = self.tables.of(type(record))
+        if not table.history:
+            return self._erase(table, record)
         return self._write(record, {"deleted_at": self.now()}, "deleted")
 
+    def _erase(self, table: Table, record: R) -> R:
+        """Take a record away for good, and return it as it would stand there as deleted."""
+        now = self.now()
+        self._hold(table, record)
+        gone = msgspec.structs.replace(record, deleted_at=now, updated_at=now, rev=record.rev + 1)
+        self._check(table, record, gone)
+        self._refuse_lost()
+        try:
+            erased = self.connection.execute(table.erase_sql, (record.id, record.rev)).rowcount
+        except sqlite3.IntegrityError as error:
+            raise refusal_of(error, table) from error
+        if not erased:
+            raise self._stale(table, record.id)
+        return gone
+
     def restore(self, record: R, /) -> R:
+        if not self.tables.of(type(record)).history:
+            raise ValueError(f"{type(record).__name__} is kept without history: what was deleted is gone")
         return self._write(record, {"deleted_at": None}, "restored")
 
     def write_back(self, record: R, values: dict[str, Any]) -> R:
@@ -282,15 +338,17 @@ class WriteScope(ReadScope, Transaction):
         names = (*changes, "rev", "updated_at")
         sql = f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ? AND rev = ?"  # noqa: S608
         values = [table.by_name[name].to_sql(getattr(new, name)) for name in names]
+        self._refuse_lost()
         try:
             written = self.connection.execute(sql, (*values, record.id, record.rev)).rowcount
         except (sqlite3.IntegrityError, OverflowError) as error:
             raise refusal_of(error, table) from error
         if not written:
             raise self._stale(table, record.id)
-        before = _encode({name: getattr(record, name) for name in changes}).decode()
-        self.changes.append((table.name, record.id, new.rev, before, _encode(changes).decode()))
-        self._say(table, new, verb, tuple(changes))
+        if table.history:
+            before = _encode({name: getattr(record, name) for name in changes}).decode()
+            self.changes.append((table.name, record.id, new.rev, before, _encode(changes).decode()))
+            self._say(table, new, verb, tuple(changes))
         return new
 
     def _hold(self, table: Table, record: Record) -> None:
@@ -352,6 +410,7 @@ class WriteScope(ReadScope, Transaction):
         self.events.append((f"{table.kind}.{verb}", f"{table.kind}/{record.id}", data))
 
     def number(self, counter: str, /) -> int:
+        self._refuse_lost()
         row = self.connection.execute(
             "INSERT INTO counter (name, value) VALUES (?, 1)"
             " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",

@@ -12,13 +12,15 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 from coder_local.api import Error, Locked
 
 from . import backup, eventlog, migrations
+from .caller import Caller, Calls
 from .clock import Clock, SystemClock, instant
 from .connection import MEMORY, open_reader, open_writer
 from .eventlog import Bounds, EventRow, Published
 from .faults import is_damage, translate
+from .folders import Folders
 from .lane import Lane, Token
 from .migrations import MigrationSet
-from .scope import Caller, Calls, ReadScope, WriteScope
+from .scope import ReadScope, WriteScope
 from .tables import Tables
 from .writer import Done, Job, Writer
 
@@ -60,6 +62,7 @@ class Store:
     def __init__(self, folder: Path | None, tables: Tables, calls: Calls, clock: Clock | None = None) -> None:
         self.folder = folder
         self.path = MEMORY if folder is None else folder / "coder-local.db"
+        self.folders = Folders(folder)
         self.tables = tables
         self.clock: Clock = clock or SystemClock()
         self.epoch = ""
@@ -128,9 +131,14 @@ class Store:
         self._soon = soon if self.folder is not None else None  # in memory the writer reads
         self.writer.start()
 
+    def tell(self, on_events: Callable[[Sequence[EventRow]], None]) -> None:
+        """Call a function with what each commit said, in a store that has no loop."""
+        self._on_events = on_events
+
     def close(self, *, reader_timeout: float = 5.0) -> bool:
         """Run the commands that wait, end the reads, checkpoint, close. False if a command hung and was left behind."""
         self._soon = None  # no snapshot is begun or ended on a reader that is being closed
+        self.folders.close()
         if self._lane is not None and not self._lane.stop(reader_timeout):
             _log.error("a query did not come to its end, and is left behind")
         if self._reader is not self.writer.connection:

@@ -87,6 +87,7 @@ class Table:
         self.name = declaration.sql_name
         self.plugin = declaration.path.split(".", 1)[0]
         self.kind = f"{self.plugin}.{declaration.word}"
+        self.history = declaration.history
         self.hints: Mapping[str, Any] = get_type_hints(declaration.record, include_extras=True)
         self.columns = [Column(field, self.hints[field]) for field in declaration.record.__struct_fields__]
         self.by_name = {column.name: column for column in self.columns}
@@ -96,6 +97,7 @@ class Table:
         marks = ", ".join("?" * len(self.columns))
         self.insert_sql = f"INSERT INTO {self.name} ({self.names}) VALUES ({marks})"  # noqa: S608 - names are declared
         self.get_sql = f"SELECT {self.names} FROM {self.name} WHERE id = ? AND deleted_at IS NULL"  # noqa: S608
+        self.erase_sql = f"DELETE FROM {self.name} WHERE id = ? AND rev = ?"  # noqa: S608
         self.exists_sql = f"SELECT 1 FROM {self.name} WHERE id = ?"  # noqa: S608
         self.find_sql = f"SELECT {self.names} FROM {self.name} WHERE id = ?"  # noqa: S608
         key = declaration.key

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .caller import Caller, Calls
 from .clock import Clock, IdMaker
 from .eventlog import EventRow
 from .faults import OverDeadline, translate
 from .journal import Journal
-from .scope import Caller, Calls, WriteScope, unread_expectation
+from .scope import WriteScope, unread_expectation
 from .tables import Tables
 
 _log = logging.getLogger("coder_local.store")
@@ -235,8 +236,7 @@ class Writer:
             _log.exception("a transaction could not be rolled back")
 
     def _scope(self, caller: Caller) -> WriteScope:
-        write_log = self._journal.write
-        return WriteScope(self.connection, self._tables, self._calls, caller, self._clock, self.ids, write_log)
+        return WriteScope(self.connection, self._tables, self._calls, caller, self._clock, self.ids, self._journal)
 
     def _run_job(self, job: Job) -> None:
         """Run one command in a savepoint. Raises only if the whole transaction is gone."""

@@ -22,9 +22,11 @@ from .errors import (
     TooLarge,
     Unsupported,
 )
+from .hearing import Heard, Subscription
 from .operations import Kind, Operation, Safety
 from .ranks import between, sequence
 from .records import Event, Page, Record, Settings, Value, replace
+from .rights import Rights
 from .scope import Context, Snapshot, Transaction
 from .values import (
     Currency,
@@ -54,6 +56,7 @@ __all__ = [
     "Error",
     "Event",
     "Fault",
+    "Heard",
     "Id",
     "Instant",
     "Invalid",
@@ -71,11 +74,13 @@ __all__ = [
     "RateLimited",
     "Record",
     "Refused",
+    "Rights",
     "Safety",
     "Settings",
     "Snapshot",
     "Stale",
     "Standard",
+    "Subscription",
     "TimedOut",
     "Title",
     "TooLarge",

@@ -79,12 +79,17 @@ class Domain:
         indexes: Iterable[tuple[str, ...]] = (),
         read_only: Iterable[str] = (),
         key: LiteralString | None = None,
+        history: bool = True,
     ) -> Callable[[type[R]], type[R]]:
         """Declare that a record is kept, in the table `<domain>_<name>`, or `<domain>` when `name` is the domain's own.
 
         `unique` and `indexes` are tuples of field names; uniqueness holds among records that are not deleted.
         `read_only` fields are written by the plugin's own functions only. `key` is the field that people call the
         record by (`PLAN-12`), unique in its workspace: standard operations take it wherever they take the id.
+
+        Without `history` a record has no change rows, no undo, no `restore`, and no events of its own (`.created`,
+        `.updated`, ...), and `tx.delete` takes its row away for good: for records that only a state machine of the
+        plugin writes, which says its own events. Its standard operations are list and get.
         """
 
         def declare(record: type[R]) -> type[R]:
@@ -98,6 +103,7 @@ class Domain:
                 indexes=tuple(indexes),
                 read_only=frozenset(read_only),
                 key=key,
+                history=history,
             )
             self._check_fields(declaration)
             self.tables[record] = declaration
@@ -128,6 +134,11 @@ class Domain:
         for verb in operations:
             if verb not in _VERBS:
                 raise DeclarationError(f"{declaration.path}.{verb}: standard operations are {', '.join(_VERBS)}")
+            if not declaration.history and verb not in {"list", "get"}:
+                raise DeclarationError(
+                    f"{declaration.path}.{verb}: {record.__name__} is kept without history, so its standard operations"
+                    " are list and get; name them with operations="
+                )
             kind = Kind.QUERY if verb in {"list", "get", "history"} else Kind.COMMAND
             safety = Safety.READ if kind is Kind.QUERY else Safety.WRITE
             standard = StandardOperation(verb, record, filters, sort, search, tuple((references or {}).items()))

@@ -83,6 +83,8 @@ class TableDeclaration(NamedTuple):
     """Fields that only the plugin's own functions write; standard create and update do not take them."""
     key: str | None = None
     """The field that people call the record by, unique in its workspace; taken wherever its id is."""
+    history: bool = True
+    """Whether each write leaves a change row and says an event; without it there is no undo."""
 
 
 Rule = Callable[[Any, Any, Any], None]

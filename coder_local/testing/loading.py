@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Source
+from coder_local._registry.principal import MILD
+from coder_local._registry.registry import unconfirmed
 from coder_local._store import migrations
 from coder_local.api import DeclarationError, Domain, Operation, Refused
 
@@ -30,8 +32,15 @@ class PersonGate:
     def limit(self, principal: Principal) -> None:
         """Return."""
 
+    def holds(self, principal: Principal) -> bool:  # noqa: ARG002
+        """Return True."""
+        return True
+
     def admit(self, principal: Principal, operation: Operation, raw: bytes, confirm: str | None) -> None:  # noqa: ARG002
-        """Return if the caller may; raise `Refused` if it is no person where one is asked for."""
+        """Return if the caller may; raise `Refused` if it is no person where one is asked for, or nobody agreed."""
+        confirmed = principal.confirmed
+        if confirmed is not None and operation.safety not in MILD and operation.safety not in confirmed:
+            raise unconfirmed(operation)
         if operation.person_only and not principal.person:
             raise Refused(
                 f"{operation.name} is for a person, not for {principal.actor}", hint="ask the person to do it"
@@ -47,6 +56,7 @@ def open_kernel(plugins: Iterable[PluginLike], clock: Clock) -> Kernel:
     kernel = Kernel(None, clock=clock, gate=PersonGate())
     taken = [_take(kernel, each) for each in plugins]
     kernel.open()
+    kernel.store.tell(kernel.feed.publish)
     try:
         for plugin in taken:
             _refuse_stopped(plugin)

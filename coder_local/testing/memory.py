@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 import msgspec
 
-from coder_local._registry.dispatch import Call
+from coder_local._registry.dispatch import Call, caller_of
 from coder_local._registry.principal import OWNER, Principal
 from coder_local._store import changes
+from coder_local._store.caller import Caller
 from coder_local._store.clock import FakeClock
-from coder_local._store.scope import Caller
 from coder_local.api import DeclarationError, Error, Kind, Settings, Snapshot, Transaction
 
 from .loading import PluginLike, open_kernel
@@ -162,11 +162,14 @@ class Sandbox:
     def tx(self) -> Generator[Transaction]:
         """Open a transaction to call command functions directly; it commits at the end, and rolls back on an error."""
         with self.kernel.store.writer.transaction(self._caller()) as scope:
+            scope.running = self._plugin
             yield scope
 
     def snapshot(self) -> Snapshot:
         """Return a snapshot to call query functions directly."""
-        return self.kernel.store.read(lambda scope: scope, self._caller())
+        scope = self.kernel.store.read(lambda scope: scope, self._caller())
+        scope.running = self._plugin
+        return scope
 
     def undo(self, change_set: int | None = None) -> list[dict[str, Any]]:
         """Take back what the caller's last command wrote, or a given change set, and return the changes taken back.
@@ -179,7 +182,13 @@ class Sandbox:
         return cast("list[dict[str, Any]]", msgspec.to_builtins(undone))
 
     def _caller(self, operation: str = "") -> Caller:
-        return Caller(self._principal.actor, self._principal.workspace, operation)
+        return caller_of(self._principal, operation, "")
+
+    @property
+    def _plugin(self) -> str:
+        """What stands for the running operation, so that a lone plugin has its folder in `tx` and `snapshot`."""
+        names = [plugin.domain.name for plugin in self.kernel.registry.plugins.values() if plugin.domain is not None]
+        return names[0] if len(names) == 1 else ""
 
     # -- looking, and setting the scene -------------------------------------------------------------------------------
 

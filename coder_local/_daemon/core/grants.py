@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Source, Status, content_hash, in_folder, installed
-from coder_local._store.scope import Caller, ReadScope, WriteScope
+from coder_local._store.caller import Caller
+from coder_local._store.scope import ReadScope, WriteScope
 from coder_local.api import DeclarationError
 
 FOLDER = "plugins"

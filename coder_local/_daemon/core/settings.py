@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import Place, SettingsManager, variable_of
-from coder_local._store.scope import Caller, WriteScope
+from coder_local._store.caller import Caller
+from coder_local._store.scope import WriteScope
 from coder_local.api import Context, Domain, Event, Refused, Safety, Snapshot, Value
 
 from .work import write

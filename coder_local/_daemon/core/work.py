@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.principal import Principal
-from coder_local._store.scope import Caller, ReadScope, WriteScope
+from coder_local._store.caller import Caller
+from coder_local._store.scope import ReadScope, WriteScope
 from coder_local.api import Context, Snapshot, Transaction
 
 T = TypeVar("T")
