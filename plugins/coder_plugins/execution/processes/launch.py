@@ -95,9 +95,11 @@ def _encode(*parts: dict[str, Any]) -> bytes:
 def find_program(command: Command) -> str:
     """Return the path of a command's program. Raises `LaunchError` for whatever is wrong with the command."""
     _check_texts(command)
-    if not command.cwd.is_dir():
+    if not os.path.isdir(command.cwd):  # noqa: PTH112 (a third of the time of the Path's, at each start)
         problem = "is not a folder" if command.cwd.exists() else "does not exist"
-        raise LaunchError(f"the working folder {problem}: {command.cwd}", field="/cwd", hint="name a folder that exists")
+        raise LaunchError(
+            f"the working folder {problem}: {command.cwd}", field="/cwd", hint="name a folder that exists"
+        )
     name = command.argv[0]
     if os.path.dirname(name):  # noqa: PTH120 (`./x` and `x` differ here, and a Path makes them the same)
         path = command.cwd / name

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from shim.forkserver import main; main()"
+_OPTIONS = ("-I", "-S", "-E", "-X", "utf8")
 _lock = threading.Lock()
 _control: socket.socket | None = None
 
@@ -91,8 +92,7 @@ def _start_server() -> socket.socket:
     ours, theirs = socket.socketpair()
     with theirs:
         subprocess.run(  # noqa: S603 (this Python, and a program of ours)
-            [sys.executable, "-I", "-S", "-E", "-X", "utf8", "-c", _PROGRAM, str(Path(__file__).parent)]
-            + [str(theirs.fileno())],
+            [sys.executable, *_OPTIONS, "-c", _PROGRAM, str(Path(__file__).parent), str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

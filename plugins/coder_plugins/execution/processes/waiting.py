@@ -15,20 +15,20 @@ _FIRST_POLL = 0.005
 _LAST_POLL = 0.2
 
 
-async def wait_ended(processes: Collection[Identity], timeout: float | None = None) -> bool:
-    """Wait until all of some processes have ended, at most `timeout` seconds; return whether they have.
+async def wait_ended(processes: Collection[Identity], limit: float | None = None) -> bool:
+    """Wait until all of some processes have ended, at most `limit` seconds; return whether they have.
 
     A zombie has ended. Exact and without polling where the kernel has pidfds; else it looks every 0.2 s.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, NotImplementedError):  # no pidfds, or no descriptor left for one
-            return await _wait_pidfds(processes, timeout)
-    return await _poll(processes, timeout)
+            return await _wait_pidfds(processes, limit)
+    return await _poll(processes, limit)
 
 
 if sys.platform == "linux":
 
-    async def _wait_pidfds(processes: Collection[Identity], timeout: float | None) -> bool:
+    async def _wait_pidfds(processes: Collection[Identity], limit: float | None) -> bool:
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as opened:
             ends: list[asyncio.Future[None]] = []
@@ -46,16 +46,16 @@ if sys.platform == "linux":
                 ends.append(end)
             if not ends:
                 return True
-            return not (await asyncio.wait(ends, timeout=timeout))[1]
+            return not (await asyncio.wait(ends, timeout=limit))[1]
 
     def _resolve(end: asyncio.Future[None]) -> None:
         if not end.done():  # a pidfd stays readable, and the loop may look once more before it is let go
             end.set_result(None)
 
 
-async def _poll(processes: Collection[Identity], timeout: float | None) -> bool:
+async def _poll(processes: Collection[Identity], limit: float | None) -> bool:
     loop = asyncio.get_running_loop()
-    deadline = None if timeout is None else loop.time() + timeout
+    deadline = None if limit is None else loop.time() + limit
     pause = _FIRST_POLL
     while any(identity.is_alive(process) for process in processes):
         if deadline is not None and loop.time() >= deadline:

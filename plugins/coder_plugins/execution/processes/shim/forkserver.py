@@ -20,8 +20,10 @@ from . import identity, posix
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-READY = 2
-"""Shims that wait: two starts at once find one each, and a third waits a millisecond for its fork."""
+READY = 3
+"""Shims that wait: so many starts at once find one each, and the next waits some milliseconds for its fork."""
+_CALM_MS = 10
+"""So long after a start the next shim is forked, while one is left: earlier, it would take the start's processor."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
@@ -62,7 +64,7 @@ class Server:
         self._taken, self._take = os.pipe()
         self._wakeup = open_wakeup()
         self._shims: set[int] = set()
-        self._idle = 0
+        self._idle: set[int] = set()
 
     def run(self) -> None:
         """Go on until the daemon is gone and no shim is left."""
@@ -72,11 +74,15 @@ class Server:
         poll.register(self._wakeup, select.POLLIN)
         serving = True
         while serving or self._shims:
-            while serving and self._idle < READY:
+            if serving and not self._idle:
                 self._fork()
-            for descriptor, _ in poll.poll():
+            short = serving and len(self._idle) < READY
+            events = poll.poll(_CALM_MS if short else None)
+            if short and not events:
+                self._fork()
+            for descriptor, _ in events:
                 if descriptor == self._taken:
-                    self._idle -= len(os.read(self._taken, 64))
+                    self._idle.discard(int.from_bytes(os.read(self._taken, 4), "big"))
                 elif descriptor == self._wakeup:
                     os.read(self._wakeup, 4096)
                     self._reap()
@@ -89,12 +95,13 @@ class Server:
         if pid == 0:
             self._wait_for_work()
         self._shims.add(pid)
-        self._idle += 1
+        self._idle.add(pid)
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
                 self._shims.discard(pid)
+                self._idle.discard(pid)
 
     def _wait_for_work(self) -> NoReturn:
         """Be a shim: wait for a command at the server's socket, serve it and end."""
@@ -104,17 +111,10 @@ class Server:
             os.close(self._wakeup)
             wakeup = open_wakeup()
             self._take_orphans()
-            shim = identity.of(os.getpid())
-            assert shim is not None
-            command = posix.Command(shim)
-            _, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
+            command = posix.Command(self._control, self._take)
             self._control.close()
-            os.write(self._take, b".")
             os.close(self._take)
-            if descriptors:
-                daemon = socket.socket(fileno=descriptors[0])
-                daemon.set_inheritable(False)
-                posix.serve(daemon, command, wakeup)
+            posix.serve(command, wakeup)
             status = 0
         finally:
             os._exit(status)
@@ -125,5 +125,9 @@ def open_wakeup() -> int:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _note)
     return reading
+
+
+def _note(_number: int, _frame: object) -> None:
+    """Let a signal wake the poll: one that is ignored does not."""

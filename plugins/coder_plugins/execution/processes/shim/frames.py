@@ -1,8 +1,8 @@
 """The log of one attempt: an append-only file of frames, each with a time, a stream and a length.
 
 A frame is 13 bytes of head (milliseconds since 1970 in 8 bytes, stream in 1, length in 4; big-endian), then that many
-bytes. Frames cut the output where a read happened to end: in the middle of a line, or of a character. A reader goes on
-from a byte offset, and leaves half a frame at the end for later: its writer may be at it, or may have been killed there.
+bytes. Frames cut the output where a read happened to end: in the middle of a line, or of a character. A reader goes
+on from a byte offset, and leaves half a frame at the end for later: its writer may be at it, or was killed there.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NamedTuple
 
@@ -22,6 +23,14 @@ def of(pid: int) -> Identity | None:
     """Return the identity of a running process, None when it has ended; a zombie has ended."""
     started = started_at(pid)
     return None if started is None else Identity(pid, started, boot_id())
+
+
+def own() -> Identity:
+    """Return the identity of this process."""
+    found = of(os.getpid())
+    if found is None:
+        raise OSError("the system does not tell when this process started")
+    return found
 
 
 def is_alive(identity: Identity) -> bool:

@@ -19,10 +19,11 @@ class Masker:
         ordered = sorted({value for value in values if value}, key=lambda value: (-len(value), value))
         self._values = ordered
         self._longest = len(ordered[0]) if ordered else 0
-        self._pattern = re.compile(b"|".join(re.escape(value) for value in ordered), re.DOTALL)
-        firsts = b"".join(re.escape(bytes((first,))) for first in {value[0] for value in ordered})
-        self._first = re.compile(b"[" + firsts + b"]") if ordered else self._pattern
         self._held = b""
+        if ordered:
+            self._pattern = re.compile(b"|".join(re.escape(value) for value in ordered))
+            firsts = b"".join(re.escape(bytes((first,))) for first in {value[0] for value in ordered})
+            self._first = re.compile(b"[" + firsts + b"]")
 
     def feed(self, piece: bytes) -> bytes:
         """Take a piece and return what can be told of it and of what was held back."""

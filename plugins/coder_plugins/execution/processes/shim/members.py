@@ -118,7 +118,9 @@ if sys.platform != "win32":
         A group cannot fork away from a signal; those outside can, so look again after it. `members` is what `find`
         said just now: without a member in the group, its id is nobody's or a stranger's.
         """
-        numbers = (number, signal.SIGCONT) if number == signal.SIGTERM else (number,)  # a stopped one hears of nothing else
+        numbers = (
+            (number, signal.SIGCONT) if number == signal.SIGTERM else (number,)
+        )  # a stopped one hears of nothing else
         inside = {member for member in members if _in_group(member, leader.pid)}
         for each in numbers:
             with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import deque
@@ -23,7 +24,11 @@ class Output:
     """
 
     def __init__(self, path: str, masks: list[bytes], limit: int) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            self._file = os.open(path, flags, 0o600)
+        except OSError:
+            self._file = os.open(os.devnull, flags)
         self._size = 0
         self._maskers = {STDOUT: Masker(masks), STDERR: Masker(masks)}
         self._tail_limit = min(_TAIL, limit // 2)
@@ -90,7 +95,8 @@ class Output:
             while written < len(frame):
                 written += os.write(self._file, frame[written:])
         except OSError:
-            os.ftruncate(self._file, self._size)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
             return False
         self._size += len(frame)
         return True

@@ -13,19 +13,17 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from . import identity, members, records
 from .frames import NAME, STDERR, STDOUT
 from .identity import Identity
 from .output import Output
 
-if TYPE_CHECKING:
-    import socket
-
-_PIPE = 1024 * 1024
+_PIPE = 256 * 1024  # a user has 64 MiB for all pipes of this kind
 _READ = 256 * 1024
 _KILL_TRIES = 100
 _FULL_DISK_TRIES = 600  # a second each: nobody else knows the result
@@ -33,65 +31,91 @@ _RESET = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGCH
 
 
 class Command:
-    """The forked process that will be the command: it waits in a session of its own until it is told what to be."""
+    """The forked process that will be the command: it waits, in a session of its own, for the daemon to say what to be.
 
-    def __init__(self, shim: Identity) -> None:
-        gate, self._gate = os.pipe()
-        self._error, error = os.pipe()
+    It reads the specification itself, so that the program begins one hand-over earlier; what the shim must know it
+    passes on, over a socket that the loading of the program closes: the socket to the daemon, then a line with the
+    shim's part, one with the start record, and one with the reason when the program could not be loaded.
+    """
+
+    def __init__(self, control: socket.socket, taken: int) -> None:
+        shim = identity.own()
+        self._socket, other = socket.socketpair()
         self.out, out = _open_pipe()
         self.err, err = _open_pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._gate)
-            os.close(self._error)
-            _become(gate, error, (out, err), shim)
-        for descriptor in (gate, error, out, err):
-            os.close(descriptor)
+            self._socket.close()
+            _become(control, taken, other, (out, err), shim)
+        other.close()
+        os.close(out)
+        os.close(err)
 
-    def begin(self, spec: bytes) -> tuple[bytes, bytes]:
-        """Tell the process what to be; return its start record and, when it could not, why."""
-        with open(self._gate, "wb", buffering=0) as gate, open(self._error, "rb", buffering=0) as error:
-            with contextlib.suppress(BrokenPipeError):
-                view = memoryview(spec)
-                while view:
-                    view = view[gate.write(view) or 0 :]
-            gate.close()
-            answer = b""
-            while piece := error.read(65536):  # ends when the program is loaded, which closes the pipe
-                answer += piece
-        started, _, refused = answer.partition(b"\n")
-        return started, refused
+    def hear(self) -> tuple[socket.socket, list[bytes]] | None:
+        """Wait until the process is the command, or could not be; return the socket to the daemon and the lines.
+
+        None when the daemon went before it gave a command.
+        """
+        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
+        if not descriptors:
+            return None
+        lines = bytearray()
+        while piece := self._socket.recv(65536):
+            lines += piece
+        self._socket.close()
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptors[0]), bytes(lines).split(b"\n")
 
 
-def _become(gate: int, error: int, outputs: tuple[int, int], shim: Identity) -> NoReturn:
-    """Wait for the specification, leave the start record, and be the program."""
+def _become(
+    control: socket.socket, taken: int, to_shim: socket.socket, outputs: tuple[int, int], shim: Identity
+) -> NoReturn:
+    """Wait for a specification, leave the start record, and be the program."""
     step = "/folder"
     try:
-        os.setsid()
-        for name in _RESET:
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
-        for source, target in zip(outputs, (1, 2), strict=True):
-            os.dup2(source, target)
-        with open(gate, "rb") as file:
-            text = file.read()
-        if not text:
-            os._exit(0)  # the shim ended without a command
+        _leave_shim(outputs)
+        _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not descriptors:
+            os._exit(0)
+        os.write(taken, shim.pid.to_bytes(4, "big"))
+        socket.send_fds(to_shim, [b"."], descriptors)
+        received = _receive(descriptors[0])
+        if received is None:
+            os._exit(0)
+        shim_part, text = received
+        to_shim.sendall(shim_part + b"\n")
         spec: dict[str, Any] = json.loads(text)
-        leader = identity.of(os.getpid())
-        assert leader is not None
+        leader = identity.own()
         record = records.describe_start(leader, shim, spec["on_daemon_death"], spec["mark"])
-        os.close(records.write(spec["folder"], records.START, record))
-        os.write(error, json.dumps(record).encode("ascii") + b"\n")
+        records.create(spec["folder"], records.START, record)
+        to_shim.sendall(json.dumps(record).encode("ascii") + b"\n")
         step = "/cwd"
         os.chdir(spec["cwd"])
         step = "/argv"
-        os.execve(spec["program"], spec["argv"], spec["env"])
-    except BaseException as fault:  # noqa: BLE001 (whatever it is, this process is not the shim's copy any more)
+        os.execve(spec["program"], spec["argv"], spec["env"])  # noqa: S606 (no shell is wanted)
+    except BaseException as fault:  # noqa: BLE001 (whatever it is: this copy of the shim must not go on as one)
         number = fault.errno if isinstance(fault, OSError) else None
-        os.write(error, json.dumps({"field": step, "errno": number, "message": str(fault)}).encode("ascii"))
+        reason = {"field": step, "errno": number, "message": str(fault)}
+        to_shim.sendall(b"\n" * (step == "/folder") + json.dumps(reason).encode("ascii"))
     finally:
         os._exit(127)
+
+
+def _leave_shim(outputs: tuple[int, int]) -> None:
+    """Become the leader of a session, with the signals and the output of a program."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for name in _RESET:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for source, target in zip(outputs, (1, 2), strict=True):
+        os.dup2(source, target)
+    _rehearse()
+
+
+def _rehearse() -> None:
+    """Do beforehand what the command will wait for: a fork pays for each page when it first writes to it."""
+    leader = identity.own()
+    record = records.describe_start(leader, leader, "adopt", "")
+    json.loads(json.dumps({"env": {"PATH": "/bin"}, "argv": ["true"], "record": record}))
 
 
 def _open_pipe() -> tuple[int, int]:
@@ -143,13 +167,19 @@ class Shim:
                 elif descriptor == wakeup:
                     os.read(wakeup, 4096)
                     self._reap()
-                elif self._daemon is not None and not self._hear():
+                elif self._daemon is not None and not _hear(self._daemon):
                     poll.unregister(descriptor)
-                    self._lose_daemon()
+                    self._daemon.close()
+                    self._daemon = None
+                    if self._kills:
+                        self._kill()
             if self._status is not None and not told:
                 told = True
-                self._drain(poll)
-                self._tell_end()
+                for descriptor in list(self._open):
+                    if not self._drain(descriptor):
+                        poll.unregister(descriptor)
+                        os.close(descriptor)
+                self._tell_end(self._status)
         self._output.close()
 
     def _read(self, descriptor: int) -> bool:
@@ -164,18 +194,10 @@ class Shim:
         self._output.end(self._open.pop(descriptor))
         return False
 
-    def _drain(self, poll: select.poll) -> None:
-        """Take what the command left in its pipes, and no more: who holds them still may write without end."""
-        for descriptor in list(self._open):
-            for _ in range(_PIPE // _READ + 1):
-                ready = select.poll()
-                ready.register(descriptor, select.POLLIN)
-                if not ready.poll(0):
-                    break
-                if not self._read(descriptor):
-                    poll.unregister(descriptor)
-                    os.close(descriptor)
-                    break
+    def _drain(self, descriptor: int) -> bool:
+        """Take what the command left in a pipe, and no more: who holds it still may write without end."""
+        full = _PIPE // _READ + 1
+        return all(self._read(descriptor) for _ in range(full))
 
     def _reap(self) -> None:
         """Take the end of every child: the command's, and those of orphans that fell to this process."""
@@ -189,20 +211,8 @@ class Shim:
             if pid == self._pid:
                 self._status = os.waitstatus_to_exitcode(status)
 
-    def _hear(self) -> bool:
-        """Read from the daemon, which says nothing after the specification; False when it is gone."""
-        assert self._daemon is not None
-        try:
-            return bool(self._daemon.recv(64))
-        except OSError:
-            return False
-
-    def _lose_daemon(self) -> None:
-        assert self._daemon is not None
-        self._daemon.close()
-        self._daemon = None
-        if not self._kills:
-            return
+    def _kill(self) -> None:
+        """Kill the command and all that belongs to it, because the daemon is gone."""
         self._killed = self._status is None
         for _ in range(_KILL_TRIES):  # what was forked meanwhile is found by the next look
             found = members.find(self._leader, self._mark, os.getpid())
@@ -212,13 +222,12 @@ class Shim:
             time.sleep(0.01)
             self._reap()
 
-    def _tell_end(self) -> None:
+    def _tell_end(self, status: int) -> None:
         """Write the exit record and tell the daemon; a command that was killed with its daemon leaves no result."""
         self._output.settle()
         if self._killed:
             return
-        assert self._status is not None
-        result: dict[str, Any] = {"code": self._status} if self._status >= 0 else {"signal": -self._status}
+        result: dict[str, Any] = {"code": status} if status >= 0 else {"signal": -status}
         result |= {"started_at_ms": self._started_ms, "ended_at_ms": records.now_ms()}
         file = _write_exit(self._folder, result)
         if self._daemon is not None:
@@ -241,46 +250,56 @@ def _write_exit(folder: str, result: dict[str, Any]) -> int | None:
         return None if error.errno in (errno.ENOSPC, errno.EDQUOT) else 0
 
 
+def _hear(daemon: socket.socket) -> bool:
+    """Read from the daemon, which says nothing after the specification; False when it is gone."""
+    try:
+        return bool(daemon.recv(64))
+    except OSError:
+        return False
+
+
 def _say(daemon: socket.socket, message: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         daemon.sendall(json.dumps(message).encode("ascii") + b"\n")
 
 
-def receive(daemon: socket.socket) -> tuple[dict[str, Any], bytes] | None:
+def _receive(daemon: int) -> tuple[bytes, bytes] | None:
     """Read a specification: two lengths of 4 bytes, the shim's part and the command's; None when the daemon left."""
     lengths = _receive_exactly(daemon, 8)
     if lengths is None:
         return None
     first = int.from_bytes(lengths[:4], "big")
     both = _receive_exactly(daemon, first + int.from_bytes(lengths[4:], "big"))
-    if both is None:
-        return None
-    return json.loads(both[:first]), both[first:]
+    return None if both is None else (both[:first], both[first:])
 
 
-def _receive_exactly(daemon: socket.socket, size: int) -> bytes | None:
+def _receive_exactly(daemon: int, size: int) -> bytes | None:
     data = bytearray()
     while len(data) < size:
-        piece = daemon.recv(min(size - len(data), 1024 * 1024))
+        piece = os.read(daemon, min(size - len(data), 1024 * 1024))
         if not piece:
             return None
         data += piece
     return bytes(data)
 
 
-def serve(daemon: socket.socket, command: Command, wakeup: int) -> None:
-    """Run one command that the daemon at the other end of the socket asks for."""
-    received = receive(daemon)
-    if received is None:
+def serve(command: Command, wakeup: int) -> None:
+    """Wait with a command, and keep it when it has begun."""
+    _rehearse()
+    heard = command.hear()
+    if heard is None:
         return
-    spec, part = received
-    started, refused = command.begin(part)
+    daemon, (part, started, refused, *_) = heard[0], [*heard[1], b"", b""]
+    if not part:
+        return
+    spec: dict[str, Any] = json.loads(part)
     if refused or not started:
         _withdraw(spec["folder"])
         _say(daemon, {"refused": json.loads(refused) if refused else {"message": "it ended before it began"}})
         return
-    _say(daemon, {"started": json.loads(started)})
-    Shim(daemon, command, spec, json.loads(started)).run(wakeup)
+    start: dict[str, Any] = json.loads(started)
+    _say(daemon, {"started": start})
+    Shim(daemon, command, spec, start).run(wakeup)
 
 
 def _withdraw(folder: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import Any
+from typing import Any, cast
 
 from .identity import Identity
 
@@ -30,6 +30,15 @@ def describe_start(leader: Identity, shim: Identity, policy: str, mark: str) -> 
         "mark": mark,
         "started_at_ms": now_ms(),
     }
+
+
+def create(folder: str, name: str, record: dict[str, Any]) -> None:
+    """Write a record where there is none yet, in one write. Raises FileExistsError where there is one."""
+    file = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # noqa: PTH118 (as below)
+    try:
+        os.write(file, json.dumps(record).encode("ascii"))
+    finally:
+        os.close(file)
 
 
 def write(folder: str, name: str, record: dict[str, Any]) -> int:
@@ -64,4 +73,4 @@ def read(folder: str, name: str) -> dict[str, Any] | None:
             found: Any = json.loads(file.read())
     except (FileNotFoundError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
