@@ -66,5 +66,7 @@ def refuse(faults: Sequence[Fault]) -> None:
     first = faults[0]
     message = first.message
     if len(faults) > 1:
-        message = f"{len(faults)} things are wrong: " + "; ".join(f"{each.field}: {each.message}" for each in faults[:5])
+        message = f"{len(faults)} things are wrong: " + "; ".join(
+            f"{each.field}: {each.message}" for each in faults[:5]
+        )
     raise Invalid(message, field=first.field, hint=first.hint, faults=tuple(faults))

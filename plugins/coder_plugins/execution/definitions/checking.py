@@ -142,7 +142,9 @@ def _limit_findings(step: StepSpec, field: str) -> Iterator[Finding]:
             hint = "0 is not for ever: leave it out for 10 minutes" if not seconds else "at most P30D"
             yield _error(step.key, "limit", f"{name} of {step.key} cannot be {text}", f"{field}/{name}", hint)
     if step.foreach is not None and step.matrix is not None:
-        yield _error(step.key, "limit", f"{step.key} has foreach and matrix; it can have one of them", f"{field}/matrix")
+        yield _error(
+            step.key, "limit", f"{step.key} has foreach and matrix; it can have one of them", f"{field}/matrix"
+        )
     size = expansion.size(step.matrix) if step.matrix else len(step.foreach) if isinstance(step.foreach, list) else 0
     if size > EXPANDED_LIMIT:
         message = f"{step.key} would become {size} steps, and {EXPANDED_LIMIT} is the most"
@@ -205,7 +207,9 @@ def _kind_findings(
         return
     if kind.needs_folder and not folder:
         hint = "give the run a folder to work in"
-        yield _error(step.key, "folder", f"a step of kind {name} works in a folder, and the run has none", "/folder", hint)
+        yield _error(
+            step.key, "folder", f"a step of kind {name} works in a folder, and the run has none", "/folder", hint
+        )
     found = list(shape.faults(kind.input, input))
     for fault in found:
         yield _error(step.key, "schema", fault.message, f"{field}/input{fault.field}", fault.hint)

@@ -20,7 +20,12 @@ _SAMPLES = 200
 
 @domain.query("execution.check")
 def check(
-    read: Snapshot, *, steps: Steps, inputs: Inputs | None = None, folder: str | None = None, parallel: Parallel = PARALLEL
+    read: Snapshot,
+    *,
+    steps: Steps,
+    inputs: Inputs | None = None,
+    folder: str | None = None,
+    parallel: Parallel = PARALLEL,
 ) -> Checked:
     """Tell whether some steps can run, with all that is wrong or doubtful, before anything runs."""
     return check_steps(read, steps, inputs or {}, folder=folder is not None, parallel=parallel)

@@ -110,7 +110,9 @@ async def carry_out(step: Attempting, kind: WorkKind[Any]) -> Ended:
     except Error as error:
         ended = _failed(job, error.kind, error.message, error.to_wire(), retry=error.kind not in _HOPELESS)
     except TimeoutError:
-        ended = _late(job, {}) if limit.expired() else _failed(job, "timeout", "something it waited for took too long", {})
+        ended = (
+            _late(job, {}) if limit.expired() else _failed(job, "timeout", "something it waited for took too long", {})
+        )
     except asyncio.CancelledError:
         ended = _ended(job, "cancelled")
     except Exception as error:  # noqa: BLE001 - a plugin's fault fails its step, and not the engine

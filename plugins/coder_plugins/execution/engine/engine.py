@@ -179,7 +179,7 @@ class Engine:
     def _give_up_preparing(self, work: Sequence[Work]) -> None:
         for each in work:
             if isinstance(each, Prepared):
-                self._tell(each, False)  # noqa: FBT003 - it does not go on; the next start takes it as not begun
+                self._tell(each, False)
 
     def _room(self) -> Room:
         if self._stopping:
@@ -258,7 +258,7 @@ class Engine:
         step.facts = facts
         return None if go else Ended(run=job.run, key=job.key, n=job.n, state="cancelled")
 
-    def _tell(self, prepared: Prepared, go: bool) -> None:  # noqa: FBT001 - the answer itself
+    def _tell(self, prepared: Prepared, go: bool) -> None:
         job = prepared.job
         future = self._waiting.pop((job.run, job.key, job.n), None)
         if future is not None and not future.done():

@@ -105,9 +105,7 @@ class Following:
         elif what == "step.waiting":
             said.append(self._said("wait", event.time, step=data["key"], status=data["kind"]))
         elif what == "approval.requested":
-            said.append(
-                self._said("wait", event.time, step=data["key"], status="approval", approval=data["approval"])
-            )
+            said.append(self._said("wait", event.time, step=data["key"], status="approval", approval=data["approval"]))
         elif what in _RUN_WORDS or "status" in data:
             said.append(self._said("run", event.time, status=data.get("status") or _RUN_WORDS[what]))
         return said, what == "run.finished"

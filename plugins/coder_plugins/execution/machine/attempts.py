@@ -197,7 +197,9 @@ def end(moves: Moves, ended: Ended) -> None:
 
 def _failed(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -> None:
     spec, step = live.spec(key), live.steps[key]
-    over = spec.total_timeout is not None and step.active_ms >= parse_duration(spec.total_timeout).total_seconds() * 1000
+    over = (
+        spec.total_timeout is not None and step.active_ms >= parse_duration(spec.total_timeout).total_seconds() * 1000
+    )
     tries = max(1, step.attempts - step.recoveries)  # a crash of ours is no failure of the step
     if live.run.cancelling or over or not retry or not retries.again(spec.retry, tries, fault.word):
         moves.end(live, key, "failed", error=fault)
@@ -245,7 +247,9 @@ def recover(moves: Moves, attempt_id: str) -> Job | None:
     elif attempt.effect in {"checkable", "adoptable"} and isinstance(kind, WorkKind):
         age = moves.now_ms - round(parse_instant(attempt.started_at).timestamp() * 1000)
         return job_of(live, attempt, "recover", max(0, age))
-    elif attempt.effect == "transactional" or (attempt.effect in {"repeatable", "keyed"} and step.recoveries < RECOVERIES):
+    elif attempt.effect == "transactional" or (
+        attempt.effect in {"repeatable", "keyed"} and step.recoveries < RECOVERIES
+    ):
         end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="lost"))
     else:
         fault = StepFault(word="unknown", message="nobody saw its end")

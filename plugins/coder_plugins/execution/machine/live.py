@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
-from types import TracebackType
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Self
 
 from coder_local.api import (
@@ -155,7 +155,9 @@ class Moves:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.save()
         else:

@@ -55,7 +55,9 @@ def begin(moves: Moves, live: Live, key: str, kind: WaitKind[Any], input: Any) -
     deadline = live.spec(key).deadline
     if deadline is not None and what.due_at is None:
         due = moves.now_ms + round(parse_duration(deadline).total_seconds() * 1000)
-        what = replace(what, due_at=moves.instant(due), due_means="failed" if what.default_choice is None else "default")
+        what = replace(
+            what, due_at=moves.instant(due), due_means="failed" if what.default_choice is None else "default"
+        )
     made = wait(moves, live, key, what)
     if what.kind == "signal":
         take_signal(moves, live, made)
@@ -164,4 +166,3 @@ def _decide_unknown(moves: Moves, live: Live, key: str, choice: str, by: str, pa
     else:
         fault = StepFault(word="unknown", message=f"{by} said that it failed")
         moves.end(live, key, "failed", error=fault, reason=None)
-

@@ -78,7 +78,7 @@ CREATE TABLE execution_steps (
   status TEXT NOT NULL,
   process INTEGER NOT NULL,
   priority INTEGER NOT NULL,
-  item TEXT NOT NULL,
+  item TEXT,
   hash TEXT NOT NULL,
   attempts INTEGER NOT NULL,
   recoveries INTEGER NOT NULL,
@@ -86,7 +86,7 @@ CREATE TABLE execution_steps (
   started_at TEXT,
   finished_at TEXT,
   active_ms INTEGER NOT NULL,
-  output TEXT NOT NULL,
+  output TEXT,
   artifact TEXT,
   error TEXT,
   reused_from TEXT,
@@ -132,7 +132,7 @@ CREATE TABLE execution_attempts (
   ended_at TEXT,
   exit_code INTEGER,
   signal TEXT,
-  output TEXT NOT NULL,
+  output TEXT,
   error TEXT,
   log_bytes INTEGER NOT NULL
 ) STRICT;
@@ -166,14 +166,14 @@ CREATE TABLE execution_waits (
   due_at TEXT,
   due_means TEXT NOT NULL,
   prompt TEXT,
-  shown TEXT NOT NULL,
+  shown TEXT,
   shown_hash TEXT,
   choices TEXT NOT NULL,
   default_choice TEXT,
   decision TEXT,
   decided_by TEXT,
   decided_at TEXT,
-  payload TEXT NOT NULL
+  payload TEXT
 ) STRICT;
 
 CREATE INDEX execution_waits_by_run ON execution_waits (run, id) WHERE deleted_at IS NULL;
@@ -200,7 +200,7 @@ CREATE TABLE execution_signals (
   run TEXT NOT NULL,
   name TEXT NOT NULL,
   dedupe_key TEXT,
-  payload TEXT NOT NULL,
+  payload TEXT,
   consumed_by TEXT
 ) STRICT;
 

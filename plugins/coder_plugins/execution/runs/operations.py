@@ -153,7 +153,9 @@ def _checked(
         raise Refused(secret.message, field=secret.field, hint=secret.hint, data={"rule": "secret"})
     ring = next((each for each in errors if each.rule == "cycle"), None)
     if ring is not None and len(errors) == 1:
-        raise Conflict(ring.message, field=ring.field, hint=ring.hint, data={"cycle": ring.message.split(": ")[1].split(" > ")})
+        raise Conflict(
+            ring.message, field=ring.field, hint=ring.hint, data={"cycle": ring.message.split(": ")[1].split(" > ")}
+        )
     refuse_faults([Fault(each.field or "/steps", each.message, each.hint) for each in errors])
     if approved_hash is not None and approved_hash != checked.hash:
         raise Refused(
@@ -354,9 +356,7 @@ def signal(
             for known in tx.select(Signal, where, limit=1, run=id, key=dedupe_key):
                 return known
         workspace = live.run.workspace_id
-        made = tx.insert(
-            Signal(run=id, workspace_id=workspace, name=name, payload=payload, dedupe_key=dedupe_key)
-        )
+        made = tx.insert(Signal(run=id, workspace_id=workspace, name=name, payload=payload, dedupe_key=dedupe_key))
         tx.emit(SignalReceived(signal=made.id, run=id, name=name))
         for each in sorted(live.waits.values(), key=lambda wait: wait.id):
             if each.kind == "signal" and each.name == name:
@@ -389,7 +389,9 @@ def retry(
     if definition == "latest":
         body = _latest(tx, old) if steps is None else Body(steps=unfold(steps), parallel=body.parallel)
     elif steps is not None:
-        raise Invalid("steps are given, and the same ones are asked for", field="/steps", hint="ask for definition latest")
+        raise Invalid(
+            "steps are given, and the same ones are asked for", field="/steps", hint="ask for definition latest"
+        )
     graph = Graph(body.steps)
     if source not in {"failed", "start"} and source not in graph.specs:
         raise NotFound(f"there is no step {source!r}", field="/source", hint=f"it has {', '.join(graph.specs)}"[:300])

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from coder_local.api import Event, Id, Instant, Record, Rights, Title, Value
-from coder_plugins.execution.records import Key, RunStatus, StepKey, StepStatus, Word, domain
+from coder_plugins.execution.records import RunStatus, StepKey, StepStatus, Word, domain
 
 RunKind = Literal["plan", "workflow", "agent", "command", "backtest", "other"]
 Reference = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -99,7 +99,9 @@ class Run(Record):
     """Counts its transactions, so that a copy in memory is known from one that was rolled back."""
 
 
-@domain.table("steps", indexes=(("run",), ("status", "process", "workspace_id", "priority", "ready_at"), ("hash",)), history=False)
+@domain.table(
+    "steps", indexes=(("run",), ("status", "process", "workspace_id", "priority", "ready_at"), ("hash",)), history=False
+)
 class Step(Record):
     """One step of a run, as it runs; its id is `<run>/<key>`."""
 
@@ -114,7 +116,7 @@ class Step(Record):
     status: StepStatus = "pending"
     process: bool = False
     priority: int = 0
-    item: Any = None
+    item: Any | None = None
     """Of one of a fan-out: its item, or its combination by axis."""
     hash: str
     """Of all that its result hangs on: what it is, what it needs, its item. Equal hashes have equal results."""
@@ -126,7 +128,7 @@ class Step(Record):
     finished_at: Instant | None = None
     active_ms: int = 0
     """How long its attempts took together."""
-    output: Any = None
+    output: Any | None = None
     artifact: str | None = None
     """Hash of the output, if it is too large to be kept here."""
     error: StepFault | None = None
@@ -162,7 +164,7 @@ class Attempt(Record):
     ended_at: Instant | None = None
     exit_code: int | None = None
     signal: str | None = None
-    output: Any = None
+    output: Any | None = None
     error: StepFault | None = None
     log_bytes: int = 0
 
@@ -181,7 +183,7 @@ class Wait(Record):
     """When it fires by itself, by the clock on the wall."""
     due_means: Literal["done", "failed", "again", "default"] = "done"
     prompt: str | None = None
-    shown: Any = None
+    shown: Any | None = None
     """What the person sees who decides."""
     shown_hash: str | None = None
     """Hash of it: a decision on anything else is refused."""
@@ -190,7 +192,7 @@ class Wait(Record):
     decision: str | None = None
     decided_by: str | None = None
     decided_at: Instant | None = None
-    payload: Any = None
+    payload: Any | None = None
 
 
 @domain.table("signals", indexes=(("run", "name"),), unique=(("run", "dedupe_key"),), history=False)
@@ -200,7 +202,7 @@ class Signal(Record):
     run: Id
     name: Word
     dedupe_key: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    payload: Any = None
+    payload: Any | None = None
     consumed_by: StepKey | None = None
 
 
