@@ -38,6 +38,7 @@ class Hearing(Subscription):
             self._inner = feed.subscribe(cursor, types, subjects, self._deliver, self._on_reset)
         except Reset as reset:
             raise gone(reset) from None
+        self.cursor = f"{feed.epoch}:{self._inner.cursor}"
 
     async def __anext__(self) -> Heard:
         while True:

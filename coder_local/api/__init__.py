@@ -28,6 +28,7 @@ from .ranks import between, sequence
 from .records import Event, Page, Record, Settings, Value, replace
 from .rights import Rights
 from .scope import Context, Snapshot, Transaction
+from .steps import Effect, Found, StepError, StepKind, StepRun, WorkKind
 from .values import (
     Currency,
     Duration,
@@ -53,9 +54,11 @@ __all__ = [
     "DeclarationError",
     "Domain",
     "Duration",
+    "Effect",
     "Error",
     "Event",
     "Fault",
+    "Found",
     "Heard",
     "Id",
     "Instant",
@@ -80,6 +83,9 @@ __all__ = [
     "Snapshot",
     "Stale",
     "Standard",
+    "StepError",
+    "StepKind",
+    "StepRun",
     "Subscription",
     "TimedOut",
     "Title",
@@ -87,6 +93,7 @@ __all__ = [
     "Transaction",
     "Unsupported",
     "Value",
+    "WorkKind",
     "ZonedTime",
     "between",
     "format_duration",

@@ -35,6 +35,9 @@ class Subscription(AsyncIterator[Heard]):
     Raises `Stale` when the log no longer has what comes next: load the state anew, then subscribe with `data.head`.
     """
 
+    cursor: str
+    """The place in the log after which it began to listen."""
+
     @abstractmethod
     def close(self) -> None:
         """Stop listening; a loop over it ends. Safe to call again."""

@@ -1,0 +1,1 @@
+"""Artifacts: what steps leave behind, kept once for each content."""

@@ -1,0 +1,1 @@
+"""Definitions: what a run is made of, as it is written, and whether it can run at all."""

@@ -1,0 +1,266 @@
+"""Whether some steps can run: everything that can be known before anything runs, all of it at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from coder_local.api import Error, Safety, Snapshot, StepKind, Value, WorkKind, parse_duration
+from coder_plugins.execution.rules import clear, expansion, graph, references, shape
+from coder_plugins.execution.rules.hashing import content_hash
+from coder_plugins.execution.rules.references import ReferenceFault
+
+from .records import EXPANDED_LIMIT, Body, Checked, CheckedStep, Finding, MapInput, StepSpec
+
+Kinds = Mapping[str, StepKind[Any]]
+
+LONGEST_S = 30 * 24 * 3600
+"""Seconds of the longest time that a step may be given."""
+_TIMES = ("timeout", "queue_timeout", "total_timeout", "deadline")
+_WORST = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
+
+
+def kinds_of(read: Snapshot) -> dict[str, StepKind[Any]]:
+    """Return the kinds of steps that there are, by name."""
+    found: dict[str, StepKind[Any]] = {}
+    for kind in read.offered("step_kinds"):
+        found.setdefault(kind.name, kind)
+    return found
+
+
+def unfold(steps: Sequence[StepSpec]) -> list[StepSpec]:
+    """Return the steps with each of kind `map` written as the fan-out that it is."""
+    return [_unfold(step) if step.kind == "map" and _is_map(step) else step for step in steps]
+
+
+def _is_map(step: StepSpec) -> bool:
+    return step.foreach is None and step.matrix is None and not any(shape.faults(MapInput, step.input))
+
+
+def _unfold(step: StepSpec) -> StepSpec:
+    found = msgspec.convert(step.input, MapInput)
+    return msgspec.structs.replace(step, kind=found.kind, input=found.input, foreach=found.over)
+
+
+def check(
+    read: Snapshot, steps: Sequence[StepSpec], inputs: Mapping[str, Any], *, folder: bool, parallel: int
+) -> Checked:
+    """Return all that can be said of some steps before they run. `folder` tells whether the run works in one."""
+    steps = unfold(steps)
+    kinds = kinds_of(read)
+    findings = list(_graph_findings(steps))
+    sound = not findings
+    for index, step in enumerate(steps):
+        findings += _step_findings(read, kinds, steps, index, inputs, folder=folder, sound=sound)
+    findings += _secret_findings(read, "inputs", None, dict(inputs))
+    seen = [_checked_step(read, kinds, step) for step in steps]
+    if sound:
+        findings += _unapproved(steps, seen)
+    return Checked(
+        ok=all(finding.severity != "error" for finding in findings),
+        safety=str(max((Safety(each.safety) for each in seen), key=_WORST.index, default=Safety.READ)),
+        hash=content_hash(Body(steps=list(steps), parallel=parallel)),
+        findings=findings,
+        steps=seen,
+        order=graph.order(steps) if sound else [],
+    )
+
+
+def worst_of(read: Snapshot, steps: Iterable[StepSpec]) -> Safety:
+    """Return the worst word of some steps."""
+    kinds = kinds_of(read)
+    words = (Safety(_checked_step(read, kinds, step).safety) for step in unfold(list(steps)))
+    return max(words, key=_WORST.index, default=Safety.READ)
+
+
+# -- the graph --------------------------------------------------------------------------------------------------------
+
+
+def _error(step: str | None, rule: str, message: str, field: str | None = None, hint: str | None = None) -> Finding:
+    return Finding(severity="error", step=step, rule=rule, message=message, field=field, hint=hint)
+
+
+def _graph_findings(steps: Sequence[StepSpec]) -> Iterator[Finding]:
+    keys = [step.key for step in steps]
+    for index, step in enumerate(steps):
+        if step.key in keys[:index]:
+            yield _error(step.key, "duplicate", f"two steps are called {step.key}", f"/steps/{index}/key")
+        for place, need in enumerate(step.needs):
+            field = f"/steps/{index}/needs/{place}"
+            if need not in keys:
+                near = difflib.get_close_matches(need, keys, 1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys[:20])}"
+                yield _error(step.key, "unknown_step", f"{step.key} needs {need}, which is no step", field, hint)
+            elif need in step.needs[:place]:
+                yield _error(step.key, "duplicate", f"{step.key} needs {need} twice", field)
+        if isinstance(step.join, int) and step.join > len(step.needs):
+            message = f"{step.key} needs {len(step.needs)} steps, so {step.join} of them cannot succeed"
+            yield _error(step.key, "join", message, f"/steps/{index}/join")
+    known = [msgspec.structs.replace(step, needs=[need for need in step.needs if need in keys]) for step in steps]
+    if ring := graph.cycle(known):
+        hint = "take one of these needs away"
+        yield _error(ring[0], "cycle", f"these steps wait for each other: {' > '.join(ring)}", "/steps", hint)
+
+
+# -- one step ---------------------------------------------------------------------------------------------------------
+
+
+def _step_findings(
+    read: Snapshot,
+    kinds: Kinds,
+    steps: Sequence[StepSpec],
+    index: int,
+    inputs: Mapping[str, Any],
+    *,
+    folder: bool,
+    sound: bool,
+) -> Iterator[Finding]:
+    step, field = steps[index], f"/steps/{index}"
+    yield from _limit_findings(step, field)
+    try:
+        yield from _reference_findings(steps, index, inputs, sound=sound)
+    except ReferenceFault as error:
+        yield _error(step.key, "reference", str(error), f"{field}/input")
+        return
+    yield from _kind_findings(read, kinds, step, step.kind, step.input, f"{field}", folder=folder)
+    if step.compensate is not None:
+        how = step.compensate
+        yield from _kind_findings(read, kinds, step, how.kind, how.input, f"{field}/compensate", folder=folder)
+    yield from _secret_findings(read, f"steps/{index}/input", step.key, step.input)
+
+
+def _limit_findings(step: StepSpec, field: str) -> Iterator[Finding]:
+    for name in _TIMES:
+        text = getattr(step, name)
+        if text is None:
+            continue
+        seconds = parse_duration(text).total_seconds()
+        if not 0 < seconds <= LONGEST_S:
+            hint = "0 is not for ever: leave it out for 10 minutes" if not seconds else "at most P30D"
+            yield _error(step.key, "limit", f"{name} of {step.key} cannot be {text}", f"{field}/{name}", hint)
+    if step.foreach is not None and step.matrix is not None:
+        yield _error(
+            step.key, "limit", f"{step.key} has foreach and matrix; it can have one of them", f"{field}/matrix"
+        )
+    size = expansion.size(step.matrix) if step.matrix else len(step.foreach) if isinstance(step.foreach, list) else 0
+    if size > EXPANDED_LIMIT:
+        message = f"{step.key} would become {size} steps, and {EXPANDED_LIMIT} is the most"
+        yield _error(step.key, "limit", message, f"{field}/matrix" if step.matrix else f"{field}/foreach")
+    if step.when is not None:
+        given = [name for name in ("equals", "not_equals", "one_of") if getattr(step.when, name) is not msgspec.UNSET]
+        if len(given) != 1:
+            message = f"the condition of {step.key} has one of equals, not_equals and one_of"
+            yield _error(step.key, "schema", message, f"{field}/when")
+
+
+def _reference_findings(
+    steps: Sequence[StepSpec], index: int, inputs: Mapping[str, Any], *, sound: bool
+) -> Iterator[Finding]:
+    step, field = steps[index], f"/steps/{index}"
+    before = _before(steps, step.key) if sound else {each.key for each in steps}
+    own = {name: value for name, value in step.input.items() if step.kind != "sub_run" or name != "steps"}
+    parts: dict[str, Any] = {"input": own, "foreach": step.foreach, "when": msgspec.to_builtins(step.when)}
+    for place in references.find(parts):
+        root, rest = place.path[0], place.path[1:]
+        text = ".".join(place.path)
+        if root not in references.ROOTS:
+            hint = f"it begins with one of {', '.join(references.ROOTS)}"
+            yield _error(step.key, "reference", f"{text} names nothing", field + place.pointer, hint)
+        elif root == "inputs" and rest and rest[0] not in inputs:
+            near = difflib.get_close_matches(rest[0], inputs, 1)
+            hint = f"did you mean {near[0]}?" if near else "give it in inputs"
+            yield _error(step.key, "reference", f"there is no input {rest[0]}", field + place.pointer, hint)
+        elif root == "steps" and (not rest or rest[0] not in before):
+            name = rest[0] if rest else "?"
+            hint = f"add {name} to its needs" if name in {each.key for each in steps} else "there is no such step"
+            message = f"{step.key} refers to {text}, which need not have ended before it"
+            yield _error(step.key, "reference", message, field + place.pointer, hint)
+        elif root in {"item", "matrix"} and step.foreach is None and step.matrix is None:
+            message = f"{step.key} is no fan-out, so there is no {root}"
+            yield _error(step.key, "reference", message, field + place.pointer, "give it foreach or matrix")
+
+
+def _before(steps: Sequence[StepSpec], key: str) -> set[str]:
+    """Return the keys of all that must have ended before a step begins."""
+    needs = {step.key: step.needs for step in steps}
+    found: set[str] = set()
+    open_ = list(needs[key])
+    while open_:
+        each = open_.pop()
+        if each not in found:
+            found.add(each)
+            open_ += needs.get(each, [])
+    return found
+
+
+def _kind_findings(
+    read: Snapshot, kinds: Kinds, step: StepSpec, name: str, input: Mapping[str, Any], field: str, *, folder: bool
+) -> Iterator[Finding]:
+    kind = kinds.get(name)
+    if kind is None:
+        near = difflib.get_close_matches(name, kinds, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(kinds))}; a plugin may be missing"
+        yield _error(step.key, "unknown_kind", f"there is no kind of step {name!r}", f"{field}/kind", hint)
+        return
+    if kind.needs_folder and not folder:
+        hint = "give the run a folder to work in"
+        yield _error(
+            step.key, "folder", f"a step of kind {name} works in a folder, and the run has none", "/folder", hint
+        )
+    found = list(shape.faults(kind.input, input))
+    for fault in found:
+        yield _error(step.key, "schema", fault.message, f"{field}/input{fault.field}", fault.hint)
+    typed = None if found else _typed(kind, input)
+    if typed is not None:
+        for fault in kind.check(read, typed):
+            rule = "unknown_operation" if fault.field == "/operation" else "schema"
+            yield _error(step.key, rule, fault.message, f"{field}/input{fault.field}", fault.hint)
+
+
+def _typed(kind: StepKind[Any], input: Mapping[str, Any]) -> Value | None:
+    """Return an input as its kind takes it; None where a reference stands for a value of another type than text."""
+    try:
+        return msgspec.convert(dict(input), kind.input)
+    except msgspec.ValidationError:
+        return None
+
+
+def _checked_step(read: Snapshot, kinds: Kinds, step: StepSpec) -> CheckedStep:
+    kind = kinds.get(step.kind)
+    typed = None if kind is None else _typed(kind, step.input)
+    if kind is None or typed is None:
+        return CheckedStep(key=step.key, safety=str(Safety.EXTERNAL), effect=None)
+    try:
+        effect = str(kind.effect(read, typed)) if isinstance(kind, WorkKind) else None
+        return CheckedStep(key=step.key, safety=str(kind.safety(read, typed)), effect=effect)
+    except Error:  # its operation is not there, which is a finding of its own
+        return CheckedStep(key=step.key, safety=str(Safety.EXTERNAL), effect=None)
+
+
+# -- secrets and approvals --------------------------------------------------------------------------------------------
+
+
+def _secret_findings(read: Snapshot, field: str, key: str | None, value: Any) -> Iterator[Finding]:
+    for found in clear.find(value):
+        hint = "keep it in the vault and write secret://<name>/<field> here"
+        message = f"{found.what} stands here in clear"
+        yield _error(key, "secret", message, f"/{field}{found.pointer}", hint)
+    if any(True for _ in clear.references(value)) and not read.offers("secrets.resolve"):
+        yield _error(key, "secret_plugin", "no plugin keeps secrets", f"/{field}", "enable the plugin secrets")
+
+
+def _unapproved(steps: Sequence[StepSpec], seen: Sequence[CheckedStep]) -> Iterator[Finding]:
+    """Yield a warning for each step that leaves the machine, or spends, without a person having been asked before."""
+    kinds = {step.key: step.kind for step in steps}
+    for step in seen:
+        if step.safety == Safety.EXTERNAL and not any(kinds[each] == "approval" for each in _before(steps, step.key)):
+            yield Finding(
+                severity="warning",
+                step=step.key,
+                rule="spends_without_approval",
+                message=f"{step.key} leaves this machine or spends money, and nobody is asked before",
+                hint="put a step of kind approval before it, and add that to its needs",
+            )

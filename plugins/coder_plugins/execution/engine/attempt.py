@@ -1,0 +1,176 @@
+"""One attempt, while it is carried out: what its kind may use, and how its end is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any, LiteralString
+
+import msgspec
+
+from coder_local.api import Context, Error, Found, StepError, StepRun, Unsupported, Value, WorkKind
+from coder_plugins.execution.artifacts.blobs import put
+from coder_plugins.execution.logs.files import LogWriter, attempt_folder
+from coder_plugins.execution.machine.attempts import Ended, Job, Kept
+from coder_plugins.execution.processes import STDERR, STDOUT
+from coder_plugins.execution.records import INLINE_LIMIT
+from coder_plugins.execution.runs.records import StepFault
+
+LEAST_S = 30.0
+"""Seconds that an attempt is given at least after a restart, for the time it was not watched is not its fault."""
+
+
+class Attempting(StepRun):
+    """An attempt as its kind sees it."""
+
+    def __init__(self, ctx: Context, job: Job) -> None:
+        self.job = job
+        self.run = job.run
+        self.key = job.key
+        self.attempt = job.n
+        self.idempotency_key = job.idempotency_key
+        self.root = None if job.root is None else Path(job.root)
+        self.facts = job.facts
+        self.grace = None if job.grace_ms is None else job.grace_ms / 1000
+        self.masked: list[str] = []
+        self.kept: list[Kept] = []
+        self.recovering = job.state == "recover"
+        self._ctx = ctx
+        self._acting: Context | None = None
+        self._writer: LogWriter | None = None
+        self._folder = attempt_folder(ctx.folder, job.run, job.key, job.n)
+
+    @property
+    def folder(self) -> Path:  # type: ignore[override]
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._folder
+
+    async def call(self, name: LiteralString, /, **input: Any) -> Any:
+        if self._acting is None:
+            self._acting = self._ctx.acting(self.job.rights, f"{self.run}/{self.key}")
+        return await self._acting.call(name, **input)
+
+    def offers(self, name: LiteralString, /) -> bool:
+        return self._ctx.offers(name)
+
+    async def secret(self, reference: str) -> str:
+        if not self._ctx.offers("secrets.resolve"):
+            raise Unsupported(
+                f"{reference} cannot be had: no plugin keeps secrets",
+                hint="enable the plugin secrets",
+                data={"plugin": "secrets"},
+            )
+        found = await self.call("secrets.resolve", reference=reference)
+        text = str(found["value"]) if isinstance(found, dict) else str(found)
+        self.masked.append(text)
+        return text
+
+    async def keep(self, name: str, content: bytes, *, media_type: str = "application/octet-stream") -> str:
+        sha256 = await asyncio.to_thread(put, self._ctx.folder, content)
+        self.kept.append(Kept(name=name, sha256=sha256, bytes=len(content), media_type=media_type))
+        return sha256
+
+    def log(self, text: str, *, stream: str = "stdout") -> None:
+        if self._writer is None:
+            self._writer = LogWriter(self.folder)
+        self._writer.write(STDERR if stream == "stderr" else STDOUT, text, self.masked)
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        amount = f"{done:g}" if total is None else f"{done:g} of {total:g}"
+        self.log(f"{amount} {message}\n".replace("  ", " "))
+
+    def log_bytes(self) -> int:
+        """Return how long the log is."""
+        try:
+            return (self._folder / "log").stat().st_size
+        except OSError:
+            return 0
+
+    def close(self) -> None:
+        """Let go of the log."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+async def carry_out(step: Attempting, kind: WorkKind[Any]) -> Ended:
+    """Do what a kind does, within the time that there is, and return how it ended. Raises nothing but cancellation."""
+    job, begun = step.job, time.monotonic()
+    limit = asyncio.timeout(_seconds(job))
+    try:
+        input: Value = msgspec.convert(job.input, kind.input)
+        async with limit:
+            if step.recovering:
+                return await _settle(step, _found(job, await kind.recover(step, input)), begun)
+            return await _settle(step, _done(job, await kind.run(step, input)), begun)
+    except StepError as error:
+        ended = _failed(job, error.word, error.message, error.data, retry=error.retry)
+        if limit.expired():
+            ended = _late(job, error.data)
+    except Error as error:
+        ended = _failed(job, error.kind, error.message, error.to_wire(), retry=error.kind not in _HOPELESS)
+    except TimeoutError:
+        ended = (
+            _late(job, {}) if limit.expired() else _failed(job, "timeout", "something it waited for took too long", {})
+        )
+    except asyncio.CancelledError:
+        ended = _ended(job, "cancelled")
+    except Exception as error:  # noqa: BLE001 - a plugin's fault fails its step, and not the engine
+        ended = _failed(job, "broken", f"{type(error).__name__}: {error}", {})
+    return await _settle(step, ended, begun)
+
+
+_HOPELESS = frozenset({"invalid", "not_found", "refused", "unsupported", "too_large", "needs_confirmation"})
+"""Kinds of errors that come again however often a step is tried."""
+
+
+def _seconds(job: Job) -> float:
+    timeout = job.timeout_ms / 1000
+    return timeout if not job.elapsed_ms else max(timeout - job.elapsed_ms / 1000, min(timeout, LEAST_S))
+
+
+async def _settle(step: Attempting, ended: Ended, begun: float) -> Ended:
+    """Fill in what is known of every end, and keep a large output beside the database."""
+    step.close()
+    output, artifact = ended.output, None
+    encoded = msgspec.json.encode(output)
+    if len(encoded) > INLINE_LIMIT:
+        artifact = await step.keep("output.json", encoded, media_type="application/json")
+        output = None
+    data = {} if ended.error is None else ended.error.data
+    return msgspec.structs.replace(
+        ended,
+        output=output,
+        artifact=artifact,
+        active_ms=round((time.monotonic() - begun) * 1000),
+        exit_code=step.exit_code if step.exit_code is not None else data.get("exit_code"),
+        signal=step.signal or data.get("signal"),
+        log_bytes=step.log_bytes(),
+        kept=step.kept,
+    )
+
+
+def _ended(job: Job, state: str, **rest: Any) -> Ended:
+    return Ended(run=job.run, key=job.key, n=job.n, state=state, **rest)
+
+
+def _done(job: Job, output: Any) -> Ended:
+    return _ended(job, "done", output=msgspec.to_builtins(output))
+
+
+def _failed(job: Job, word: str, message: str, data: dict[str, Any], *, retry: bool = True) -> Ended:
+    fault = StepFault(word=word, message=message, data=msgspec.to_builtins(data))
+    return _ended(job, "failed", error=fault, retry=retry)
+
+
+def _late(job: Job, data: dict[str, Any]) -> Ended:
+    return _failed(job, "timeout", f"it took longer than {job.timeout_ms / 1000:g} s and was stopped", data)
+
+
+def _found(job: Job, found: Found) -> Ended:
+    if found.state == "done":
+        return _done(job, found.output)
+    if found.state == "not_begun":
+        return _ended(job, "lost")
+    fault = StepFault(word=found.word, message=found.message, data=found.data)
+    return _ended(job, "failed" if found.state == "failed" else "unknown", error=fault)

@@ -1,0 +1,306 @@
+"""The loop of the engine: one turn after the other, and between them the attempts, each a task.
+
+It holds nothing that is not on disk: whoever throws it away and makes another goes on where the last turn ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from coder_local.api import Broken, Context, Error, Locked, StepKind, TimedOut, Transaction, WorkKind, parse_instant
+from coder_plugins.execution.machine.attempts import Ended, Job
+from coder_plugins.execution.processes import boot_id
+from coder_plugins.execution.records import ExecutionSettings
+from coder_plugins.execution.runs.records import ClockJumped, StepFault
+
+from . import turn as turns
+from .attempt import Attempting, carry_out
+from .turn import Apply, Prepared, Room, Turn, Work
+
+_log = logging.getLogger("coder_local.execution")
+LOOK_S = 30.0
+"""The longest sleep: a clock that was set, or a machine that slept, is noticed after so long at the latest."""
+JUMP_S = 5.0
+"""A difference between the two clocks that counts as a jump."""
+PARK_S = 8.0
+"""Seconds that attempts are given to end when the daemon stops; programs that are adopted are left running at once."""
+_BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
+_WAKES = (
+    "execution.run.queued", "execution.run.cancelled", "execution.run.resumed", "execution.approval.decided",
+    "execution.signal.received",
+)  # fmt: skip
+"""What a command says that gives the engine something to do. Its own turns say some of them too; one more is cheap."""
+
+
+class Engine:
+    """Carries out what the state machine makes ready. Made for each start of the daemon."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.boot = ""
+        self.kinds: dict[str, StepKind[Any]] = {}
+        self.running: dict[tuple[str, str, int], asyncio.Task[None]] = {}
+        """Attempts that are carried out."""
+        self._processes: set[tuple[str, str, int]] = set()
+        self._applying = 0
+        self._work: list[Work] = []
+        self._waiting: dict[tuple[str, str, int], asyncio.Future[bool]] = {}
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._steps: dict[tuple[str, str, int], Attempting] = {}
+        self._due: str | None = None
+        self._clocks = (0, 0.0)
+        self._stopping = False
+        self.trouble: str | None = None
+        """Why results cannot be written now, if they cannot."""
+        self.turns = 0
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Judge what an earlier start left, and begin to work."""
+        self.kinds = kinds_of(self._ctx)
+        heard = self._ctx.subscribe(*_WAKES)
+        self.boot, jobs = await self._ctx.transact(turns.begin, self.kinds, os.getpid())
+        self._clocks = self._ctx.now_ms(), time.monotonic()
+        for job in jobs:
+            self._begin(job)
+        self._tasks = [
+            asyncio.create_task(self._listen(heard), name="execution: wake"),
+            asyncio.create_task(self._loop(), name="execution: turns"),
+        ]
+        self.wake()
+
+    async def stop(self) -> None:
+        """Begin nothing more, let end what ends soon, and leave alone what goes on without the daemon."""
+        self._stopping = True
+        for at in self._processes & self.running.keys():
+            self._park(at)
+        rest = [task for task in self.running.values() if not task.done()]
+        if rest:
+            await asyncio.wait(rest, timeout=PARK_S)
+        for at in list(self.running):
+            self._park(at)
+        await self._last_turn()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self.running.values(), return_exceptions=True)
+        if self.boot:
+            with contextlib.suppress(Error):
+                await self._ctx.transact(turns.end, self.boot)
+
+    def _park(self, at: tuple[str, str, int]) -> None:
+        """Leave an attempt alone; it is judged by its effect at the next start."""
+        if at in self._steps:
+            self._steps[at].parking = True
+        self.running[at].cancel()
+
+    async def _last_turn(self) -> None:
+        """Have written what has ended."""
+        self.wake()
+        end = time.monotonic() + 1.0
+        while (self._work or self._applying) and self.trouble is None and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+
+    def wake(self) -> None:
+        """Have a turn begun soon."""
+        self._wake.set()
+
+    async def _listen(self, heard: Any) -> None:
+        async for _ in heard:
+            self.wake()
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
+    async def _loop(self) -> None:
+        failures = 0
+        while True:
+            await self._sleep()
+            work, self._work = self._work, []
+            try:
+                await self._turn(work)
+                failures, self.trouble = 0, None
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - results must not be lost, and the loop must not end
+                self._work[:0] = [each for each in work if not isinstance(each, Prepared)]
+                self._give_up_preparing(work)
+                await self._recover_turn(error, work)
+                failures += 1
+                await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF)) - 1])
+                self.wake()
+
+    async def _turn(self, work: Sequence[Work]) -> None:
+        self.turns += 1
+        await self._note_jump()
+        self._applying = sum(1 for each in work if isinstance(each, Apply))
+        running = list(dict.fromkeys(run for run, _, _ in self.running))
+        found: Turn = await self._ctx.transact(
+            turns.turn, self.kinds, self.boot, work, self._room(), running, boot_id()
+        )
+        self._applying = 0
+        self._due = found.due
+        for prepared, go in zip((each for each in work if isinstance(each, Prepared)), found.go, strict=True):
+            self._tell(prepared, go)
+        for job in found.jobs:
+            self._begin(job)
+        for run, grace_ms in found.stop:
+            self._stop_run(run, grace_ms)
+        if found.left:
+            self._work[:0] = found.left
+        if found.more or found.left:
+            self.wake()
+
+    async def _recover_turn(self, error: Exception, work: Sequence[Work]) -> None:
+        """Find the one result that no transaction takes, if the store itself is well, and fail its step."""
+        if isinstance(error, Locked):
+            self.trouble = error.message
+            _log.warning("results of %d steps wait to be written: %s", len(work), error.message)
+            return
+        _log.error("a turn failed", exc_info=error)
+        self.kinds = kinds_of(self._ctx)
+        kept, self._work = self._work, []
+        for each in kept:
+            try:
+                await self._turn([each])
+            except Locked:
+                self._work.append(each)
+            except Exception as own:  # noqa: BLE001 - it is told as the failure of its step
+                self._work.append(_refused(each, own))
+
+    def _give_up_preparing(self, work: Sequence[Work]) -> None:
+        for each in work:
+            if isinstance(each, Prepared):
+                self._tell(each, False)
+
+    def _room(self) -> Room:
+        if self._stopping:
+            return Room(0, 0)
+        settings = self._ctx.settings(ExecutionSettings)
+        others = len(self.running) - len(self._processes) + self._applying
+        others += sum(1 for each in self._work if isinstance(each, Apply))
+        return Room(max(0, settings.processes - len(self._processes)), max(0, settings.others - others))
+
+    async def _sleep(self) -> None:
+        """Wait until something is to be done, or the next wait is due, half a minute at most."""
+        seconds = LOOK_S
+        if self._due is not None:
+            due = parse_instant(self._due).timestamp() - self._ctx.now_ms() / 1000
+            seconds = min(LOOK_S, max(0.0, due))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _note_jump(self) -> None:
+        """Say so when the clock on the wall moved other than time went by."""
+        wall, mono = self._ctx.now_ms(), time.monotonic()
+        jumped = (wall - self._clocks[0]) / 1000 - (mono - self._clocks[1])
+        self._clocks = wall, mono
+        if abs(jumped) > JUMP_S:
+            _log.warning("the clock moved by %.0f s; what is due is looked at anew", jumped)
+            await self._ctx.transact(_say_jump, round(jumped))
+
+    # -- attempts -----------------------------------------------------------------------------------------------------
+
+    def _begin(self, job: Job) -> None:
+        if job.effect == "transactional" and job.state == "started":
+            self._work.append(Apply(job))
+            self.wake()
+            return
+        at = (job.run, job.key, job.n)
+        kind = self.kinds[job.kind]
+        if kind.process:
+            self._processes.add(at)
+        task = self.running[at] = asyncio.create_task(self._carry(job, at), name=f"execution: {job.run}/{job.key}")
+        task.add_done_callback(lambda _: self._gone(at))
+
+    def _gone(self, at: tuple[str, str, int]) -> None:
+        self.running.pop(at, None)
+        self._processes.discard(at)
+        self._steps.pop(at, None)
+
+    async def _carry(self, job: Job, at: tuple[str, str, int]) -> None:
+        step, kind = self._steps.setdefault(at, Attempting(self._ctx, job)), self.kinds[job.kind]
+        assert isinstance(kind, WorkKind)  # noqa: S101 - no other kind has attempts
+        if job.state == "intent":
+            ended = await self._prepare(step, kind, at)
+            if ended is not None:
+                self._end(at, ended)
+                return
+        self._end(at, await carry_out(step, kind))
+
+    async def _prepare(self, step: Attempting, kind: WorkKind[Any], at: tuple[str, str, int]) -> Ended | None:
+        """Find out and have written what must be known before the effect; return the end if it does not go on."""
+        job = step.job
+        try:
+            facts = await kind.prepare(step, msgspec.convert(job.input, kind.input))
+        except asyncio.CancelledError:
+            return Ended(run=job.run, key=job.key, n=job.n, state="cancelled")
+        except Exception as error:  # noqa: BLE001 - it fails its step
+            return _refused(Ended(run=job.run, key=job.key, n=job.n, state="failed"), error)
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[at] = future
+        self._work.append(Prepared(job, facts))
+        self.wake()
+        try:
+            go = await future
+        except asyncio.CancelledError:
+            go = False
+        step.facts = facts
+        return None if go else Ended(run=job.run, key=job.key, n=job.n, state="cancelled")
+
+    def _tell(self, prepared: Prepared, go: bool) -> None:
+        job = prepared.job
+        future = self._waiting.pop((job.run, job.key, job.n), None)
+        if future is not None and not future.done():
+            future.set_result(go)
+
+    def _end(self, at: tuple[str, str, int], ended: Ended) -> None:
+        step = self._steps.get(at)
+        if step is not None and step.parking and ended.state != "done":
+            return  # it was not stopped, but left: its attempt stands open, and the next start judges it
+        self._work.append(ended)
+        self.wake()
+
+    def _stop_run(self, run: str, grace_ms: int | None) -> None:
+        for (of, key, n), task in self.running.items():
+            if of == run and not task.done() and not task.cancelling():
+                _log.info("stopping %s/%s, attempt %d", of, key, n)
+                if (of, key, n) in self._steps and grace_ms is not None:
+                    self._steps[of, key, n].grace = grace_ms / 1000
+                task.cancel()
+
+
+def kinds_of(source: Any) -> dict[str, StepKind[Any]]:
+    """Return the kinds of steps that there are, by name; the first of two with one name counts."""
+    found: dict[str, StepKind[Any]] = {}
+    for kind in source.offered("step_kinds"):
+        found.setdefault(kind.name, kind)
+    return found
+
+
+def _say_jump(tx: Transaction, seconds: int) -> None:
+    tx.emit(ClockJumped(seconds=seconds))
+
+
+def _refused(work: Work, error: Exception) -> Ended:
+    """Return the failure of a step whose own result, or operation, could not be written."""
+    if isinstance(work, Ended):
+        run, key, n = work.run, work.key, work.n
+    else:
+        run, key, n = work.job.run, work.job.key, work.job.n
+    word = error.kind if isinstance(error, Error) else "broken"
+    message = error.message if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+    if isinstance(error, (TimedOut, Broken)):
+        message = f"its result could not be written: {message}"
+    retry = word not in {"invalid", "refused", "unsupported", "not_found"}
+    return Ended(run=run, key=key, n=n, state="failed", error=StepFault(word=word, message=message), retry=retry)

@@ -1,0 +1,255 @@
+"""One turn of the engine, in one transaction: results in, what follows from them, and the next attempts out.
+
+The end of one step and the beginning of the next are one commit, and what ended together is written together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from coder_local.api import Error, Transaction
+from coder_plugins.execution.machine import attempts, control, waiting
+from coder_plugins.execution.machine.attempts import Ended, Job
+from coder_plugins.execution.machine.live import Kinds, Live, Moves
+from coder_plugins.execution.machine.making import under
+from coder_plugins.execution.machine.settling import settle
+from coder_plugins.execution.runs.records import Boot, RunResumed, StepFault, Wait
+
+DUE_LIMIT = 500
+"""Waits that one turn lets go; what is due beyond them comes in the next one."""
+BUDGET = 1.0
+"""Seconds after which a turn begins no more operations: others want the writer too."""
+
+
+class Apply(NamedTuple):
+    """An operation that is one commit with its result."""
+
+    job: Job
+
+
+class Prepared(NamedTuple):
+    """What was found out before an effect."""
+
+    job: Job
+    facts: dict[str, Any]
+
+
+Work = Ended | Apply | Prepared
+
+
+class Room(NamedTuple):
+    """How many more attempts may run."""
+
+    processes: int
+    others: int
+
+
+class Turn(NamedTuple):
+    """What a turn came to."""
+
+    jobs: list[Job]
+    """Attempts that are on disk now, to be carried out."""
+    go: list[bool]
+    """For each `Prepared`, in order: whether its attempt goes on."""
+    stop: list[tuple[str, int | None]]
+    """Runs whose attempts must be stopped, with the milliseconds that they are given."""
+    left: list[Work]
+    """What there was no time for."""
+    due: str | None
+    """When the next wait is due."""
+    more: bool
+    """Whether there was more to do than one turn does."""
+
+
+def turn(
+    tx: Transaction,
+    kinds: Kinds,
+    boot: str,
+    work: Sequence[Work],
+    room: Room,
+    running: Sequence[str],
+    machine: str,
+) -> Turn:
+    """Write what ended, let go what is due, and claim what may begin.
+
+    `boot` is the start of the engine, `machine` that of the machine, `running` the runs with attempts of this engine.
+    """
+    applied, left = _apply(tx, [each for each in work if isinstance(each, Apply)])
+    with Moves(tx, kinds) as moves:
+        go = [
+            attempts.prepared(moves, job.run, job.key, job.n, facts)
+            for job, facts in (each for each in work if isinstance(each, Prepared))
+        ]
+        for ended in (*applied, *(each for each in work if isinstance(each, Ended))):
+            attempts.end(moves, ended)
+        due = _let_go(moves)
+        settle(moves)
+        jobs = _claim(moves, (boot, machine), room)
+        stop = _to_stop(moves, running)
+    return Turn(jobs, go, stop, list(left), _next_due(tx), due >= DUE_LIMIT)
+
+
+def _apply(tx: Transaction, applies: Sequence[Apply]) -> tuple[list[Ended], Sequence[Apply]]:
+    """Run operations, each in a part of its own, so that one that fails takes back only itself."""
+    begun = time.monotonic()
+    ended: list[Ended] = []
+    for index, (job,) in enumerate(applies):
+        if ended and time.monotonic() - begun > BUDGET:
+            return ended, applies[index:]
+        ended.append(_apply_one(tx, job))
+    return ended, ()
+
+
+def _apply_one(tx: Transaction, job: Job) -> Ended:
+    operation, input = job.input["operation"], job.input.get("input", {})
+    begun = time.monotonic()
+    try:
+        with tx.acting(job.rights, f"execution.step:{job.run}") as part, under(job.run, job.key):
+            output = part.call(operation, **input)
+    except Error as error:
+        fault = StepFault(word=error.kind, message=error.message, data=error.to_wire())
+        return Ended(run=job.run, key=job.key, n=job.n, state="failed", error=fault, active_ms=_ms(begun))
+    return Ended(run=job.run, key=job.key, n=job.n, state="done", output=output, active_ms=_ms(begun))
+
+
+def _ms(begun: float) -> int:
+    return round((time.monotonic() - begun) * 1000)
+
+
+def _let_go(moves: Moves) -> int:
+    """Do what is to be done for each wait that is due, and stop the runs whose deadline has passed."""
+    due = moves.tx.select(
+        Wait, "status = 'open' AND due_at <= :now", order="due_at, id", limit=DUE_LIMIT, now=moves.now
+    )
+    for each in due:
+        live = moves.load(each.run)
+        waits = live.waits.get(each.key)
+        if waits is None or waits.id != each.id:
+            continue  # what was let go before it in this turn has ended it
+        waiting.fire(moves, live, waits)
+        if waits.kind == "child" and waits.name is not None:
+            child = moves.load(waits.name)
+            if not child.ended:
+                control.cancel(moves, child, grace_ms=None, compensate=False)
+    late = moves.tx.rows(
+        "SELECT id FROM execution_runs WHERE deadline_at <= :now AND deleted_at IS NULL LIMIT 100", now=moves.now
+    )
+    for (id_,) in late:
+        live = moves.load(id_)
+        live.set_run(deadline_at=None)
+        control.cancel(moves, live, grace_ms=None, compensate=False, timed_out=True)
+    return len(due)
+
+
+def _next_due(tx: Transaction) -> str | None:
+    found = tx.rows(
+        "SELECT min(due) FROM (SELECT min(due_at) AS due FROM execution_waits"
+        " WHERE status = 'open' AND due_at > '' AND deleted_at IS NULL"
+        " UNION ALL SELECT min(deadline_at) FROM execution_runs WHERE deadline_at > '' AND deleted_at IS NULL)"
+    )
+    return found[0][0] if found else None
+
+
+def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
+    """Begin attempts at ready steps as far as there is room, in turn for each workspace, the most urgent first."""
+    jobs: list[Job] = []
+    for process, free in ((True, room.processes), (False, room.others)):
+        while free > 0:
+            picked = _pick(moves, process=process, limit=free)
+            if not picked:
+                break
+            for live, key in picked:
+                job = attempts.claim(moves, live, key, boot)
+                if job is not None:
+                    jobs.append(job)
+                    free -= 1
+            settle(moves)  # a step that could not begin may be what others waited for
+    return jobs
+
+
+def _pick(moves: Moves, *, process: bool, limit: int) -> list[tuple[Live, str]]:
+    """Return ready steps. What this transaction has moved is not in the database yet, so both are looked at."""
+    ready: dict[str, list[tuple[int, str, Live, str]]] = {}
+    for live in moves.lives.values():
+        if live.count["ready"]:
+            for step in live.with_status("ready"):
+                if step.process == process:
+                    entry = -step.priority, step.ready_at or "", live, step.key
+                    ready.setdefault(step.workspace_id, []).append(entry)
+    for workspace, run, key, priority, at in _stored_ready(moves, process=process, limit=limit):
+        if run not in moves.lives:
+            ready.setdefault(workspace, []).append((-priority, at, moves.load(run), key))
+    queues = [sorted(each, key=lambda entry: entry[:2]) for each in ready.values()]
+    return [(live, key) for _, _, live, key in _in_turn(queues, limit)]
+
+
+def _stored_ready(moves: Moves, *, process: bool, limit: int) -> list[tuple[Any, ...]]:
+    workspaces = moves.tx.rows(
+        "SELECT DISTINCT workspace_id FROM execution_steps WHERE status = 'ready' AND process = :process"
+        " AND deleted_at IS NULL",
+        process=process,
+    )
+    found: list[tuple[Any, ...]] = []
+    for (workspace,) in workspaces:
+        found += moves.tx.rows(
+            "SELECT workspace_id, run, key, priority, ready_at FROM execution_steps WHERE status = 'ready'"
+            " AND process = :process AND workspace_id = :workspace AND deleted_at IS NULL"
+            " ORDER BY priority DESC, ready_at LIMIT :limit",
+            process=process,
+            workspace=workspace,
+            limit=limit,
+        )
+    return found
+
+
+def _in_turn(queues: list[list[tuple[int, str, Live, str]]], limit: int) -> Iterable[tuple[int, str, Live, str]]:
+    """Yield the first of each queue, then the second of each, and so on."""
+    taken = 0
+    for place in range(max(map(len, queues), default=0)):
+        for queue in queues:
+            if place < len(queue) and taken < limit:
+                taken += 1
+                yield queue[place]
+
+
+def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None]]:
+    if not running:
+        return []
+    found = moves.tx.rows(
+        "SELECT id, grace_ms FROM execution_runs WHERE id IN (SELECT value FROM json_each(:ids)) AND cancelling",
+        ids=list(running),
+    )
+    known = {id_: grace for id_, grace in found}
+    known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
+    return list(known.items())
+
+
+def begin(tx: Transaction, kinds: Kinds, pid: int) -> tuple[str, list[Job]]:
+    """Note a start of the engine, and judge the attempts that an earlier one left; return those to look after."""
+    boot = tx.insert(Boot(pid=pid)).id
+    cut_off = tx.rows(
+        "SELECT id, run FROM execution_attempts WHERE state IN ('intent', 'started') AND boot <> :boot"
+        " AND deleted_at IS NULL ORDER BY id",
+        boot=boot,
+    )
+    jobs: list[Job] = []
+    with Moves(tx, kinds) as moves:
+        for run in dict.fromkeys(run for _, run in cut_off):
+            moves.say(RunResumed(run=run, reason="the daemon was started again"))
+        for id_, _ in cut_off:
+            job = attempts.recover(moves, id_)
+            if job is not None:
+                jobs.append(job)
+        for (id_,) in tx.rows("SELECT id FROM execution_runs WHERE status = 'blocked'"):
+            control.resume(moves, moves.load(id_), "plugins may have changed")
+        settle(moves)
+    return boot, jobs
+
+
+def end(tx: Transaction, boot: str) -> None:
+    """Note an orderly end of the engine."""
+    found = tx.find(Boot, boot)
+    if found is not None:
+        tx.update(found, stopped_at=tx.now())

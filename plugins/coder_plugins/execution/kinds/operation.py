@@ -1,0 +1,46 @@
+"""Steps of kind `operation`: any operation of the daemon, with the rights of whoever started the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from coder_local.api import Effect, Error, Fault, Kind, Safety, Snapshot, StepRun, WorkKind
+from coder_plugins.execution.rules.references import find
+
+from .records import OperationInput
+
+
+class OperationKind(WorkKind[OperationInput]):
+    """Run an operation of the daemon; a command and its result are one commit."""
+
+    name = "operation"
+    input = OperationInput
+
+    def safety(self, read: Snapshot, input: OperationInput, /) -> Safety:
+        return read.operation(input.operation).safety
+
+    def effect(self, read: Snapshot, input: OperationInput, /) -> Effect:
+        operation = read.operation(input.operation)
+        if operation.kind is Kind.COMMAND:
+            return Effect.TRANSACTIONAL
+        return Effect.REPEATABLE if operation.safety is Safety.READ else Effect.ONCE
+
+    def check(self, read: Snapshot, input: OperationInput, /) -> Iterable[Fault]:
+        try:
+            operation = read.operation(input.operation)
+        except Error as error:
+            yield Fault("/operation", error.message, error.hint)
+            return
+        if operation.kind is Kind.STREAM:
+            yield Fault("/operation", f"{input.operation} is a stream, which has no end of its own", None)
+            return
+        referring = {place.pointer.split("/")[1] for place in find(input.input)}
+        given = {name: value for name, value in input.input.items() if name not in referring}
+        for fault in read.check(input.operation, given):
+            if fault.field.split("/")[1] not in referring:
+                yield Fault(f"/input{fault.field}", fault.message, fault.hint)
+
+    async def run(self, step: StepRun, input: OperationInput, /) -> Any:
+        name: Any = input.operation
+        return await step.call(name, **input.input)

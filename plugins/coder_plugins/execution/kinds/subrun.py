@@ -1,0 +1,29 @@
+"""Steps of kind `sub_run`: a run of its own, whose end is the end of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from coder_local.api import Fault, Safety, Snapshot
+from coder_plugins.execution.runs.records import Wait
+
+from .records import SubRunInput, WaitKind
+
+
+class SubRunKind(WaitKind[SubRunInput]):
+    """Run other steps as a run of their own; it is stopped with this one."""
+
+    name = "sub_run"
+    input = SubRunInput
+
+    def check(self, read: Snapshot, input: SubRunInput, /) -> Iterable[Fault]:  # noqa: ARG002
+        if bool(input.steps) == (input.definition is not None):
+            yield Fault("/steps", "give either steps or definition", "definition is a hash, or `self`")
+
+    def safety(self, read: Snapshot, input: SubRunInput, /) -> Safety:
+        from coder_plugins.execution.definitions.checking import worst_of  # noqa: PLC0415 - it looks at kinds itself
+
+        return worst_of(read, input.steps)
+
+    def begin(self, now_ms: int, input: SubRunInput, /) -> Wait:
+        raise NotImplementedError("the state machine makes the run, and waits for it")

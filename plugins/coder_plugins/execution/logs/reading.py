@@ -1,0 +1,37 @@
+"""Reading the output of an attempt as text."""
+
+from __future__ import annotations
+
+import codecs
+from datetime import UTC, datetime
+from pathlib import Path
+
+from coder_local.api import format_instant
+from coder_plugins.execution.processes import GAP, STDERR, read_frames
+from coder_plugins.execution.processes.shim.frames import NAME, Frame
+
+from .records import Piece
+
+PAGE = 256 * 1024
+"""Bytes of output on a page."""
+
+
+class Decoder:
+    """Turns frames into text; a character that two frames of one stream share is kept until it is whole."""
+
+    def __init__(self) -> None:
+        make = codecs.getincrementaldecoder("utf-8")
+        self._streams = {True: make("replace"), False: make("replace")}
+
+    def piece(self, frame: Frame) -> Piece:
+        """Return a frame as it is shown."""
+        at = format_instant(datetime.fromtimestamp(frame.at_ms / 1000, UTC))
+        if frame.stream == GAP:
+            return Piece(at=at, stream="gap", text=f"{frame.dropped} bytes were left out")
+        is_error = frame.stream == STDERR
+        return Piece(at=at, stream="stderr" if is_error else "stdout", text=self._streams[is_error].decode(frame.data))
+
+
+def read(folder: Path, offset: int, limit: int = PAGE) -> tuple[list[Frame], int]:
+    """Return the frames of an attempt from an offset on, and the offset to go on from."""
+    return read_frames(folder / NAME, offset, limit)

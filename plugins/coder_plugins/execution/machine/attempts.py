@@ -1,0 +1,257 @@
+"""Attempts: a step is claimed, its attempt is on disk before its effect, and its result moves the run on."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+
+from coder_local.api import Error, Rights, Value, WorkKind, parse_duration, parse_instant
+from coder_plugins.execution.definitions.records import StepSpec
+from coder_plugins.execution.rules import retries
+from coder_plugins.execution.rules.references import ReferenceFault, resolve
+from coder_plugins.execution.runs.records import Artifact, Attempt, Lock, StepFault, StepStarted, Wait
+
+from .live import Live, Moves
+from .making import scope_of
+from .waiting import DECISIONS, wait
+
+RECOVERIES = 3
+"""After so many crashes in the middle of one step a person is asked, whatever the step is."""
+_chance = random.SystemRandom()
+
+
+class Job(Value):
+    """An attempt that is on disk, for the engine to carry out."""
+
+    run: str
+    key: str
+    n: int
+    kind: str
+    input: dict[str, Any]
+    effect: str
+    state: str
+    """`intent`: it must be prepared first. `started`: it may be run. `recover`: nobody knows what became of it."""
+    facts: dict[str, Any]
+    idempotency_key: str
+    timeout_ms: int
+    elapsed_ms: int = 0
+    """Of a recovered one: how long ago it began."""
+    grace_ms: int | None = None
+    rights: Rights
+    root: str | None
+    source: str | None = None
+
+
+class Kept(Value):
+    """A content that a step left behind."""
+
+    name: str
+    sha256: str
+    bytes: int
+    media_type: str
+
+
+class Ended(Value):
+    """How an attempt ended, as the engine saw it."""
+
+    run: str
+    key: str
+    n: int
+    state: str
+    """`done`, `failed`, `cancelled`, `unknown`, or `lost` for one that never began."""
+    output: Any = None
+    artifact: str | None = None
+    error: StepFault | None = None
+    retry: bool = True
+    active_ms: int = 0
+    exit_code: int | None = None
+    signal: str | None = None
+    log_bytes: int = 0
+    kept: list[Kept] = msgspec.field(default_factory=list[Kept])
+
+
+def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | None:
+    """Begin an attempt at a ready step; None if it must wait for a resource, or cannot be begun.
+
+    `boot` is the start of the engine, and that of the machine: after another one no process is left to be adopted.
+    """
+    spec, step = live.spec(key), live.steps[key]
+    busy = _take(moves, live, key, spec)
+    if busy is not None:
+        moves.close_wait(live, key)
+        wait(moves, live, key, Wait(run="", key="", kind="lock", name=busy))
+        return None
+    moves.close_wait(live, key)
+    kind = moves.kinds.get(step.kind)
+    try:
+        input = resolve_input(live, key, spec)
+        if not isinstance(kind, WorkKind):
+            raise ReferenceFault(f"{step.kind} is no kind of step that does something")
+        typed = msgspec.convert(input, kind.input)
+        effect = kind.effect(moves.tx, typed)
+    except (ReferenceFault, msgspec.ValidationError, Error) as error:
+        word = "reference" if isinstance(error, ReferenceFault) else "invalid"
+        moves.end(live, key, "failed", error=StepFault(word=word, message=str(error)))
+        return None
+    n = step.attempts + 1
+    state = "intent" if kind.prepares(typed) else "started"
+    attempt = moves.tx.insert(
+        Attempt(
+            id=f"{step.id}/{n}", workspace_id=step.workspace_id, run=step.run, key=key, n=n, state=state, boot=boot[0],
+            effect=effect, input=input, facts={"machine": boot[1]} if step.process else {}, idempotency_key=step.id, timeout_ms=_timeout(spec, step.active_ms),
+            started_at=moves.now,
+        )
+    )  # fmt: skip
+    live.running[key] = attempt
+    live.set(key, status="running", attempts=n, started_at=step.started_at or moves.now, reason=None)
+    moves.say(StepStarted(step=step.id, run=step.run, key=key, attempt=n))
+    return job_of(live, attempt, state)
+
+
+def job_of(live: Live, attempt: Attempt, state: str, elapsed_ms: int = 0) -> Job:
+    """Return what the engine needs to carry out an attempt."""
+    run = live.run
+    return Job(
+        run=run.id, key=attempt.key, n=attempt.n, kind=live.steps[attempt.key].kind, input=attempt.input,
+        effect=attempt.effect, state=state, facts=attempt.facts, idempotency_key=attempt.idempotency_key,
+        timeout_ms=attempt.timeout_ms, elapsed_ms=elapsed_ms, grace_ms=run.grace_ms, rights=run.rights,
+        root=run.folder, source=run.source_ref,
+    )  # fmt: skip
+
+
+def resolve_input(live: Live, key: str, spec: StepSpec, *, lenient: bool = False) -> dict[str, Any]:
+    """Return the input of a step with its references resolved; the steps of a sub-run keep theirs."""
+    given = spec.input
+    scope = scope_of(live, key)
+    if live.steps[key].kind != "sub_run":
+        found: dict[str, Any] = resolve(given, scope, lenient=lenient)
+        return found
+    rest = {name: value for name, value in given.items() if name != "steps"}
+    return {**resolve(rest, scope, lenient=lenient), **({"steps": given["steps"]} if "steps" in given else {})}
+
+
+def _timeout(spec: StepSpec, active_ms: int) -> int:
+    timeout = round(parse_duration(spec.timeout).total_seconds() * 1000)
+    if spec.total_timeout is not None:
+        left = round(parse_duration(spec.total_timeout).total_seconds() * 1000) - active_ms
+        timeout = min(timeout, max(1, left))
+    return timeout
+
+
+def _take(moves: Moves, live: Live, key: str, spec: StepSpec) -> str | None:
+    """Take all resources of a step, or none; return the one that another step holds."""
+    workspace = live.run.workspace_id
+    for name in spec.resources:
+        held = moves.tx.find(Lock, f"{workspace}/{name}")
+        if held is not None and (held.run, held.key) != (live.run.id, key):
+            return name
+    for name in spec.resources:
+        if moves.tx.find(Lock, f"{workspace}/{name}") is None:
+            moves.tx.insert(Lock(id=f"{workspace}/{name}", workspace_id=workspace, name=name, run=live.run.id, key=key))
+    return None
+
+
+def prepared(moves: Moves, run: str, key: str, n: int, facts: dict[str, Any]) -> bool:
+    """Write what was found out before the effect; False if the attempt is over, so that it must not go on."""
+    live = moves.load(run)
+    attempt = live.running.get(key)
+    if attempt is None or attempt.n != n or live.run.cancelling:
+        return False
+    live.running[key] = moves.tx.update(attempt, state="started", facts={**attempt.facts, **facts})
+    live.dirty = True
+    return True
+
+
+def end(moves: Moves, ended: Ended) -> None:
+    """Write the end of an attempt, and what follows for its step. One that is over already is left alone."""
+    live = moves.load(ended.run)
+    attempt = live.running.get(ended.key)
+    if attempt is None or attempt.n != ended.n:
+        return
+    del live.running[ended.key]
+    moves.tx.update(
+        attempt, state=ended.state, ended_at=moves.now, output=ended.output, error=ended.error,
+        exit_code=ended.exit_code, signal=ended.signal, log_bytes=ended.log_bytes,
+    )  # fmt: skip
+    key, step = ended.key, live.steps[ended.key]
+    for each in ended.kept:
+        moves.tx.insert(Artifact(
+            run=step.run, workspace_id=step.workspace_id, key=key, n=ended.n, name=each.name, sha256=each.sha256,
+            bytes=each.bytes, media_type=each.media_type,
+        ))  # fmt: skip
+    live.set(key, active_ms=step.active_ms + ended.active_ms)
+    if ended.state == "done":
+        moves.end(live, key, "succeeded", output=ended.output, artifact=ended.artifact)
+    elif ended.state == "cancelled":
+        moves.end(live, key, "cancelled", reason="the run was cancelled")
+    elif ended.state == "lost":
+        _begin_anew(moves, live, key, "it was cut off before it did anything")
+    elif ended.state == "unknown":
+        _unknown(moves, live, key, ended)
+    else:
+        assert ended.error is not None  # noqa: S101 - the engine gives a failure its reason
+        _failed(moves, live, key, ended.error, retry=ended.retry)
+
+
+def _failed(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -> None:
+    spec, step = live.spec(key), live.steps[key]
+    over = (
+        spec.total_timeout is not None and step.active_ms >= parse_duration(spec.total_timeout).total_seconds() * 1000
+    )
+    tries = max(1, step.attempts - step.recoveries)  # a crash of ours is no failure of the step
+    if live.run.cancelling or over or not retry or not retries.again(spec.retry, tries, fault.word):
+        moves.end(live, key, "failed", error=fault)
+        return
+    seconds = retries.wait(spec.retry, tries, _chance)
+    due = moves.instant(moves.now_ms + round(seconds * 1000))
+    live.set(key, error=fault)
+    moves.free(live, key)
+    wait(moves, live, key, Wait(run="", key="", kind="retry", due_at=due, due_means="again"))
+
+
+def _begin_anew(moves: Moves, live: Live, key: str, why: str) -> None:
+    live.set(key, status="pending", reason=why)
+    moves.look(live, key)
+
+
+def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
+    """Do with a step that a crash left undecided what its `on_unknown` says."""
+    spec = live.spec(key)
+    message = "" if ended.error is None else ended.error.message
+    tired = live.steps[key].recoveries > RECOVERIES
+    if not tired and (spec.idempotent or spec.on_unknown == "rerun"):
+        _begin_anew(moves, live, key, "a crash cut it off, and it may be done again")
+    elif spec.on_unknown == "fail":
+        moves.end(live, key, "failed", error=StepFault(word="unknown", message=message or "nobody saw its end"))
+    elif spec.on_unknown == "assume_done" and not tired:
+        moves.end(live, key, "succeeded", output=None, reason="a crash cut it off, and it is taken for done")
+    else:
+        prompt = f"The daemon ended while this step ran, and nobody can tell whether it was done: {message}"
+        wait(moves, live, key, Wait(
+            run="", key="", kind="decision", prompt=prompt, choices=DECISIONS,
+            shown={"step": key, "attempt": ended.n, "input": spec.input},
+        ))  # fmt: skip
+
+
+def recover(moves: Moves, attempt_id: str) -> Job | None:
+    """Judge an attempt of an earlier start by its effect; return a job if one must look what became of it."""
+    attempt = moves.tx.get(Attempt, attempt_id)
+    live = moves.load(attempt.run)
+    key, step = attempt.key, live.steps[attempt.key]
+    live.set(key, recoveries=step.recoveries + 1)
+    kind = moves.kinds.get(step.kind)
+    if attempt.state == "intent":
+        end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="lost"))
+    elif attempt.effect in {"checkable", "adoptable"} and isinstance(kind, WorkKind):
+        age = moves.now_ms - round(parse_instant(attempt.started_at).timestamp() * 1000)
+        return job_of(live, attempt, "recover", max(0, age))
+    elif attempt.effect == "transactional" or (
+        attempt.effect in {"repeatable", "keyed"} and step.recoveries < RECOVERIES
+    ):
+        end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="lost"))
+    else:
+        fault = StepFault(word="unknown", message="nobody saw its end")
+        end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="unknown", error=fault))
+    return None

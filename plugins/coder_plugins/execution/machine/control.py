@@ -1,0 +1,46 @@
+"""What a person may ask of a run: stop it, hold it, go on."""
+
+from __future__ import annotations
+
+from coder_plugins.execution.runs.records import RunCancelled, RunPaused, RunResumed
+
+from .live import Live, Moves
+
+
+def cancel(moves: Moves, live: Live, *, grace_ms: int | None, compensate: bool, timed_out: bool = False) -> None:
+    """Stop a run: what has not begun is left out, what runs is told to stop, runs below it are stopped too."""
+    live.set_run(
+        cancelling=True, paused=False, grace_ms=grace_ms, compensating=compensate, timed_out=timed_out, reason=None
+    )
+    moves.say(RunCancelled(run=live.run.id))
+    for step in live.with_status("pending", "ready", "waiting", "needs_decision"):
+        waits = live.waits.get(step.key)
+        if waits is not None and waits.kind == "child" and waits.name is not None:
+            child = moves.load(waits.name)
+            if not child.ended:
+                cancel(moves, child, grace_ms=grace_ms, compensate=compensate)
+            continue  # its end is the end of the step
+        if step.role != "compensation":
+            moves.end(live, step.key, "cancelled", reason="the run was cancelled")
+    moves.look(live)
+
+
+def pause(moves: Moves, live: Live) -> None:
+    """Begin no more steps; what runs comes to its end, and waits go on waiting."""
+    live.set_run(paused=True)
+    for step in live.with_status("ready"):
+        moves.close_wait(live, step.key)
+        live.set(step.key, status="pending", ready_at=None)
+    live.queue.clear()
+    live.held.clear()
+    moves.say(RunPaused(run=live.run.id))
+    moves.look(live)
+
+
+def resume(moves: Moves, live: Live, reason: str) -> None:
+    """Go on after a pause, or try again what blocked the run."""
+    live.set_run(paused=False, reason=None)
+    moves.say(RunResumed(run=live.run.id, reason=reason))
+    live.queue.clear()
+    live.held.clear()
+    moves.look(live, *(step.key for step in live.with_status("pending")))

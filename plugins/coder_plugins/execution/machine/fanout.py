@@ -1,0 +1,110 @@
+"""Fan-outs: one step that becomes many, and many ends that become one."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from coder_plugins.execution.definitions.records import EXPANDED_LIMIT, StepSpec
+from coder_plugins.execution.records import GOOD_STEP, INLINE_LIMIT
+from coder_plugins.execution.rules.expansion import Item, of_list, of_matrix
+from coder_plugins.execution.rules.references import ReferenceFault, resolve
+from coder_plugins.execution.runs.records import StepFault
+
+from .live import Live, Moves
+from .making import item_step, scope_of
+
+_SHOWN = 20
+_NOT_ASKED_FOR = "only others were asked for"
+
+
+def expand(moves: Moves, live: Live, key: str) -> None:
+    """Make the steps of a fan-out, and have the first of them looked at. It fails if it cannot be one."""
+    spec, step = live.graph.specs[key], live.steps[key]
+    try:
+        items = _items(live, spec)
+    except ReferenceFault as error:
+        moves.end(live, key, "failed", error=StepFault(word="reference", message=str(error)))
+        return
+    if len(items) > EXPANDED_LIMIT:
+        message = f"it would become {len(items)} steps, and {EXPANDED_LIMIT} is the most"
+        moves.end(live, key, "failed", error=StepFault(word="too_large", message=message))
+        return
+    live.set(key, status="running", started_at=moves.now)
+    base = len(live.steps) + 1
+    for index, item in enumerate(items):
+        live.add(item_step(live, step, item.key, item.value, base + index))
+        live.touched.add(item.key)
+    keys = [item.key for item in items]
+    live.items.setdefault(key, [])
+    if live.run.only and not set(live.run.only) & {key}:
+        for each in [each for each in keys if each not in live.run.only]:
+            moves.end(live, each, "skipped", reason=_NOT_ASKED_FOR)
+        keys = [each for each in keys if each in live.run.only]
+    moves.look(live, key, *keys)
+
+
+def hold_back(live: Live, key: str) -> bool:
+    """Hold a step of a fan-out back while as many others run as may; tell whether it is."""
+    step = live.steps[key]
+    if step.role != "item" or step.parent is None:
+        return False
+    at_once = live.graph.specs[step.parent].max_parallel
+    if at_once is None or live.begun[step.parent] < at_once:
+        return False
+    live.held.setdefault(step.parent, deque()).append(key)
+    return True
+
+
+def _items(live: Live, spec: StepSpec) -> list[Item]:
+    if spec.matrix is not None:
+        return of_matrix(spec.key, spec.matrix)
+    found: Any = resolve(spec.foreach, scope_of(live, spec.key))
+    if not isinstance(found, list):
+        raise ReferenceFault(f"foreach of {spec.key} must be a list, and is {type(found).__name__}")
+    return of_list(spec.key, found)
+
+
+def join(moves: Moves, live: Live, key: str) -> None:
+    """Go on with a fan-out of which a step has ended: begin those that were held back, or end it."""
+    spec, left, good = live.graph.specs[key], live.left[key], live.good[key]
+    held = live.held.get(key)
+    if held:
+        free = (spec.max_parallel or 1) - live.begun[key]
+        moves.look(live, *(held.popleft() for _ in range(min(len(held), max(0, free)))))
+    if left and spec.fan_in == "all":
+        return  # once for each step of the fan-out: nothing here may look at all of them
+    keys = live.items.get(key, [])
+    wanted = [each for each in keys if live.steps[each].reason != _NOT_ASKED_FOR]
+    needed = len(wanted) if spec.fan_in == "all" else 1 if spec.fan_in == "any" else spec.fan_in
+    if spec.fan_in != "all" and good >= needed and left:
+        _leave_out(moves, live, key)
+        left = live.left[key]
+    if left:
+        return
+    outputs = [live.steps[each].output for each in wanted]
+    if len(msgspec.json.encode(outputs)) > INLINE_LIMIT:
+        outputs = []
+    if good >= needed:
+        moves.end(live, key, "succeeded", output=outputs)
+        return
+    failed = [each for each in wanted if live.steps[each].status not in GOOD_STEP]
+    message = f"{good} of {len(wanted)} succeeded, and {needed} had to: {', '.join(failed[:_SHOWN])}"
+    cancelled = all(live.steps[each].status in {"cancelled", *GOOD_STEP} for each in wanted)
+    moves.end(
+        live,
+        key,
+        "cancelled" if cancelled else "failed",
+        output=outputs,
+        error=StepFault(word="fan_in", message=message, data={"failed": failed[:_SHOWN]}),
+    )
+
+
+def _leave_out(moves: Moves, live: Live, key: str) -> None:
+    """Leave out the steps that have not begun: enough succeeded. Those that run come to their ends."""
+    live.held.pop(key, None)
+    for each in live.items[key]:
+        if live.steps[each].status in {"pending", "ready"}:
+            moves.end(live, each, "skipped", reason="enough others succeeded")

@@ -1,0 +1,380 @@
+"""What follows from what moved: which steps may begin, which are left out, and when a run is at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from coder_local.api import Error, Safety, WorkKind, parse_duration
+from coder_plugins.execution.definitions.records import Condition, StepSpec
+from coder_plugins.execution.kinds.records import WaitKind
+from coder_plugins.execution.records import ENDED_STEP, GOOD_STEP
+from coder_plugins.execution.rules.references import ReferenceFault, resolve
+from coder_plugins.execution.runs.records import (
+    CompensationEnd,
+    Run,
+    RunChanged,
+    RunEnd,
+    RunFinished,
+    RunStarted,
+    Step,
+    StepFault,
+    Wait,
+)
+
+from . import fanout, waiting
+from .attempts import resolve_input
+from .live import Live, Moves
+from .making import is_process, scope_of
+
+_OUTPUT_SHOWN = 4_096
+_FAILED_SHOWN = 100
+
+
+def settle(moves: Moves) -> None:
+    """Carry on until nothing more follows."""
+    while moves.unsettled:
+        live = moves.unsettled.pop()
+        if not live.ended:
+            _settle(moves, live)
+
+
+def _settle(moves: Moves, live: Live) -> None:
+    if live.run.status == "queued" and not _begin(moves, live):
+        return
+    while live.todo or _next_of_queue(live):
+        key = live.todo.popleft()
+        step = live.steps[key]
+        if step.role == "fan_out" and step.status == "running":
+            fanout.join(moves, live, key)
+        elif step.status == "pending":
+            _consider(moves, live, key)
+    if live.unended == 0:
+        _end(moves, live)
+    else:
+        _show(moves, live)
+
+
+def _begin(moves: Moves, live: Live) -> bool:
+    """Begin a queued run, unless another one with its key runs or it is paused or cancelled; tell whether it goes on."""
+    run = live.run
+    if run.cancelling:
+        return True
+    if run.paused:
+        return False
+    if run.concurrency_key is not None:
+        where = "concurrency_key = :key AND status NOT IN ('queued', 'succeeded', 'failed', 'cancelled', 'timed_out')"
+        busy = moves.tx.select(Run, where, limit=2, key=run.concurrency_key)
+        loaded = [each.run for each in moves.lives.values() if each.run.concurrency_key == run.concurrency_key]
+        if any(each.id != run.id and not _over(moves, each) for each in busy) or any(
+            each.id != run.id and each.status not in {"queued"} and not _over(moves, each) for each in loaded
+        ):
+            return False
+    live.set_run(status="running", started_at=moves.now)
+    moves.say(RunStarted(run=run.id, source_ref=run.source_ref))
+    return True
+
+
+def _over(moves: Moves, run: Run) -> bool:
+    """Tell whether a run has ended, in this transaction or before."""
+    live = moves.lives.get(run.id)
+    return (run if live is None else live.run).finished_at is not None
+
+
+def _next_of_queue(live: Live) -> bool:
+    """Have the next step looked at that was held back because many of the run were active."""
+    if live.queue and live.active < live.parallel and not live.run.paused:
+        live.todo.append(live.queue.popleft())
+        return True
+    return False
+
+
+# -- one step ---------------------------------------------------------------------------------------------------------
+
+
+def _consider(moves: Moves, live: Live, key: str) -> None:
+    """Look at a step that has not begun: it waits, it is left out, or it begins."""
+    step = live.steps[key]
+    if live.run.cancelling and step.role != "compensation":
+        moves.end(live, key, "cancelled", reason="the run was cancelled")
+        return
+    if live.run.paused:
+        return
+    spec = live.spec(key)
+    verdict = _verdict(live, step, spec)
+    if verdict == "skip":
+        moves.end(live, key, "skipped", reason=_why_skipped(live, spec))
+    elif verdict == "run":
+        _start(moves, live, key, spec)
+
+
+def _verdict(live: Live, step: Step, spec: StepSpec) -> str:
+    """Return `wait`, `run` or `skip`."""
+    if step.role == "item":
+        return "run"
+    if step.role == "compensation":
+        before = [each for each in live.steps.values() if each.role == "compensation" and each.position < step.position]
+        return "run" if all(each.status in ENDED_STEP for each in before) else "wait"
+    needs = [live.steps[need] for need in spec.needs]
+    open_ = sum(1 for need in needs if need.status not in ENDED_STEP)
+    good = sum(1 for need in needs if _counts_as_good(live, need))
+    failed = any(need.status in {"failed", "cancelled"} and not _counts_as_good(live, need) for need in needs)
+    enough = len(needs) if spec.join == "all" else min(1, len(needs)) if spec.join == "any" else spec.join
+    if spec.run_if == "always()":
+        return "wait" if open_ else "run"
+    if spec.run_if == "failure()":
+        return "run" if failed and not open_ else "wait" if open_ else "skip"
+    if good >= enough:
+        return "run"
+    return "wait" if good + open_ >= enough and open_ else "skip"
+
+
+def _counts_as_good(live: Live, step: Step) -> bool:
+    return step.status in GOOD_STEP or (step.status == "failed" and live.graph.specs[step.key].allow_failure)
+
+
+def _why_skipped(live: Live, spec: StepSpec) -> str:
+    bad = [need for need in spec.needs if not _counts_as_good(live, live.steps[need])]
+    if spec.run_if == "failure()":
+        return "nothing that it needs failed"
+    return f"not enough of what it needs succeeded: {', '.join(bad[:10])}"
+
+
+def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
+    """Begin a step, or hold it back."""
+    step = live.steps[key]
+    if step.role == "step" and not _holds(moves, live, key, spec.when):
+        return
+    if step.role == "fan_out":
+        if _holds(moves, live, key, spec.when) and not _take_over(moves, live, key):
+            fanout.expand(moves, live, key)
+        return
+    if fanout.hold_back(live, key) or _take_over(moves, live, key) or (spec.cache and _reuse(moves, live, key)):
+        return
+    kind = moves.kinds.get(step.kind)
+    if kind is None:
+        live.set_run(reason=f"no plugin offers steps of kind {step.kind}")
+        return
+    if live.run.mode == "dry" and _stays_dry(moves, live, key, spec):
+        return
+    if isinstance(kind, WaitKind):
+        _begin_waiting(moves, live, key, spec, kind)
+    elif live.active >= live.parallel:
+        live.queue.append(key)
+    else:
+        live.set(key, status="ready", ready_at=moves.now, process=is_process(moves, step.kind))
+        if spec.queue_timeout is not None and step.attempts == 0:
+            due = moves.instant(moves.now_ms + round(parse_duration(spec.queue_timeout).total_seconds() * 1000))
+            waiting.wait(moves, live, key, Wait(run="", key="", kind="queue", due_at=due, due_means="failed"))
+
+
+def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: WaitKind[Any]) -> None:
+    try:
+        input = msgspec.convert(resolve_input(live, key, spec), kind.input)
+        waiting.begin(moves, live, key, kind, input)
+    except (ReferenceFault, msgspec.ValidationError, Error) as error:
+        word = "reference" if isinstance(error, ReferenceFault) else "invalid"
+        moves.end(live, key, "failed", error=StepFault(word=word, message=str(error)))
+
+
+def _holds(moves: Moves, live: Live, key: str, when: Condition | None) -> bool:
+    """Tell whether the condition of a step holds; if not, or if it cannot be told, the step is at its end."""
+    if when is None:
+        return True
+    try:
+        scope = scope_of(live, key)
+        value = resolve(when.value, scope)
+        if when.equals is not msgspec.UNSET:
+            holds = value == resolve(when.equals, scope)
+        elif when.not_equals is not msgspec.UNSET:
+            holds = value != resolve(when.not_equals, scope)
+        else:
+            holds = value in (resolve(when.one_of, scope) if when.one_of is not msgspec.UNSET else [])
+    except ReferenceFault as error:
+        moves.end(live, key, "failed", error=StepFault(word="reference", message=str(error)))
+        return False
+    if not holds:
+        moves.end(live, key, "skipped", reason="its condition does not hold")
+    return holds
+
+
+def _take_over(moves: Moves, live: Live, key: str) -> bool:
+    """End a step of a retry with its result in the run before, if that still stands; tell whether it does.
+
+    It stands if the step is the same, was not asked to be done anew, and all that it needs was taken over as well.
+    """
+    run, step = live.run, live.steps[key]
+    base = step.parent if step.role == "item" and step.parent is not None else key
+    if run.forked_from is None or step.role == "compensation" or base in run.redo:
+        return False
+    needs = live.graph.specs[base].needs
+    if any(live.steps[need].status not in {"reused", "skipped"} for need in needs):
+        return False
+    old = moves.tx.find(Step, f"{run.forked_from}/{key}")
+    if old is None or old.hash != step.hash or old.status not in GOOD_STEP:
+        return False
+    moves.end(live, key, "reused", output=old.output, artifact=old.artifact, reused_from=old.reused_from or old.run)
+    return True
+
+
+def _reuse(moves: Moves, live: Live, key: str) -> bool:
+    """End a step with the result of an equal one that succeeded before, if there is one."""
+    hash_ = live.steps[key].hash
+    where = "hash = :hash AND status = 'succeeded' AND workspace_id = :workspace AND id <> :id"
+    found = moves.tx.select(
+        Step, where, order="finished_at DESC", limit=1, hash=hash_, workspace=live.run.workspace_id,
+        id=live.steps[key].id,
+    )  # fmt: skip
+    for other in found:
+        moves.end(live, key, "reused", output=other.output, artifact=other.artifact, reused_from=other.run)
+    return bool(found)
+
+
+def _stays_dry(moves: Moves, live: Live, key: str, spec: StepSpec) -> bool:
+    """End a step of a dry run with what it would have been given, unless it only reads."""
+    kind = moves.kinds[live.steps[key].kind]
+    would = resolve_input(live, key, spec, lenient=True)
+    try:
+        reads = isinstance(kind, WorkKind) and kind.safety(moves.tx, msgspec.convert(would, kind.input)) is Safety.READ
+    except (msgspec.ValidationError, Error):
+        reads = False
+    if not reads and live.steps[key].kind != "sub_run":
+        moves.end(live, key, "succeeded", output={"dry": True, "would": would})
+        return True
+    return False
+
+
+# -- the run ----------------------------------------------------------------------------------------------------------
+
+
+def _show(moves: Moves, live: Live) -> None:
+    """Set the status of a run that goes on from those of its steps."""
+    run, count = live.run, live.count
+    if run.reason is not None and not count["pending"]:
+        live.set_run(reason=None)
+    if run.cancelling and not any(step.role == "compensation" for step in live.steps.values()):
+        status = "cancelling"
+    elif run.paused and not live.running:
+        status = "paused"
+    elif live.active:
+        status = "running"
+    elif count["needs_decision"]:
+        status = "needs_decision"
+    elif live.run.reason is not None:
+        status = "blocked"
+    elif count["waiting"]:
+        status = "waiting"
+    else:
+        status = "running"
+    if status != run.status:
+        live.set_run(status=status)
+        moves.say(RunChanged(run=run.id, status=status))
+
+
+def _end(moves: Moves, live: Live) -> None:
+    """Bring a run to its end, or first undo what it did, the last first."""
+    run = live.run
+    failed = [step for step in live.with_status("failed") if _is_failure(live, step)]
+    if (failed and not run.cancelling) or run.compensating:
+        if not any(step.role == "compensation" for step in live.steps.values()) and _compensate(moves, live):
+            return
+    undone = [step for step in live.steps.values() if step.role == "compensation"]
+    if run.timed_out:
+        status = "timed_out"
+    elif run.cancelling:
+        status = "cancelled"
+    else:
+        status = "failed" if failed else "succeeded"
+    error = None
+    if status != "succeeded":
+        error = _run_end(live, failed, undone, status)
+    live.set_run(
+        status=status, finished_at=moves.now, deadline_at=None, error=error, output=_output(live), reason=None,
+        compensating=False,
+    )  # fmt: skip
+    moves.say(RunFinished(run=run.id, status=status, source_ref=run.source_ref))
+    _tell_parent(moves, live)
+    _let_next_begin(moves, live)
+
+
+def _is_failure(live: Live, step: Step) -> bool:
+    if step.role in {"item", "compensation"}:
+        return False
+    return not live.graph.specs[step.key].allow_failure
+
+
+def _compensate(moves: Moves, live: Live) -> bool:
+    """Make the steps that undo what succeeded, in reverse order of completion; tell whether there are any."""
+    done = [step for step in live.steps.values() if step.status == "succeeded" and step.role in {"step", "item"}]
+    done = [step for step in done if live.spec(step.key).compensate is not None]
+    if not done:
+        return False
+    base = max(step.position for step in live.steps.values()) + 1
+    for index, step in enumerate(sorted(done, key=lambda each: -(each.ended or 0))):
+        spec = live.spec(step.key)
+        assert spec.compensate is not None  # noqa: S101 - those without were left out
+        kind = spec.compensate.kind
+        made = Step(
+            id=f"{step.id}'", workspace_id=step.workspace_id, run=step.run, key=f"{step.key}'", position=base + index,
+            parent=step.key, role="compensation", kind=kind, process=is_process(moves, kind), priority=step.priority,
+            hash=f"{step.hash}'",
+        )  # fmt: skip
+        live.add(made)
+        live.touched.add(made.key)
+        live.todo.append(made.key)
+    live.set_run(compensating=True)
+    _settle(moves, live)
+    return True
+
+
+def _run_end(live: Live, failed: list[Step], undone: list[Step], status: str) -> RunEnd:
+    first = min(failed, key=lambda step: step.ended or 0) if failed else None
+    word, message = status, {"cancelled": "it was cancelled", "timed_out": "its deadline passed"}.get(status, "")
+    if first is not None and first.error is not None and status == "failed":
+        word, message = first.error.word, f"step {first.key} failed: {first.error.message}"
+    return RunEnd(
+        step=None if first is None else first.key,
+        word=word,
+        message=message,
+        failed=[step.key for step in failed[:_FAILED_SHOWN]],
+        compensations=[
+            CompensationEnd(step=step.parent or "", status=step.status, message=step.error and step.error.message)
+            for step in sorted(undone, key=lambda each: each.position)
+        ],
+    )
+
+
+def _output(live: Live) -> dict[str, Any]:
+    last = [live.steps[key] for key in live.graph.last]
+    return {
+        step.key: step.output
+        for step in last
+        if step.output is not None and len(msgspec.json.encode(step.output)) <= _OUTPUT_SHOWN
+    }
+
+
+def _tell_parent(moves: Moves, live: Live) -> None:
+    run = live.run
+    if run.parent_run is None or run.parent_step is None:
+        return
+    parent = moves.load(run.parent_run)
+    waits = parent.waits.get(run.parent_step)
+    if waits is None or waits.kind != "child" or waits.name != run.id:
+        return  # the parent went on without it: it was cancelled, or retried
+    if run.status == "succeeded":
+        moves.end(parent, run.parent_step, "succeeded", output={"run": run.id, "output": run.output}, reason=None)
+    else:
+        message = f"its run {run.status}" + (f": {run.error.message}" if run.error else "")
+        fault = StepFault(word="sub_run", message=message, data={"run": run.id, "status": run.status})
+        status = "cancelled" if run.status == "cancelled" and parent.run.cancelling else "failed"
+        moves.end(parent, run.parent_step, status, error=fault, reason=None)
+
+
+def _let_next_begin(moves: Moves, live: Live) -> None:
+    key = live.run.concurrency_key
+    if key is None:
+        return
+    where = "concurrency_key = :key AND status = 'queued'"
+    for run in moves.tx.select(Run, where, order="priority DESC, id", limit=1, key=key):
+        moves.look(moves.load(run.id))

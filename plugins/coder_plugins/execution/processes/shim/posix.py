@@ -1,0 +1,308 @@
+"""The shim on POSIX: a forked process that waits for a command, runs it, and keeps what it says.
+
+It talks with the daemon over one socket: the specification comes in, lines of JSON go out (`started`, `refused`,
+`ended`). The end of that socket is the end of the daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from . import identity, members, records
+from .frames import NAME, STDERR, STDOUT
+from .identity import Identity
+from .output import Output
+
+_PIPE = 256 * 1024  # a user has 64 MiB for all pipes of this kind
+_READ = 256 * 1024
+_KILL_TRIES = 100
+_FULL_DISK_TRIES = 600  # a second each: nobody else knows the result
+_RESET = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGCHLD", "SIGXFSZ", "SIGUSR1", "SIGUSR2")
+
+
+class Command:
+    """The forked process that will be the command: it waits, in a session of its own, for the daemon to say what to be.
+
+    It reads the specification itself, so that the program begins one hand-over earlier; what the shim must know it
+    passes on, over a socket that the loading of the program closes: the socket to the daemon, then a line with the
+    shim's part, one with the start record, and one with the reason when the program could not be loaded.
+    """
+
+    def __init__(self, control: socket.socket, taken: int) -> None:
+        shim = identity.own()
+        self._socket, other = socket.socketpair()
+        self.out, out = _open_pipe()
+        self.err, err = _open_pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._socket.close()
+            _become(control, taken, other, (out, err), shim)
+        other.close()
+        os.close(out)
+        os.close(err)
+
+    def hear(self) -> tuple[socket.socket, list[bytes]] | None:
+        """Wait until the process is the command, or could not be; return the socket to the daemon and the lines.
+
+        None when the daemon went before it gave a command.
+        """
+        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
+        if not descriptors:
+            return None
+        lines = bytearray()
+        while piece := self._socket.recv(65536):
+            lines += piece
+        self._socket.close()
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptors[0]), bytes(lines).split(b"\n")
+
+
+def _become(
+    control: socket.socket, taken: int, to_shim: socket.socket, outputs: tuple[int, int], shim: Identity
+) -> NoReturn:
+    """Wait for a specification, leave the start record, and be the program."""
+    step = "/folder"
+    try:
+        _leave_shim(outputs)
+        _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not descriptors:
+            os._exit(0)
+        os.write(taken, shim.pid.to_bytes(4, "big"))
+        socket.send_fds(to_shim, [b"."], descriptors)
+        received = _receive(descriptors[0])
+        if received is None:
+            os._exit(0)
+        shim_part, text = received
+        to_shim.sendall(shim_part + b"\n")
+        spec: dict[str, Any] = json.loads(text)
+        leader = identity.own()
+        record = records.describe_start(leader, shim, spec["on_daemon_death"], spec["mark"])
+        records.create(spec["folder"], records.START, record)
+        to_shim.sendall(json.dumps(record).encode("ascii") + b"\n")
+        step = "/cwd"
+        os.chdir(spec["cwd"])
+        step = "/argv"
+        os.execve(spec["program"], spec["argv"], spec["env"])  # noqa: S606 (no shell is wanted)
+    except BaseException as fault:  # noqa: BLE001 (whatever it is: this copy of the shim must not go on as one)
+        number = fault.errno if isinstance(fault, OSError) else None
+        reason = {"field": step, "errno": number, "message": str(fault)}
+        to_shim.sendall(b"\n" * (step == "/folder") + json.dumps(reason).encode("ascii"))
+    finally:
+        os._exit(127)
+
+
+def _leave_shim(outputs: tuple[int, int]) -> None:
+    """Become the leader of a session, with the signals and the output of a program."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for name in _RESET:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for source, target in zip(outputs, (1, 2), strict=True):
+        os.dup2(source, target)
+    _rehearse()
+
+
+def _rehearse() -> None:
+    """Do beforehand what the command will wait for: a fork pays for each page when it first writes to it."""
+    leader = identity.own()
+    record = records.describe_start(leader, leader, "adopt", "")
+    json.loads(json.dumps({"env": {"PATH": "/bin"}, "argv": ["true"], "record": record}))
+
+
+def _open_pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # over the user's limit of pipe memory: the usual size does as well
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE)
+    os.set_blocking(reading, False)
+    return reading, writing
+
+
+class Shim:
+    """Keeps one command: reads its pipes, waits for its end, and watches the daemon."""
+
+    def __init__(self, daemon: socket.socket, command: Command, spec: dict[str, Any], start: dict[str, Any]) -> None:
+        self._daemon: socket.socket | None = daemon
+        self._pid = command.pid
+        self._leader = Identity(start["pid"], start["started"], start["boot"])
+        self._mark: str = start["mark"]
+        self._started_ms: int = start["started_at_ms"]
+        self._folder: str = spec["folder"]
+        self._kills = spec["on_daemon_death"] == "kill"
+        self._output = Output(
+            os.path.join(self._folder, NAME),  # noqa: PTH118 (pathlib is slow to import)
+            [value.encode("latin-1") for value in spec["mask"]],
+            spec["log_limit"],
+        )
+        self._open = {command.out: STDOUT, command.err: STDERR}
+        self._status: int | None = None
+        self._killed = False
+
+    def run(self, wakeup: int) -> None:
+        """Go on until the command has ended and nobody holds its pipes any more.
+
+        What a command leaves running may go on writing: its output is kept, after the end was told.
+        """
+        poll = select.poll()
+        for descriptor in (*self._open, wakeup):
+            poll.register(descriptor, select.POLLIN)
+        if self._daemon is not None:
+            poll.register(self._daemon, select.POLLIN)
+        told = False
+        while self._open or self._status is None:
+            for descriptor, _ in poll.poll():
+                if descriptor in self._open:
+                    if not self._read(descriptor):
+                        poll.unregister(descriptor)
+                        os.close(descriptor)
+                elif descriptor == wakeup:
+                    os.read(wakeup, 4096)
+                    self._reap()
+                elif self._daemon is not None and not _hear(self._daemon):
+                    poll.unregister(descriptor)
+                    self._daemon.close()
+                    self._daemon = None
+                    if self._kills:
+                        self._kill()
+            if self._status is not None and not told:
+                told = True
+                for descriptor in list(self._open):
+                    if not self._drain(descriptor):
+                        poll.unregister(descriptor)
+                        os.close(descriptor)
+                self._tell_end(self._status)
+        self._output.close()
+
+    def _read(self, descriptor: int) -> bool:
+        """Take what is in a pipe; False at its end."""
+        try:
+            data = os.read(descriptor, _READ)
+        except BlockingIOError:
+            return True
+        if data:
+            self._output.feed(self._open[descriptor], data)
+            return True
+        self._output.end(self._open.pop(descriptor))
+        return False
+
+    def _drain(self, descriptor: int) -> bool:
+        """Take what the command left in a pipe, and no more: who holds it still may write without end."""
+        full = _PIPE // _READ + 1
+        return all(self._read(descriptor) for _ in range(full))
+
+    def _reap(self) -> None:
+        """Take the end of every child: the command's, and those of orphans that fell to this process."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._pid:
+                self._status = os.waitstatus_to_exitcode(status)
+
+    def _kill(self) -> None:
+        """Kill the command and all that belongs to it, because the daemon is gone."""
+        self._killed = self._status is None
+        for _ in range(_KILL_TRIES):  # what was forked meanwhile is found by the next look
+            found = members.find(self._leader, self._mark, os.getpid())
+            if not found:
+                return
+            members.send(self._leader, found, signal.SIGKILL)
+            time.sleep(0.01)
+            self._reap()
+
+    def _tell_end(self, status: int) -> None:
+        """Write the exit record and tell the daemon; a command that was killed with its daemon leaves no result."""
+        self._output.settle()
+        if self._killed:
+            return
+        result: dict[str, Any] = {"code": status} if status >= 0 else {"signal": -status}
+        result |= {"started_at_ms": self._started_ms, "ended_at_ms": records.now_ms()}
+        file = _write_exit(self._folder, result)
+        if self._daemon is not None:
+            _say(self._daemon, {"ended": result})
+        for _ in range(_FULL_DISK_TRIES):
+            if file is not None:
+                break
+            time.sleep(1)
+            file = _write_exit(self._folder, result)
+        if file:
+            with contextlib.suppress(OSError):
+                records.sync(file)  # after the daemon was told: nobody waits for the disk
+
+
+def _write_exit(folder: str, result: dict[str, Any]) -> int | None:
+    """Write the exit record; None when the disk is full, 0 when there is no place for it."""
+    try:
+        return records.write(folder, records.EXIT, result)
+    except OSError as error:
+        return None if error.errno in (errno.ENOSPC, errno.EDQUOT) else 0
+
+
+def _hear(daemon: socket.socket) -> bool:
+    """Read from the daemon, which says nothing after the specification; False when it is gone."""
+    try:
+        return bool(daemon.recv(64))
+    except OSError:
+        return False
+
+
+def _say(daemon: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        daemon.sendall(json.dumps(message).encode("ascii") + b"\n")
+
+
+def _receive(daemon: int) -> tuple[bytes, bytes] | None:
+    """Read a specification: two lengths of 4 bytes, the shim's part and the command's; None when the daemon left."""
+    lengths = _receive_exactly(daemon, 8)
+    if lengths is None:
+        return None
+    first = int.from_bytes(lengths[:4], "big")
+    both = _receive_exactly(daemon, first + int.from_bytes(lengths[4:], "big"))
+    return None if both is None else (both[:first], both[first:])
+
+
+def _receive_exactly(daemon: int, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        piece = os.read(daemon, min(size - len(data), 1024 * 1024))
+        if not piece:
+            return None
+        data += piece
+    return bytes(data)
+
+
+def serve(command: Command, wakeup: int) -> None:
+    """Wait with a command, and keep it when it has begun."""
+    _rehearse()
+    heard = command.hear()
+    if heard is None:
+        return
+    daemon, (part, started, refused, *_) = heard[0], [*heard[1], b"", b""]
+    if not part:
+        return
+    spec: dict[str, Any] = json.loads(part)
+    if refused or not started:
+        _withdraw(spec["folder"])
+        _say(daemon, {"refused": json.loads(refused) if refused else {"message": "it ended before it began"}})
+        return
+    start: dict[str, Any] = json.loads(started)
+    _say(daemon, {"started": start})
+    Shim(daemon, command, spec, start).run(wakeup)
+
+
+def _withdraw(folder: str) -> None:
+    """Take the start record back: what could not be loaded has never begun."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, records.START))  # noqa: PTH108, PTH118 (pathlib is slow to import)

@@ -1,0 +1,110 @@
+"""Finding what a caller means, and what he is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coder_local.api import Invalid, NotFound, Rights, Snapshot, Transaction, Value
+from coder_plugins.execution.definitions.checking import kinds_of
+from coder_plugins.execution.machine.live import Moves
+from coder_plugins.execution.machine.settling import settle
+
+from .records import Attempt, Run, Signal, Step, Wait
+
+
+class StepView(Value):
+    """One step of a run, with its attempts: the flight recorder."""
+
+    step: Step
+    attempts: list[Attempt]
+
+
+class RunView(Value):
+    """One run with all that is known of it."""
+
+    run: Run
+    steps: list[Step]
+    """In order; those of a fan-out after all that were written, at most 2,000."""
+    waits: list[Wait]
+    """What it waits for, open ones only."""
+    counts: dict[str, int]
+    """How many steps have each status."""
+
+
+class Recorded(Value):
+    """Everything that happened in a run, step by step."""
+
+    run: Run
+    steps: list[StepView]
+    waits: list[Wait]
+    signals: list[Signal]
+
+
+class RunAnswer(Value):
+    """A run after what was asked."""
+
+    run: Run
+
+
+class Forked(Value):
+    """A run that was made from another one."""
+
+    run: Run
+    reused: list[str]
+    """Keys of the steps whose results were taken over, in order."""
+
+
+class WaitAnswer(Value):
+    """A decision, and the run after it."""
+
+    approval: Wait
+    run: Run
+
+
+class Moving(Moves):
+    """The transitions that one command makes; what follows from them is settled before they are written."""
+
+    def __init__(self, tx: Transaction) -> None:
+        super().__init__(tx, kinds_of(tx))
+
+    def save(self) -> None:
+        settle(self)
+        super().save()
+
+
+def find_wait(read: Snapshot, id: str) -> Wait:
+    """Return a wait that a person decides. Raises `NotFound`."""
+    found = read.find(Wait, id)
+    if found is None or found.kind not in {"approval", "decision"}:
+        raise NotFound(
+            f"no approval with id {id!r}", field="/id", hint="look approvals up with execution.waits.list kind=approval"
+        )
+    return found
+
+
+def find_step(read: Snapshot, run: str, key: str) -> Step:
+    """Return a step of a run. Raises `NotFound`."""
+    found = read.find(Step, f"{run}/{key}")
+    if found is None:
+        raise NotFound(
+            f"run {run} has no step {key!r}", field="/step", hint="look its steps up with execution.runs.get"
+        )
+    return found
+
+
+def grace_of(seconds: float | None) -> int | None:
+    """Return a grace as it is kept. Raises `Invalid` for one below 0."""
+    if seconds is None:
+        return None
+    if not 0 <= seconds <= 3_600:
+        raise Invalid("grace is 0 to 3600 seconds", field="/grace", hint="leave it out for the usual 10")
+    return round(seconds * 1000)
+
+
+def confirmed(rights: Rights, safety: Any) -> Rights:
+    """Return the rights of a caller with what he agreed to by starting a run: up to its worst step."""
+    from coder_local.api import Safety, replace  # noqa: PLC0415
+
+    order = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
+    upto = order.index(Safety(safety)) + 1
+    return replace(rights, confirmed=tuple(dict.fromkeys((*rights.confirmed, *order[2:upto]))))
