@@ -144,7 +144,9 @@ def show(read: Snapshot, *, id: Id, version: VersionNumber | None = None) -> Pla
 
 
 @domain.query("planning.plans.diff")
-def diff(read: Snapshot, *, id: Id, earlier: VersionNumber | None = None, later: VersionNumber | None = None) -> Difference:
+def diff(
+    read: Snapshot, *, id: Id, earlier: VersionNumber | None = None, later: VersionNumber | None = None
+) -> Difference:
     """Return how two versions of a plan differ, step by step; without numbers the newest two."""
     plan = read.get(Plan, id)
     second = version_of(read, plan, later, "later")

@@ -66,7 +66,7 @@ class PlanStep(Value):
     expect: Markdown | None = None
     """What should be true after it, for the person who reads the plan."""
     options: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
-    """Other fields of a step, handed on to execution as they are: `timeout`, `retry`, `foreach`, `matrix`, `when`, ..."""
+    """Other fields of a step, handed on to execution as they are: `timeout`, `retry`, `foreach`, `when`, ..."""
 
 
 Steps = Annotated[list[PlanStep], Meta(min_length=1, max_length=STEPS_LIMIT)]

@@ -51,12 +51,17 @@ def check_up(read: Snapshot, content: Content) -> Checkup:
     given = wire.request(content)
     if faults := read.check("execution.check", given):
         found = [
-            _error(wire.step_at(each.field, content), "schema", each.message, wire.pointer(each.field, content), each.hint)
+            _error(
+                wire.step_at(each.field, content), "schema", each.message, wire.pointer(each.field, content), each.hint
+            )
             for each in faults
         ]
         return Checkup(findings=found, steps=_unseen(content), unknown=[step.key for step in content.steps])
     checked = read.call("execution.check", **given)
-    seen = {each["key"]: SeenStep(key=each["key"], safety=each["safety"], effect=each["effect"]) for each in checked["steps"]}
+    seen = {
+        each["key"]: SeenStep(key=each["key"], safety=each["safety"], effect=each["effect"])
+        for each in checked["steps"]
+    }
     if checked["order"]:
         seen = _timed(read, content, seen)
     steps = [seen[step.key] for step in content.steps]

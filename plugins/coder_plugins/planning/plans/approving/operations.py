@@ -89,7 +89,9 @@ def approve(tx: Transaction, *, id: Id, content_hash: Hash) -> Plan:
     if plan.status == "approved":
         return plan
     if plan.status in {"draft", "running"}:
-        hint = "validate it first (planning.plans.validate)" if plan.status == "draft" else "wait for the end of its run"
+        hint = (
+            "validate it first (planning.plans.validate)" if plan.status == "draft" else "wait for the end of its run"
+        )
         raise Conflict(f"this plan is {plan.status}", hint=hint, data={"status": plan.status})
     approved = tx.update(
         plan, status="approved", approved_by=tx.actor, approved_at=tx.now(), approved_hash=plan.content_hash

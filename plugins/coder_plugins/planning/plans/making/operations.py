@@ -59,9 +59,7 @@ def generate(
         hint = "give template, one of planning.plans.templates, or checklist, a list like `- [ ] what to do`"
         raise Invalid("a plan is made from either a template or a checklist", field="/template", hint=hint)
     steps = _from_checklist(checklist, inputs) if checklist is not None else _from_template(template or "", inputs)
-    content = Content(
-        steps=steps, folder=folder, parallel=parallel, budget_time=budget_time, budget_money=budget_money
-    )
+    content = Content(steps=steps, folder=folder, parallel=parallel, budget_time=budget_time, budget_money=budget_money)
     maker = "checklist" if template is None else f"template:{template}"
     first = next((line.strip("# \t") for line in goal.splitlines() if line.strip("# \t")), "A plan")
     return draft(tx, content, title=title or first[:300], goal=goal, project=project, maker=maker)
@@ -77,9 +75,7 @@ def templates(read: Snapshot) -> TemplateList:  # noqa: ARG001
 
 def _info(template: type[Template]) -> TemplateInfo:
     summary = (template.__doc__ or "").split("\n\n", maxsplit=1)[0]
-    return TemplateInfo(
-        name=template.name, summary=" ".join(summary.split()), inputs=msgspec.json.schema(template)
-    )
+    return TemplateInfo(name=template.name, summary=" ".join(summary.split()), inputs=msgspec.json.schema(template))
 
 
 def _from_checklist(text: str, inputs: Inputs | None) -> list[PlanStep]:

@@ -68,13 +68,9 @@ def refine(
     reason: Literal["edit", "feedback", "failed run"] = (
         "failed run" if run is not None else "feedback" if feedback is not None else "edit"
     )
-    new = revise(
-        tx, plan, content, maker="rules" if by_rule else "hand" if steps else old.maker, reason=reason, feedback=feedback,
-        run=run,
-    )  # fmt: skip
-    return Refinement(
-        plan=new.plan, version=new.version, difference=compare(old.content, content), remarks=remarks
-    )
+    maker = "rules" if by_rule else old.maker if steps is None else "hand"
+    new = revise(tx, plan, content, maker=maker, reason=reason, feedback=feedback, run=run)
+    return Refinement(plan=new.plan, version=new.version, difference=compare(old.content, content), remarks=remarks)
 
 
 def _own_run(plan: Plan) -> str:

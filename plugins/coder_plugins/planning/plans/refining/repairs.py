@@ -84,8 +84,8 @@ def _asked_for(step: PlanStep, failure: Failure, taken: set[str]) -> tuple[list[
     while key in taken:
         number += 1
         key = f"{step.key[:50]}-install-{number}"
-    run: Any = step.input.get("run")
-    program = str(run[0]) if isinstance(run, list) and run else "the program"
+    run: list[Any] = step.input.get("run") or []
+    program = str(run[0]) if run else "the program"
     prompt = f"{step.key} needs {program[:200]}, which was not found. Install it, then approve."
     asked = approval(key, prompt, shown={"failure": failure.message, "command": run}, needs=step.needs)
     return [asked, replace(step, needs=[key])], f"{program[:200]} was not found: {key} asks for it first"
@@ -101,4 +101,6 @@ def _again(step: PlanStep, failure: Failure) -> tuple[list[PlanStep], str]:
     words = retry.get("on")
     on = sorted({*words, failure.word}) if words else [failure.word] if not retry else []
     changed = {**retry, "max": tries, **({"on": on} if on else {})}
-    return [replace(step, options={**step.options, "retry": changed})], f"it failed for a moment: it is tried {tries} times"
+    return [
+        replace(step, options={**step.options, "retry": changed})
+    ], f"it failed for a moment: it is tried {tries} times"

@@ -56,7 +56,10 @@ def execute(
         changes: dict[str, Any] = {} if folder is None else {"folder": folder}
         if inputs is not None:
             changes["inputs"] = {**content.inputs, **inputs}
-        return Execution(plan=plan, run=_start(tx, plan, msgspec.structs.replace(content, **changes), mode=mode, source_ref=f"{ref}/dry"))
+        return Execution(
+            plan=plan,
+            run=_start(tx, plan, msgspec.structs.replace(content, **changes), mode=mode, source_ref=f"{ref}/dry"),
+        )
     _refuse_unapproved(plan)
     _refuse_other(content, folder, inputs)
     run = _start(tx, plan, content, mode=mode, source_ref=ref, approved_hash=plan.run_hash)
