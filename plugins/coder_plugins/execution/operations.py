@@ -20,8 +20,10 @@ from .kinds.timer import TimerKind
 from .logs import operations as logs
 from .records import domain
 from .runs import operations as runs
+from .runs.forking import operations as forking
+from .runs.steering import operations as steering
 
-__all__ = ["artifacts", "definitions", "jobs", "logs", "runs", "step_kinds"]
+__all__ = ["artifacts", "definitions", "forking", "jobs", "logs", "runs", "steering", "step_kinds"]
 
 _KINDS: tuple[StepKind[Any], ...] = (
     OperationKind(), CommandKind(), HttpKind(), FileEditKind(), TimerKind(), ApprovalKind(), SignalKind(), SubRunKind(),

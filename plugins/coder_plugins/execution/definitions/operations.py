@@ -48,8 +48,8 @@ def estimate(read: Snapshot, *, steps: Steps, inputs: Inputs | None = None) -> E
 
 def _step_estimate(read: Snapshot, step: StepSpec, hash_: str) -> StepEstimate:
     rows = read.rows(
-        "SELECT active_ms FROM execution_steps WHERE hash = :hash AND status = 'succeeded' AND workspace_id = :workspace"
-        " AND deleted_at IS NULL ORDER BY id DESC LIMIT :limit",
+        "SELECT active_ms FROM execution_steps WHERE hash = :hash AND status = 'succeeded'"
+        " AND workspace_id = :workspace AND deleted_at IS NULL ORDER BY id DESC LIMIT :limit",
         hash=hash_,
         workspace=read.workspace,
         limit=_SAMPLES,

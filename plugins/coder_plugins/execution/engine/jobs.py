@@ -21,6 +21,7 @@ async def start(ctx: Context) -> None:
     _engines[ctx.folder] = engine
 
 
+@domain.on_stop
 async def stop(ctx: Context) -> None:
     """Stop the engine; what goes on without it is left running."""
     engine = _engines.pop(ctx.folder, None)
