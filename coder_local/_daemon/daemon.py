@@ -152,6 +152,7 @@ class Daemon:
             await self.kernel.begin(plugin)
 
     def _trim(self) -> None:
+        self.kernel.listeners.save()
         self.kernel.store.trim_events()
         self._timers["trim"] = self._loop.call_later(_TRIM_EVERY, self._trim)
 
@@ -181,8 +182,10 @@ class Daemon:
         self._watchdog.stop()
         end = time.monotonic() + DRAIN
         dispatcher, store = self.kernel.dispatcher, self.kernel.store
-        while (dispatcher.busy or store.reading) and time.monotonic() < end:
+        ending = self._loop.create_task(self.kernel.end_all())
+        while (not ending.done() or dispatcher.busy or store.reading) and time.monotonic() < end:
             await asyncio.sleep(0.01)
+        ending.cancel()  # it logged what failed; what hangs is left behind
         await dispatcher.stop_tasks()
         store.cancel_reads()
         while store.reading and time.monotonic() < end + _ANSWERING:  # interrupted, they are answered in a moment

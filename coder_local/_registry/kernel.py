@@ -19,6 +19,7 @@ from . import hooks
 from .clients import Clients
 from .dispatch import Dispatcher
 from .host import Host
+from .listeners import Listeners
 from .plugins import Plugin, Source, Status
 from .principal import Gate, OpenGate
 from .registry import Registry
@@ -27,6 +28,8 @@ from .settings import SettingsManager
 _log = logging.getLogger("coder_local.plugins")
 START_DEADLINE = 30.0
 """Seconds that a plugin's start may take."""
+STOP_DEADLINE = 10.0
+"""Seconds that a plugin's stop may take."""
 
 
 class Kernel:
@@ -42,6 +45,8 @@ class Kernel:
         self.host: Host | None = None
         self.settings = SettingsManager(self.registry, self.store, folder, os.environ)
         self.registry.settings_of = self.settings.current
+        self.listeners = Listeners(self.store)
+        self._begun: list[Plugin] = []
         self._hooks: Any = None
 
     def open(self, granted: Callable[[Kernel], Iterable[Plugin]] = lambda _: ()) -> None:
@@ -99,14 +104,25 @@ class Kernel:
         return answers
 
     async def begin(self, plugin: Plugin) -> None:
-        """Run what a loaded plugin declared with `on_start`, timed; if it raises, this plugin is stopped."""
-        if not plugin.loaded or plugin.domain is None or not plugin.domain.started:
+        """Run what a loaded plugin declared with `on_start`, then let its listeners listen.
+
+        If its start raises or takes too long, this plugin is stopped.
+        """
+        if not plugin.loaded or plugin.domain is None:
             return
+        self._begun.append(plugin)
+        if plugin.domain.started or plugin.domain.listeners:
+            await self._start(plugin, plugin.domain)
+        if plugin.loaded:
+            self.listeners.start(plugin, self.feed)
+
+    async def _start(self, plugin: Plugin, domain: Domain) -> None:
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(START_DEADLINE):
-                for function in plugin.domain.started:
-                    await function(self.dispatcher.context(plugin.name, plugin.domain.name))
+                await self.listeners.enrol(plugin)  # first: what its start says is heard already
+                for function in domain.started:
+                    await function(self.dispatcher.context(plugin.name, domain.name))
         except TimeoutError:
             self.registry.stop(
                 plugin, Status.STOPPED_BY_START_ERROR, f"its start took longer than {START_DEADLINE:g} s"
@@ -116,6 +132,30 @@ class Kernel:
             self.registry.stop(plugin, Status.STOPPED_BY_START_ERROR, f"{type(error).__name__}: {error}")
         plugin.start_ms = (time.perf_counter() - begun) * 1000
         self.forget_hooks()
+
+    async def end(self, plugin: Plugin) -> list[Exception]:
+        """Run what a plugin that began declared with `on_stop`, and return what failed of it, which is in the log."""
+        self.listeners.stop(plugin)
+        if plugin not in self._begun:
+            return []
+        self._begun.remove(plugin)
+        faults: list[Exception] = []
+        if not plugin.loaded or plugin.domain is None:
+            return faults
+        for function in plugin.domain.stopped:
+            try:
+                async with asyncio.timeout(STOP_DEADLINE):
+                    await function(self.dispatcher.context(plugin.name, plugin.domain.name))
+            except Exception as error:  # noqa: BLE001 - a plugin's fault, which keeps nothing else from stopping
+                _log.exception("plugin %s could not stop", plugin.name, extra={"plugin": plugin.name})
+                faults.append(error)
+        return faults
+
+    async def end_all(self) -> list[Exception]:
+        """End all plugins that began, side by side."""
+        self.listeners.save()
+        found = await asyncio.gather(*(self.end(plugin) for plugin in list(self._begun)))
+        return [fault for faults in found for fault in faults]
 
     def forget_hooks(self) -> None:
         """Collect the hooks anew at the next call of one: a plugin came or went."""
