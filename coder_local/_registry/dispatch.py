@@ -25,6 +25,8 @@ from coder_local._store.store import Store
 from coder_local.api import Broken, Context, Error, Instant, Kind, Locked, Safety, Settings, TimedOut
 from coder_local.api.errors import UnknownOperation
 
+from .endings import cancelled, late
+from .held import Held
 from .nearest import did_you_mean
 from .principal import Gate, Principal
 from .registry import Prepared, Registry
@@ -102,6 +104,17 @@ class Dispatcher:
         """Set when the daemon stops: no new work is taken."""
         self.current = ""
         """The operation that runs on the loop now, for the watchdog."""
+        self._held: Held[Call] | None = None
+
+    def hold(self, *besides: str) -> None:
+        """Let calls wait for `release`, besides those of the operations named: plugins are not loaded yet."""
+        self._held = Held(frozenset(besides), self.start)
+
+    def release(self) -> None:
+        """Begin the calls that were held, in the order in which they came; their deadlines count from now."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
 
     @property
     def gate(self) -> Gate:
@@ -128,7 +141,9 @@ class Dispatcher:
         Raises the named error. Nothing is made that waits for the answer: 7 to 10 % of a look-up by key.
         """
         prepared = self.registry.find(name)
-        if prepared is None or prepared.operation.kind is not Kind.QUERY or self.closing or principal.token is not None:
+        if prepared is None or prepared.operation.kind is not Kind.QUERY or principal.token is not None:
+            return None
+        if self.closing or self._held is not None:
             return None
         try:
             input = prepared.signature.decode(raw)
@@ -150,6 +165,8 @@ class Dispatcher:
 
     def start(self, call: Call) -> Cancel | None:
         """Begin a call; the answer may come before this returns. The result, if any, cancels it."""
+        if self._held is not None and call.name not in self._held.besides:
+            return self._held.take(call)
         try:
             if self.closing:
                 raise Locked("the daemon is stopping", hint="start it again, then call again")
@@ -341,16 +358,6 @@ def caller_of(principal: Principal, operation: str, request_id: str) -> Caller:
 
 def void(_: object) -> None:
     """Take an answer that nobody needs."""
-
-
-def late(name: str, deadline: float) -> TimedOut:
-    """Return the answer to a call that was stopped at its deadline."""
-    return TimedOut(f"{name} took longer than {deadline:g} s and was stopped")
-
-
-def cancelled(name: str) -> TimedOut:
-    """Return the answer to a call that its caller cancelled."""
-    return TimedOut(f"{name} was cancelled", data={"cancelled": True})
 
 
 class _Query:

@@ -1,0 +1,65 @@
+"""Calls that came before what they ask for was loaded, and wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from coder_local.api import Error
+
+from .endings import cancelled
+
+Cancel = Callable[[], None]
+
+
+class _Call(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def answer(self) -> Callable[[bytes | None, Error | None], None]: ...
+
+
+C = TypeVar("C", bound=_Call)
+
+
+class Held(Generic[C]):
+    """Keeps calls in the order in which they came; `start` begins one."""
+
+    def __init__(self, besides: frozenset[str], start: Callable[[C], Cancel | None]) -> None:
+        self.besides = besides
+        """Names of operations that need not wait."""
+        self._start = start
+        self._waiting: list[_Waiting[C]] = []
+
+    def take(self, call: C) -> Cancel:
+        """Keep a call, and return what cancels it, now and once it has begun."""
+        waiting = _Waiting(call)
+        self._waiting.append(waiting)
+        return waiting.cancel
+
+    def release(self) -> None:
+        """Begin all."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.begin(self._start)
+
+
+class _Waiting(Generic[C]):
+    __slots__ = ("_call", "_cancel")
+
+    def __init__(self, call: C) -> None:
+        self._call: C | None = call
+        self._cancel: Cancel | None = None
+
+    def begin(self, start: Callable[[C], Cancel | None]) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            self._cancel = start(call)
+
+    def cancel(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.answer(None, cancelled(call.name))
+        elif self._cancel is not None:
+            self._cancel()
