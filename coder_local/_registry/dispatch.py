@@ -108,7 +108,7 @@ class Dispatcher:
 
     def hold(self, *besides: str) -> None:
         """Let calls wait for `release`, besides those of the operations named: plugins are not loaded yet."""
-        self._held = Held(frozenset(besides), self.start)
+        self._held = Held(frozenset(besides), self.start, lambda call: call.answer(None, cancelled(call.name)))
 
     def release(self) -> None:
         """Begin the calls that were held, in the order in which they came; their deadlines count from now."""

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
-
-from coder_local.api import Error
-
-from .endings import cancelled
+from typing import Generic, TypeVar
 
 Cancel = Callable[[], None]
 
 
-class _Call(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def answer(self) -> Callable[[bytes | None, Error | None], None]: ...
-
-
-C = TypeVar("C", bound=_Call)
+C = TypeVar("C")
 
 
 class Held(Generic[C]):
-    """Keeps calls in the order in which they came; `start` begins one."""
+    """Keeps calls in the order in which they came. `start` begins one, `drop` answers one that was cancelled before."""
 
-    def __init__(self, besides: frozenset[str], start: Callable[[C], Cancel | None]) -> None:
+    def __init__(self, besides: frozenset[str], start: Callable[[C], Cancel | None], drop: Callable[[C], None]) -> None:
         self.besides = besides
         """Names of operations that need not wait."""
         self._start = start
+        self._drop = drop
         self._waiting: list[_Waiting[C]] = []
 
     def take(self, call: C) -> Cancel:
         """Keep a call, and return what cancels it, now and once it has begun."""
-        waiting = _Waiting(call)
+        waiting = _Waiting(call, self._drop)
         self._waiting.append(waiting)
         return waiting.cancel
 
@@ -46,10 +35,11 @@ class Held(Generic[C]):
 
 
 class _Waiting(Generic[C]):
-    __slots__ = ("_call", "_cancel")
+    __slots__ = ("_call", "_cancel", "_drop")
 
-    def __init__(self, call: C) -> None:
+    def __init__(self, call: C, drop: Callable[[C], None]) -> None:
         self._call: C | None = call
+        self._drop = drop
         self._cancel: Cancel | None = None
 
     def begin(self, start: Callable[[C], Cancel | None]) -> None:
@@ -60,6 +50,6 @@ class _Waiting(Generic[C]):
     def cancel(self) -> None:
         call, self._call = self._call, None
         if call is not None:
-            call.answer(None, cancelled(call.name))
+            self._drop(call)
         elif self._cancel is not None:
             self._cancel()
