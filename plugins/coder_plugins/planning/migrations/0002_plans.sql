@@ -1,4 +1,4 @@
--- Plans, and the versions of what they do; a version is never changed, so it has what an approval and a run point to.
+-- Plans, and the versions of what they do. An approval and a run point to a version, so none is ever changed.
 
 CREATE TABLE planning_plans (
   id TEXT PRIMARY KEY NOT NULL,

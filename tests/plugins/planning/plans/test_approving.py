@@ -48,7 +48,11 @@ def test_a_step_that_leaves_the_machine_unasked_is_a_warning(box: Sandbox, creat
         ({**MAKE, "options": {"timeout": "PT0S"}}, "limit", "/steps/0/options/timeout"),
         ({"key": "a", "kind": "comand", "input": {"run": ["ls"]}}, "unknown_kind", "/steps/0/kind"),
         ({"key": "a", "kind": "command", "input": {"run": ["ls"]}}, "folder", "/folder"),
-        ({"key": "a", "kind": "http", "input": {"url": "http://x", "methud": "GET"}}, "schema", "/steps/0/input/methud"),
+        (
+            {"key": "a", "kind": "http", "input": {"url": "http://x", "methud": "GET"}},
+            "schema",
+            "/steps/0/input/methud",
+        ),
         ({**MAKE, "needs": ["mak"]}, "unknown_step", "/steps/0/needs/0"),
         ({**MAKE, "needs": ["make"]}, "cycle", "/steps"),
         ({**MAKE, "input": {"title": "${{ steps.other.output }}"}}, "reference", "/steps/0/input/title"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,11 @@ def test_a_checklist_that_cannot_be_read_is_refused(box: Sandbox) -> None:
         box.call("planning.plans.generate", goal=GOAL, checklist="- [x] done\n\ntext")
 
 
-@given(lines=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["Do it", "`make x`", "é ñ", "a `b` c `d`"])), min_size=1))
+@given(
+    lines=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(["Do it", "`make x`", "é ñ", "a `b` c `d`"])), min_size=1
+    )
+)
 def test_any_checklist_makes_steps_that_can_be_done(lines: list[tuple[int, str]]) -> None:
     text = "\n".join(f"{'  ' * depth}- [ ] {words} {number}" for number, (depth, words) in enumerate(lines))
     steps = checklists.steps(text)
@@ -127,22 +133,67 @@ def test_any_checklist_makes_steps_that_can_be_done(lines: list[tuple[int, str]]
     assert flaws([(step.key, step.needs) for step in steps]) == []
 
 
-@pytest.mark.alone
-async def test_release_notes_of_a_real_repository(box: Sandbox, company: Company, tmp_path: Path) -> None:
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit after the tag v1."""
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for each in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "One"], ["tag", "v1"]):
+    one, two = (["commit", "-q", "--allow-empty", "-m", words] for words in ("One", "Two"))
+    for each in (["init", "-q"], one, ["tag", "v1"], two):
         subprocess.run([*git, *each], check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "Two"], check=True)
+    return tmp_path
+
+
+@pytest.mark.alone
+async def test_release_notes_of_a_real_repository(box: Sandbox, company: Company, repository: Path) -> None:
+    asked = {"goal": GOAL, "template": "release_notes", "folder": str(repository)}
     inputs = {"since": "v1", "version": "2.0", "path": "NOTES.md"}
-    view = box.call("planning.plans.generate", goal=GOAL, template="release_notes", inputs=inputs, folder=str(tmp_path))
-    id = view["plan"]["id"]
+    id = box.call("planning.plans.generate", **asked, inputs=inputs)["plan"]["id"]
     async with box.running():
         approved(box, id)
         with company.subscribe("execution.approval.requested") as events:
             box.call("planning.plans.execute", id=id)
-            asked = (await anext(events)).data["approval"]
+            approval = (await anext(events)).data["approval"]
         (wait,) = box.call("execution.waits.list", kind="approval")["items"]
         assert wait["shown"] == {"path": "NOTES.md", "content": "# 2.0\n\n- Two\n"}
-        box.call("execution.approvals.approve", id=asked, shown_hash=wait["shown_hash"])
+        box.call("execution.approvals.approve", id=approval, shown_hash=wait["shown_hash"])
         assert await until_end(box, company, id) == "succeeded"
-    assert (tmp_path / "NOTES.md").read_text() == "# 2.0\n\n- Two\n"
+    assert (repository / "NOTES.md").read_text() == "# 2.0\n\n- Two\n"
+
+
+@pytest.mark.alone
+async def test_the_checks_of_a_real_folder_against_a_real_server(
+    box: Sandbox, company: Company, tmp_path: Path
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("x")
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    python = [sys.executable, "-c"]
+    inputs = {
+        "lint": [*python, "print('clean')"],
+        "test": [*python, "print('passed')"],
+        "files": ["a.txt", "b.txt"],
+        "check": [*python, "import sys; print(open(sys.argv[1]).read())"],
+        "edit": {"path": "a.txt", "old": "x", "new": "y"},
+        "ping": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/",
+    }
+    view = box.call("planning.plans.generate", goal=GOAL, template="checks", inputs=inputs, folder=str(tmp_path))
+    id = view["plan"]["id"]
+    async with server, box.running():
+        approved(box, id)
+        with company.subscribe("execution.approval.requested") as events:
+            run = box.call("planning.plans.execute", id=id)["run"]
+            approval = (await anext(events)).data["approval"]
+        assert (tmp_path / "a.txt").read_text() == "x"
+        box.call("execution.approvals.approve", id=approval)
+        assert await until_end(box, company, id) == "succeeded"
+    steps = box.call("execution.runs.get", id=run)["steps"]
+    outputs = {step["key"]: step["output"] for step in steps if step["role"] == "item"}
+    assert sorted(each["stdout"].strip() for each in outputs.values()) == ["x", "x"]
+    assert (tmp_path / "a.txt").read_text() == "y"
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+    await writer.drain()
+    writer.close()

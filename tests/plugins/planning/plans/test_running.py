@@ -115,6 +115,16 @@ async def test_one_approval_is_for_one_run(box: Sandbox, company: Company, creat
     assert second > first
 
 
+async def test_the_end_of_a_run_is_not_taken_back(box: Sandbox, company: Company, create: Create) -> None:
+    id = create(MAKE, inputs=INPUTS)["id"]
+    async with box.running():
+        await run_to_end(box, company, id)
+    ending = box.call("planning.plans.history", id=id)["items"][0]
+    assert ending["actor"] == "plugin:planning"
+    with pytest.raises(Conflict, match="the run of this plan is over"):
+        box.undo(ending["change_set"])
+
+
 async def test_a_retry_of_the_run_is_the_plans_run_from_then_on(
     box: Sandbox, company: Company, create: Create, tmp_path: Path
 ) -> None:

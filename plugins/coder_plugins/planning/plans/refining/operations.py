@@ -91,7 +91,7 @@ def _failed_steps(tx: Transaction, plan: Plan, id: str) -> list[dict[str, Any]]:
     except NotFound as error:
         raise NotFound(error.message, field="/run", hint=error.hint) from error
     run = found["run"]
-    if not str(run["source_ref"]).startswith(f"{SOURCE}{plan.id}@"):
+    if not (run["source_ref"] or "").startswith(f"{SOURCE}{plan.id}@"):
         raise Invalid("this is no run of this plan", field="/run", hint="see execution.runs.list")
     if run["status"] not in _FAILED:
         raise Conflict(
