@@ -110,7 +110,15 @@ async def test_the_doctor_finds_nothing_wrong_with_what_is_whole(notes: Core) ->
     assert report["healthy"] is True
     assert {each["check"]: each["state"] for each in report["items"]} == dict.fromkeys(
         [
-            "plugins", "settings", "database", "tables", "clock", "listeners", "permissions", "snapshots", "quarantine",
+            "plugins",
+            "settings",
+            "database",
+            "tables",
+            "clock",
+            "listeners",
+            "permissions",
+            "snapshots",
+            "quarantine",
             "disk",
         ],
         "ok",
