@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from coder_local.api import Duration, Id, Invalid, NotFound, Safety, Snapshot, Title, Transaction, parse_duration
-from coder_plugins.execution.definitions.checking import unfold
 from coder_plugins.execution.definitions.records import PARALLEL, Body, Definition, Inputs, Parallel, Steps
+from coder_plugins.execution.definitions.rules import unfold
 from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import StepKey, Word, domain
 
-from .asking import MOVES, Moving, Recorded, RunAnswer, RunView, StepView, checked_steps, confirmed, find_step
 from .records import Attempt, Reference, Run, RunKind, Signal, Step, Wait
+from .rules import MOVES, Moving, Recorded, RunAnswer, RunView, StepView, checked_steps, confirmed, find_step
 
 SHOWN = 2_000
 """Steps that one answer has; more are listed with execution.steps.list."""
