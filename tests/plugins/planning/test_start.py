@@ -16,9 +16,9 @@ LATER = {
     "coder_plugins.planning.exchange.departure.records",
     "coder_plugins.planning.exchange.rules.mapping",
     "coder_plugins.planning.formats.vtodo",
-    "coder_plugins.planning.plans.making.checklists",
-    "coder_plugins.planning.plans.making.templates",
-    "coder_plugins.planning.plans.refining.repairs",
+    "coder_plugins.planning.plans.rules.checklists",
+    "coder_plugins.planning.plans.rules.templates",
+    "coder_plugins.planning.plans.rules.repairs",
     "coder_plugins.planning.rules.capture",
 }  # fmt: skip
 

@@ -37,7 +37,7 @@ from .records import (
 )
 from .rules import difference as differences
 from .rules.hashing import content_hash
-from .wire import OWN
+from .rules.wire import OWN
 
 VersionNumber = Annotated[int, Meta(ge=1)]
 

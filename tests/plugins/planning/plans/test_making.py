@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from coder_local.api import Invalid
 from coder_local.testing.memory import Sandbox
-from coder_plugins.planning.plans.making import checklists
-from coder_plugins.planning.plans.making.templates import TEMPLATES
+from coder_plugins.planning.plans.rules import checklists
+from coder_plugins.planning.plans.rules.templates import TEMPLATES
 from coder_plugins.planning.plans.rules.ways import flaws
 from tests.plugins.planning.acceptance import failure
 from tests.plugins.planning.plans.conftest import Company, approved, until_end

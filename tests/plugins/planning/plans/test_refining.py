@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from coder_local.testing.memory import Sandbox
 from coder_plugins.planning.plans.records import PlanStep
-from coder_plugins.planning.plans.refining.repairs import Failure, repair
 from coder_plugins.planning.plans.rules.difference import difference
+from coder_plugins.planning.plans.rules.repairs import Failure, repair
 from tests.plugins.planning.acceptance import failure
 from tests.plugins.planning.plans.conftest import Company, run_to_end
 

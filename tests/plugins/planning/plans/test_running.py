@@ -10,8 +10,8 @@ import pytest
 
 from coder_local.api import Conflict, Refused
 from coder_local.testing.memory import Sandbox
-from coder_plugins.planning.plans import wire
 from coder_plugins.planning.plans.records import Plan
+from coder_plugins.planning.plans.rules import wire
 from tests.plugins.planning.acceptance import failure
 from tests.plugins.planning.plans.conftest import Company, approved, run_to_end, until_end
 

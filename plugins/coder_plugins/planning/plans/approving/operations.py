@@ -11,7 +11,7 @@ from coder_plugins.planning.plans.operations import version_of
 from coder_plugins.planning.plans.records import ENDED, Plan, PlanApproved, PlanFinding, PlanValidated
 from coder_plugins.planning.records import domain
 
-from .checking import SeenStep, check_up
+from .records import SeenStep, check_up
 
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 _KEPT = 200

@@ -14,7 +14,7 @@ from coder_plugins.planning.plans.records import PARALLEL, Content, Inputs, Para
 from coder_plugins.planning.records import Reference, domain, refuse
 
 if TYPE_CHECKING:
-    from .templates import Template
+    from coder_plugins.planning.plans.rules.templates import Template
 
 TemplateName = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -68,7 +68,7 @@ def generate(
 @domain.query("planning.plans.templates")
 def templates(read: Snapshot) -> TemplateList:  # noqa: ARG001
     """List the templates that a plan can be made from, with what each takes."""
-    from .templates import TEMPLATES  # noqa: PLC0415 - most starts make no plan
+    from coder_plugins.planning.plans.rules.templates import TEMPLATES  # noqa: PLC0415 - most starts make no plan
 
     return TemplateList(items=[_info(TEMPLATES[name]) for name in sorted(TEMPLATES)])
 
@@ -79,7 +79,7 @@ def _info(template: type[Template]) -> TemplateInfo:
 
 
 def _from_checklist(text: str, inputs: Inputs | None) -> list[PlanStep]:
-    from .checklists import steps  # noqa: PLC0415 - see above
+    from coder_plugins.planning.plans.rules.checklists import steps  # noqa: PLC0415 - see above
 
     if inputs:
         raise Invalid("a checklist takes no inputs", field="/inputs", hint="leave them out")
@@ -87,7 +87,7 @@ def _from_checklist(text: str, inputs: Inputs | None) -> list[PlanStep]:
 
 
 def _from_template(name: str, inputs: Inputs | None) -> list[PlanStep]:
-    from .templates import TEMPLATES  # noqa: PLC0415 - see above
+    from coder_plugins.planning.plans.rules.templates import TEMPLATES  # noqa: PLC0415 - see above
 
     template = TEMPLATES.get(name)
     if template is None:

@@ -9,7 +9,7 @@ import msgspec
 from coder_local.api import Conflict, Id, Invalid, Markdown, NotFound, Transaction, Value
 from coder_plugins.planning.plans.operations import Difference, compare, revise, version_of
 from coder_plugins.planning.plans.records import Plan, PlanDrafted, PlanStep, PlanVersion, Steps
-from coder_plugins.planning.plans.wire import SOURCE
+from coder_plugins.planning.plans.rules.wire import SOURCE
 from coder_plugins.planning.records import domain
 
 _FAILED = frozenset({"failed", "timed_out", "cancelled"})
@@ -104,7 +104,7 @@ def _failed_steps(tx: Transaction, plan: Plan, id: str) -> list[dict[str, Any]]:
 
 
 def _repaired(steps: list[PlanStep], failed: list[dict[str, Any]]) -> tuple[list[PlanStep], list[Remark]]:
-    from .repairs import Failure, repair  # noqa: PLC0415 - with the templates, which most starts do not need
+    from coder_plugins.planning.plans.rules.repairs import Failure, repair  # noqa: PLC0415 - with the templates, which most starts do not need
 
     failures = [
         Failure(step["parent"] or step["key"], step["error"]["word"], step["error"]["message"])

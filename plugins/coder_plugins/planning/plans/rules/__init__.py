@@ -1,1 +1,1 @@
-"""What holds for the steps of plans: pure functions over plain values, as in planning's own `rules`."""
+"""Pure functions over the steps of plans: templates, checklists, differences, repairs; as in planning's own `rules`."""

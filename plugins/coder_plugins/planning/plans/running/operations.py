@@ -7,9 +7,9 @@ from typing import Any, Literal
 import msgspec
 
 from coder_local.api import Conflict, Heard, Id, Invalid, Refused, Safety, Transaction, Unsupported, Value
-from coder_plugins.planning.plans import wire
 from coder_plugins.planning.plans.operations import version_of
 from coder_plugins.planning.plans.records import ENDED, Content, Inputs, Path, Plan, PlanStarted, Status
+from coder_plugins.planning.plans.rules import wire
 from coder_plugins.planning.records import domain
 
 _ENDS: dict[str, Status] = {

@@ -1,4 +1,4 @@
-"""Whether a plan can run: what execution says of its steps, and what only the plan knows, its words and its budget."""
+"""What can be read of a plan before it runs: what execution says of its steps, its own words, and its budget."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from coder_local.api import Money, Safety, Snapshot, Value, format_duration, parse_duration
-from coder_plugins.planning.plans import wire
 from coder_plugins.planning.plans.records import Content, PlanFinding
+from coder_plugins.planning.plans.rules import wire
 from coder_plugins.planning.plans.rules.ways import flaws, longest_way
 
 _WORST = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)

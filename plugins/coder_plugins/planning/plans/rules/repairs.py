@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from coder_local.api import format_duration, parse_duration
-from coder_plugins.planning.plans.making.templates import approval
 from coder_plugins.planning.plans.records import PlanStep
+from coder_plugins.planning.plans.rules.templates import approval
 
 _USUAL_TIMEOUT = "PT10M"
 """What a step has in execution when it says nothing."""

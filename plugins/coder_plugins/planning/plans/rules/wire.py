@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .records import Content, PlanStep
+from coder_plugins.planning.plans.records import Content, PlanStep
 
 OWN = frozenset({"key", "kind", "title", "input", "needs"})
 """Fields of execution's steps that a plan's steps have themselves; all others are `options`."""
