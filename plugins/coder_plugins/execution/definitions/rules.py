@@ -160,7 +160,7 @@ def _reference_findings(
     steps: Sequence[StepSpec], index: int, inputs: Mapping[str, Any], *, sound: bool
 ) -> Iterator[Finding]:
     step, field = steps[index], f"/steps/{index}"
-    before = _before(steps, step.key) if sound else {each.key for each in steps}
+    before: set[str] | None = None
     own = {name: value for name, value in step.input.items() if step.kind != "sub_run" or name != "steps"}
     parts: dict[str, Any] = {"input": own, "foreach": step.foreach, "when": msgspec.to_builtins(step.when)}
     for place in references.find(parts):
@@ -173,7 +173,9 @@ def _reference_findings(
             near = difflib.get_close_matches(rest[0], inputs, 1)
             hint = f"did you mean {near[0]}?" if near else "give it in inputs"
             yield _error(step.key, "reference", f"there is no input {rest[0]}", field + place.pointer, hint)
-        elif root == "steps" and (not rest or rest[0] not in before):
+        elif root == "steps" and before is None:
+            before = graph.before(steps, step.key) if sound else {each.key for each in steps}
+        if root == "steps" and (not rest or rest[0] not in (before or ())):
             name = rest[0] if rest else "?"
             hint = f"add {name} to its needs" if name in {each.key for each in steps} else "there is no such step"
             message = f"{step.key} refers to {text}, which need not have ended before it"
@@ -181,19 +183,6 @@ def _reference_findings(
         elif root in {"item", "matrix"} and step.foreach is None and step.matrix is None:
             message = f"{step.key} is no fan-out, so there is no {root}"
             yield _error(step.key, "reference", message, field + place.pointer, "give it foreach or matrix")
-
-
-def _before(steps: Sequence[StepSpec], key: str) -> set[str]:
-    """Return the keys of all that must have ended before a step begins."""
-    needs = {step.key: step.needs for step in steps}
-    found: set[str] = set()
-    open_ = list(needs[key])
-    while open_:
-        each = open_.pop()
-        if each not in found:
-            found.add(each)
-            open_ += needs.get(each, [])
-    return found
 
 
 def _kind_findings(
@@ -257,7 +246,9 @@ def _unapproved(steps: Sequence[StepSpec], seen: Sequence[CheckedStep]) -> Itera
     """Yield a warning for each step that leaves the machine, or spends, without a person having been asked before."""
     kinds = {step.key: step.kind for step in steps}
     for step in seen:
-        if step.safety == Safety.EXTERNAL and not any(kinds[each] == "approval" for each in _before(steps, step.key)):
+        if step.safety != Safety.EXTERNAL:
+            continue
+        if all(kinds[each] != "approval" for each in graph.before(steps, step.key)):
             yield Finding(
                 severity="warning",
                 step=step.key,
