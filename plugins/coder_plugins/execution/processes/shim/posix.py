@@ -66,7 +66,7 @@ class Command:
 
         None when the daemon went before it gave a command.
         """
-        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
+        descriptors = _receive_socket(self._socket)
         if not descriptors:
             return None
         lines = bytearray()
@@ -118,15 +118,23 @@ def _become(
 def _take(control: socket.socket, patience: float | None) -> list[int]:
     """Wait for a command, at most `patience` seconds; return the socket to its daemon, nothing when there is none."""
     if patience is None:
-        return socket.recv_fds(control, 1, 1)[1]
+        return _receive_socket(control)
     poll = select.poll()
     poll.register(control, select.POLLIN)
     deadline = time.monotonic() + patience
     while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
         # not by a blocking read: another shim may have been quicker. Not by O_NONBLOCK: the others share that flag
         with contextlib.suppress(BlockingIOError):
-            return socket.recv_fds(control, 1, 1, socket.MSG_DONTWAIT)[1]
+            return _receive_socket(control, socket.MSG_DONTWAIT)
     return []
+
+
+def _receive_socket(sender: socket.socket, flags: int = 0) -> list[int]:
+    """Receive a descriptor, which the program must not get; nothing when the sender is gone."""
+    descriptors = socket.recv_fds(sender, 1, 1, flags)[1]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # unlike any other that Python opens, a received one is inherited
+    return descriptors
 
 
 def _leave_shim(outputs: tuple[int, int]) -> None:
@@ -329,7 +337,8 @@ def serve(control: socket.socket, reports: int, wakeup: int, patience: float | N
             return False
         spec: dict[str, Any] = json.loads(part)
         if refused or not started:
-            _withdraw(spec["folder"])
+            if started:
+                _withdraw(spec["folder"])
             _say(daemon, {"refused": json.loads(refused) if refused else {"message": "it ended before it began"}})
             return False
         start: dict[str, Any] = json.loads(started)
