@@ -85,7 +85,9 @@ async def start(folder: Path, command: Command) -> Child:
 def _specify(folder: Path, command: Command) -> bytes:
     program = find_program(command)
     if records.exists(str(folder)):
-        raise LaunchError(f"the folder of the attempt has one already: {folder}", field="/folder", hint="make a new one")
+        raise LaunchError(
+            f"the folder of the attempt has one already: {folder}", field="/folder", hint="make a new one"
+        )
     mark = command.env.get(MARK) or secrets.token_hex(16)
     common = {"folder": str(folder.absolute()), "on_daemon_death": command.on_daemon_death}
     masks = [form.decode("latin-1") for form in find_forms(command.mask)]

@@ -12,6 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+if sys.platform == "win32":
+    raise ImportError("this module is for POSIX")
+
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from shim.forkserver import main; main()"
 _OPTIONS = ("-I", "-S", "-E", "-X", "utf8")
 # messages wake one waiting shim, where bytes wake them all
@@ -27,10 +30,10 @@ class Server:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, _KIND)
         self._life, life = os.pipe()
         os.set_blocking(self._life, False)
+        arguments = ("-c", _PROGRAM, str(Path(__file__).parent), str(theirs.fileno()), str(life))
         with theirs, open(life, "wb"):  # noqa: PTH123 (to close it)
             subprocess.run(  # noqa: S603 (this Python, and a program of ours)
-                [sys.executable, *_OPTIONS, "-c", _PROGRAM, str(Path(__file__).parent)]
-                + [str(theirs.fileno()), str(life)],
+                [sys.executable, *_OPTIONS, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -73,6 +76,9 @@ class Link:
         line, _, self._read = self._read.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
         return message
+
+    def interrupt(self) -> None:
+        """Do nothing: here the daemon sends its signals itself."""
 
     def close(self) -> None:
         """Let go of the shim: to it, the daemon is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 
 from hypothesis import given
@@ -19,7 +20,7 @@ texts = st.lists(letters, max_size=60).map(b"".join)
 
 def in_pieces(masker: Masker, text: bytes, cuts: list[int]) -> bytes:
     places = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
-    pieces = [masker.feed(text[a:b]) for a, b in zip(places, places[1:], strict=False)]
+    pieces = [masker.feed(text[a:b]) for a, b in itertools.pairwise(places)]
     return b"".join(pieces) + masker.finish()
 
 
@@ -33,10 +34,8 @@ def test_pieces_give_what_the_whole_gives(secrets, text, cuts):
 @given(values, texts)
 def test_no_more_is_held_back_than_the_longest_value_less_one_byte(secrets, text):
     masker = Masker(secrets)
-    fed = 0
     longest = max(map(len, secrets), default=1)
     for byte in text:
-        fed += 1
         masker.feed(bytes((byte,)))
         assert len(masker._held) < longest
 
@@ -66,7 +65,7 @@ def test_base64_is_masked_wherever_the_value_stands_in_it(before, secret, after)
 def test_escapes_and_lines_are_masked():
     forms = find_forms(['first line\nsecond "line" & more'])
     masker = Masker(forms)
-    text = b'first line\r\n%0Asecond+%22line%22+%26+more first%20line%0Asecond%20%22line%22%20%26%20more'
+    text = b"first line\r\n%0Asecond+%22line%22+%26+more first%20line%0Asecond%20%22line%22%20%26%20more"
     assert masker.feed(text + b"|") == b"***\r\n%0Asecond+%22line%22+%26+more ***|"
 
 

@@ -90,7 +90,9 @@ def adopt(folder: Path) -> Child:
 
 
 async def test_a_command_outlives_the_daemon_with_its_output_and_its_code(daemon, tmp_path):
-    code = "for n in 1 2 3; do echo $n; done; while ! test -e go; do sleep 0.01; done; echo 4; echo 5 >&2; echo 6; exit 7"
+    code = (
+        "for n in 1 2 3; do echo $n; done; while ! test -e go; do sleep 0.01; done; echo 4; echo 5 >&2; echo 6; exit 7"
+    )
     killed = daemon(code)
     first = adopt(tmp_path)
     killed.kill()

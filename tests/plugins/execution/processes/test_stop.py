@@ -38,7 +38,9 @@ async def test_one_that_minds_the_first_signal_is_not_kept_waiting(commands):
 
 
 async def test_one_that_minds_the_second_signal_ends_by_it(commands):
-    child = await commands.start("sh", "-c", "trap '' INT; trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done")
+    child = await commands.start(
+        "sh", "-c", "trap '' INT; trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done"
+    )
     await said(child, b"ready")
     assert (await child.stop(2)).code == 9
 
@@ -75,7 +77,8 @@ async def test_a_grandchild_whose_parent_has_ended_is_ended(commands):
 
 async def test_what_a_command_left_behind_is_ended_after_its_end(commands):
     child = await commands.start("sh", "-c", "sleep 600 & echo $!; exit 4")
-    assert (await child.wait()).code == 4
+    ended = await child.wait()
+    assert (ended.code, ended.left) == (4, True)
     assert not await gone(*pids(child))
     assert (await child.stop(1)).code == 4
     assert await gone(*pids(child))
@@ -158,3 +161,12 @@ async def test_stopping_one_that_has_ended_tells_its_end(commands):
     child = await commands.start("sh", "-c", "exit 3")
     await child.wait()
     assert (await child.stop()).code == 3
+
+
+async def test_stopping_one_that_has_ended_leaves_the_next_one_of_its_shim(commands):
+    first = await commands.start("true")
+    assert not (await first.wait()).left
+    others = [await commands.start("sleep", "60") for _ in range(12)]
+    assert first.shim in [other.shim for other in others], "each shim that waits has got one"
+    assert (await first.stop(0)).code == 0
+    assert all(identity.is_alive(other.identity) for other in others)
