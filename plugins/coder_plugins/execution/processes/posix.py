@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import socket
@@ -96,8 +97,9 @@ async def open_link(spec: bytes) -> Link:
     ours.setblocking(False)
     try:
         with theirs:
+            sent = ours.send(spec)  # what fits is there before the shim is: it need not be woken twice
             await _hand_over(theirs)
-        await asyncio.get_running_loop().sock_sendall(ours, spec)
+        await asyncio.get_running_loop().sock_sendall(ours, memoryview(spec)[sent:])
     except ConnectionError:
         pass  # the shim is gone: hearing it will tell
     except BaseException:
@@ -119,8 +121,10 @@ def _ensure() -> Server:
     global _server  # noqa: PLW0603 (one for the process: its shims are alike)
     with _lock:
         if _server is not None and not _server.is_alive():
+            atexit.unregister(_server.close)
             _server.close()
             _server = None
         if _server is None:
             _server = Server()
+            atexit.register(_server.close)
         return _server
