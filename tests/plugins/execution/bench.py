@@ -72,9 +72,10 @@ class Bench:
         tasks = [*self.engine._tasks, *self.engine.running.values()]
         for task in self.engine._tasks:
             task.cancel()
-        for at, attempting in self.engine._steps.items():
-            attempting.parking = True
-            self.engine.running[at].cancel()
+        for at, task in self.engine.running.items():
+            if at in self.engine._steps:
+                self.engine._steps[at].parking = True
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         live._lives.clear()
         live._graphs.clear()

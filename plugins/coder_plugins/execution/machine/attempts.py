@@ -79,25 +79,34 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
     `boot` is the start of the engine, and that of the machine: after another one no process is left to be adopted.
     """
     spec, step = live.spec(key), live.steps[key]
+    kind = moves.kinds.get(step.kind)
+    if kind is None:  # it was there when the step became ready
+        moves.close_wait(live, key)
+        moves.free(live, key)
+        live.set(key, status="pending", ready_at=None)
+        moves.look(live, key)
+        return None
     busy = _take(moves, live, key, spec)
     if busy is not None:
         moves.close_wait(live, key)
         wait(moves, live, key, Wait(run="", key="", kind="lock", name=busy))
         return None
     moves.close_wait(live, key)
-    kind = moves.kinds.get(step.kind)
     try:
         input = resolve_input(live, key, spec)
         if not isinstance(kind, WorkKind):
             raise ReferenceFault(f"{step.kind} is no kind of step that does something")
         typed = msgspec.convert(input, kind.input)
-        effect = kind.effect(moves.tx, typed)
+        effect, prepares = kind.effect(moves.tx, typed), kind.prepares(typed)
     except (ReferenceFault, msgspec.ValidationError, Error) as error:
         word = "reference" if isinstance(error, ReferenceFault) else "invalid"
         moves.end(live, key, "failed", error=StepFault(word=word, message=str(error)))
         return None
+    except Exception as error:  # noqa: BLE001 - a plugin's fault fails its step, and not the turn of all others
+        moves.end(live, key, "failed", error=StepFault(word="broken", message=f"{type(error).__name__}: {error}"))
+        return None
     n = step.attempts + 1
-    state: Literal["intent", "started"] = "intent" if kind.prepares(typed) else "started"
+    state: Literal["intent", "started"] = "intent" if prepares else "started"
     facts = {"machine": boot[1]} if step.process else {}
     attempt = moves.tx.insert(
         Attempt(

@@ -173,7 +173,7 @@ def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: Wai
     try:
         input = msgspec.convert(resolve_input(live, key, spec), kind.input)
         waiting.begin(moves, live, key, kind, input)
-    except (ReferenceFault, msgspec.ValidationError, Error) as error:
+    except (ReferenceFault, msgspec.ValidationError, Error, ValueError, OverflowError) as error:
         word = "reference" if isinstance(error, ReferenceFault) else "invalid"
         moves.end(live, key, "failed", error=StepFault(word=word, message=str(error)))
 

@@ -36,7 +36,10 @@ def find(value: Any, pointer: str = "") -> Iterator[Clear]:
             yield Clear(pointer, _PATTERNS[(match.lastindex or 1) - 1][0])
     elif isinstance(value, Mapping):
         for name, part in cast("Mapping[str, Any]", value).items():
-            yield from find(part, f"{pointer}/{name}")
+            named = list(find(name, pointer))
+            yield from named
+            if not named:  # or the pointer would tell it
+                yield from find(part, f"{pointer}/{name}")
     elif isinstance(value, list):
         for index, part in enumerate(cast("Sequence[Any]", value)):
             yield from find(part, f"{pointer}/{index}")
