@@ -268,6 +268,7 @@ class Engine:
         step = self._steps.get(at)
         if step is not None and step.parking and ended.state != "done":
             return  # it was not stopped, but left: its attempt stands open, and the next start judges it
+        self._gone(at)  # its place is free for the turn that writes its end: no other turn need come after that
         self._work.append(ended)
         self.wake()
 

@@ -93,7 +93,7 @@ def join(moves: Moves, live: Live, key: str) -> None:
         return
     failed = [each for each in wanted if live.steps[each].status not in GOOD_STEP]
     message = f"{good} of {len(wanted)} succeeded, and {needed} had to: {', '.join(failed[:_SHOWN])}"
-    cancelled = all(live.steps[each].status in {"cancelled", *GOOD_STEP} for each in wanted)
+    cancelled = bool(failed) and all(live.steps[each].status == "cancelled" for each in failed)
     moves.end(
         live,
         key,

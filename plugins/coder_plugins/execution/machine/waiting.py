@@ -39,6 +39,7 @@ def wait(moves: Moves, live: Live, key: str, what: Wait) -> Wait:
     if what.kind == "queue":
         return made
     live.set(key, status="needs_decision" if what.kind == "decision" else "waiting", reason=what.prompt or what.name)
+    moves.look(live)  # the run may do nothing now but wait
     moves.say(StepWaiting(step=step.id, run=step.run, key=key, kind=what.kind))
     if what.kind in ASKS:
         moves.say(ApprovalRequested(approval=made.id, run=step.run, key=key))

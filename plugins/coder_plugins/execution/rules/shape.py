@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,9 +16,14 @@ from .references import find
 _PLAIN = "`$"
 
 
+@functools.cache  # 2,000 steps are mostly of few kinds
+def _fields(struct: type[Value]) -> dict[str, Any]:
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
+
+
 def faults(struct: type[Value], value: Mapping[str, Any], pointer: str = "") -> Iterator[Fault]:
     """Yield every fault of an input against the fields of a type; fields that hold a reference are left out."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    fields = _fields(struct)
     for name in value:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, 1)
