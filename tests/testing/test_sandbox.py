@@ -252,3 +252,28 @@ def test_a_record_that_nobody_keeps_is_named() -> None:
 
     with sandbox(domain) as box, pytest.raises(DeclarationError, match="Stray has no table"):
         box.snapshot().select(Stray)
+
+
+def test_a_transaction_of_another_caller_has_that_ones_rights(box: Sandbox) -> None:
+    with box.as_agent("helper").tx() as tx:
+        rights = tx.rights()
+    assert (rights.actor, rights.owner) == ("agent:helper", False)
+    with box.tx() as tx, tx.acting(rights) as inner:
+        assert inner.insert(Plant(name="oak")).origin == "agent:helper"
+
+
+def test_the_folder_of_a_plugin_lives_as_long_as_the_sandbox() -> None:
+    with sandbox(domain) as box:
+        with box.tx() as tx:
+            folder = tx.folder
+        assert folder == box.snapshot().folder
+        assert folder.name == "garden"
+        (folder / "kept.txt").write_text("here")
+    assert not folder.parent.exists()
+    with sandbox(domain, notes) as both, both.tx() as tx, pytest.raises(DeclarationError, match="no plugin's function"):
+        _ = tx.folder
+
+
+def test_nobody_agreed_to_what_a_milder_caller_leads_to(box: Sandbox) -> None:
+    with box.tx() as tx, tx.acting(tx.rights()) as inner, pytest.raises(Refused, match="nobody agreed"):
+        inner.call("garden.clear")

@@ -176,7 +176,10 @@ class Bench:
         before = [self.rows(table) for table in ("runs", "steps", "definitions", "attempts")], len(self.box.events)
         with pytest.raises(Error) as caught:
             self.start(*steps, **options)
-        assert ([self.rows(table) for table in ("runs", "steps", "definitions", "attempts")], len(self.box.events)) == before
+        assert (
+            [self.rows(table) for table in ("runs", "steps", "definitions", "attempts")],
+            len(self.box.events),
+        ) == before
         assert not self.world.calls
         assert not self.world.begun
         return caught.value

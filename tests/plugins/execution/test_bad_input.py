@@ -333,7 +333,10 @@ async def test_a_secret_in_clear_in_other_places(bench: Bench) -> None:
         (bench.refused(command("a", "echo", env={"TOKEN": TOKEN})), "/steps/0/input/env/TOKEN"),
         (bench.refused(work("a"), inputs={"token": TOKEN}), "/inputs/token"),
         (bench.refused(step("a", "map", {"over": [1, TOKEN], "kind": "work"})), "/steps/0/foreach/1"),
-        (bench.refused(step("a", "sub_run", {"steps": [work("b", output=TOKEN)]})), "/steps/0/input/steps/0/input/output"),
+        (
+            bench.refused(step("a", "sub_run", {"steps": [work("b", output=TOKEN)]})),
+            "/steps/0/input/steps/0/input/output",
+        ),
     ):
         wrong(error, Refused, field, "secret://")
         _hides(error)
@@ -398,7 +401,9 @@ async def test_a_choice_that_is_none(bench: Bench) -> None:
 
 
 async def test_a_default_that_is_no_choice(bench: Bench) -> None:
-    wrong(bench.refused(step("a", "approval", {"prompt": "?", "default": "up"})), Invalid, "/steps/0/input/default", "up")
+    wrong(
+        bench.refused(step("a", "approval", {"prompt": "?", "default": "up"})), Invalid, "/steps/0/input/default", "up"
+    )
 
 
 async def test_an_approval_that_is_not_there(bench: Bench) -> None:

@@ -100,7 +100,14 @@ async def test_a_matrix_can_be_cut_down_to_some_of_its_steps(bench: Bench) -> No
 
 @pytest.mark.parametrize(
     ("fan_in", "failing", "status"),
-    [("all", 0, "succeeded"), ("all", 1, "failed"), ("any", 3, "succeeded"), ("any", 4, "failed"), (2, 2, "succeeded"), (2, 3, "failed")],
+    [
+        ("all", 0, "succeeded"),
+        ("all", 1, "failed"),
+        ("any", 3, "succeeded"),
+        ("any", 4, "failed"),
+        (2, 2, "succeeded"),
+        (2, 3, "failed"),
+    ],
 )
 async def test_how_many_must_succeed(bench: Bench, fan_in: Any, failing: int, status: str) -> None:
     bench.world.let_go()

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from msgspec import Meta
-
 from coder_local.api import (
     Conflict,
     Context,

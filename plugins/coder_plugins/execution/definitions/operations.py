@@ -11,9 +11,9 @@ from coder_local.api import Snapshot
 from coder_plugins.execution.records import domain
 from coder_plugins.execution.rules import graph
 
-from .checking import check as check_steps
-from .checking import kinds_of, unfold
 from .records import PARALLEL, Checked, Estimate, Inputs, KindInfo, KindList, Parallel, StepEstimate, Steps, StepSpec
+from .rules import check as check_steps
+from .rules import kinds_of, unfold
 
 _SAMPLES = 200
 

@@ -10,8 +10,8 @@ from typing import Any, LiteralString
 import msgspec
 
 from coder_local.api import Context, Error, Found, StepError, StepRun, Unsupported, Value, WorkKind
-from coder_plugins.execution.artifacts.blobs import put
-from coder_plugins.execution.logs.files import LogWriter, attempt_folder
+from coder_plugins.execution.artifacts.adapters import put
+from coder_plugins.execution.logs.adapters.files import LogWriter, attempt_folder
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
 from coder_plugins.execution.processes import STDERR, STDOUT
 from coder_plugins.execution.records import INLINE_LIMIT

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from coder_local.api import Effect, Fault, Found, Safety, Snapshot, StepError, StepRun, WorkKind, parse_duration
+from coder_plugins.execution.definitions.rules import seconds_of
 from coder_plugins.execution.processes import (
     Alive,
     Child,
@@ -30,7 +31,6 @@ from coder_plugins.execution.processes import (
     tail_frames,
 )
 from coder_plugins.execution.processes.shim.frames import NAME, STDOUT
-from coder_plugins.execution.definitions.checking import seconds_of
 from coder_plugins.execution.rules.clear import SCHEME
 from coder_plugins.execution.rules.references import refers
 

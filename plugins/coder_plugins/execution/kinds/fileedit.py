@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from coder_local.api import Effect, Fault, Found, Safety, Snapshot, StepError, StepRun, WorkKind
-from coder_plugins.execution.artifacts.blobs import put, sync_folder
+from coder_plugins.execution.artifacts.adapters import put, sync_folder
 
 from .folders import inside, outside
 from .records import FileEditInput

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from coder_local.api import Fault, Snapshot, format_instant, parse_duration, parse_instant
-from coder_plugins.execution.definitions.checking import seconds_of
+from coder_plugins.execution.definitions.rules import seconds_of
 from coder_plugins.execution.runs.records import Wait
 
 from .records import TimerInput, WaitKind
-
 
 LONGEST_S = 36_500 * 24 * 3600
 """Seconds of the longest timer: moments after the year 9999 cannot be written."""

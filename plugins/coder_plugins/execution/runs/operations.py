@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from coder_local.api import Duration, Id, Invalid, NotFound, Safety, Snapshot, Title, Transaction
-from coder_plugins.execution.definitions.checking import LONGEST_S, seconds_of, unfold
 from coder_plugins.execution.definitions.records import PARALLEL, Body, Definition, Inputs, Parallel, Steps
+from coder_plugins.execution.definitions.rules import LONGEST_S, seconds_of, unfold
 from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import StepKey, Word, domain
 
-from .asking import (
+from .records import Attempt, Reference, Run, RunKind, Signal, Step, Wait
+from .rules import (
     MOVES,
     Moving,
     Recorded,
@@ -25,7 +26,6 @@ from .asking import (
     find_step,
     refuse_only,
 )
-from .records import Attempt, Reference, Run, RunKind, Signal, Step, Wait
 
 SHOWN = 2_000
 """Steps that one answer has; more are listed with execution.steps.list."""

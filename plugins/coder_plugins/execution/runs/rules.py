@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from coder_local.api import Conflict, Fault, Invalid, NotFound, Refused, Rights, Safety, Snapshot, Transaction, Value
-from coder_plugins.execution.definitions.checking import check, kinds_of
 from coder_plugins.execution.definitions.records import Checked, Inputs, StepSpec
+from coder_plugins.execution.definitions.rules import check, kinds_of
 from coder_plugins.execution.machine.live import Moves
 from coder_plugins.execution.machine.settling import settle
 from coder_plugins.execution.records import refuse

@@ -217,7 +217,14 @@ def _before(steps: Sequence[StepSpec], key: str) -> set[str]:
 
 
 def _kind_findings(
-    read: Snapshot, kinds: Kinds, step: StepSpec, name: str, input: Mapping[str, Any], field: str, *, folder: Path | None
+    read: Snapshot,
+    kinds: Kinds,
+    step: StepSpec,
+    name: str,
+    input: Mapping[str, Any],
+    field: str,
+    *,
+    folder: Path | None,
 ) -> Iterator[Finding]:
     kind = kinds.get(name)
     if kind is None:
