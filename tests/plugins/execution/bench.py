@@ -17,7 +17,7 @@ from coder_plugins.execution.machine import live
 from .world import State
 
 ENDS = ("succeeded", "failed", "cancelled", "timed_out")
-LIMIT_S = 20.0
+LIMIT_S = 10.0
 
 
 def step(key: str, kind: str, input: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from coder_local.api import Error, Safety, WorkKind, parse_duration
+from coder_local.api import Error, Safety, WorkKind, parse_duration, parse_instant
 from coder_plugins.execution.definitions.records import Condition, StepSpec
 from coder_plugins.execution.kinds.records import WaitKind
 from coder_plugins.execution.records import ENDED_STEP, GOOD_STEP
@@ -24,7 +24,7 @@ from coder_plugins.execution.runs.records import (
 )
 
 from . import fanout, waiting
-from .attempts import resolve_input
+from .attempts import resolve_input, word_of
 from .live import Live, Moves
 from .making import is_process, scope_of
 
@@ -163,9 +163,11 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
     elif live.active >= live.parallel:
         live.queue.append(key)
     else:
-        live.set(key, status="ready", ready_at=moves.now, process=is_process(moves, step.kind))
+        ready_at = step.ready_at or moves.now  # one that waited for a resource keeps its place
+        live.set(key, status="ready", ready_at=ready_at, process=is_process(moves, step.kind))
         if spec.queue_timeout is not None and step.attempts == 0:
-            due = moves.instant(moves.now_ms + round(parse_duration(spec.queue_timeout).total_seconds() * 1000))
+            seconds = parse_instant(ready_at).timestamp() + parse_duration(spec.queue_timeout).total_seconds()
+            due = moves.instant(round(seconds * 1000))
             waiting.wait(moves, live, key, Wait(run="", key="", kind="queue", due_at=due, due_means="failed"))
 
 
@@ -174,8 +176,7 @@ def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: Wai
         input = msgspec.convert(resolve_input(live, key, spec), kind.input)
         waiting.begin(moves, live, key, kind, input)
     except (ReferenceFault, msgspec.ValidationError, Error, ValueError, OverflowError) as error:
-        word = "reference" if isinstance(error, ReferenceFault) else "invalid"
-        moves.end(live, key, "failed", error=StepFault(word=word, message=str(error)))
+        moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
 
 
 def _holds(moves: Moves, live: Live, key: str, when: Condition | None) -> bool:
