@@ -96,6 +96,8 @@ def make(moves: Moves, new: NewRun) -> Live:
     )
     live = Live(run, Graph(new.body.steps), new.body.parallel)
     hashes = live.graph.hashes(new.inputs)
+    if new.mode == "dry":  # what would have been is no result for a run that does it
+        hashes = {key: content_hash([hash_, "dry"]) for key, hash_ in hashes.items()}
     for key, spec in live.graph.specs.items():
         fans_out = spec.foreach is not None or spec.matrix is not None
         live.add(

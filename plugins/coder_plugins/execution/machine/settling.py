@@ -64,16 +64,21 @@ def _begin(moves: Moves, live: Live) -> bool:
     if run.paused:
         return False
     if run.concurrency_key is not None:
-        where = "concurrency_key = :key AND status NOT IN ('queued', 'succeeded', 'failed', 'cancelled', 'timed_out')"
-        busy = moves.tx.select(Run, where, limit=2, key=run.concurrency_key)
-        loaded = [each.run for each in moves.lives.values() if each.run.concurrency_key == run.concurrency_key]
-        if any(each.id != run.id and not _over(moves, each) for each in busy) or any(
-            each.id != run.id and each.status not in {"queued"} and not _over(moves, each) for each in loaded
-        ):
+        where = (
+            "concurrency_key = :key AND workspace_id = :workspace"
+            " AND status NOT IN ('queued', 'succeeded', 'failed', 'cancelled', 'timed_out')"
+        )
+        busy = moves.tx.select(Run, where, limit=2, key=run.concurrency_key, workspace=run.workspace_id)
+        loaded = [each.run for each in moves.lives.values() if _same_key(each.run, run) and each.run.status != "queued"]
+        if any(each.id != run.id and not _over(moves, each) for each in (*busy, *loaded)):
             return False
     live.set_run(status="running", started_at=moves.now)
     moves.say(RunStarted(run=run.id, source_ref=run.source_ref))
     return True
+
+
+def _same_key(one: Run, other: Run) -> bool:
+    return (one.concurrency_key, one.workspace_id) == (other.concurrency_key, other.workspace_id)
 
 
 def _over(moves: Moves, run: Run) -> bool:
@@ -381,6 +386,11 @@ def _let_next_begin(moves: Moves, live: Live) -> None:
     key = live.run.concurrency_key
     if key is None:
         return
-    where = "concurrency_key = :key AND status = 'queued'"
-    for run in moves.tx.select(Run, where, order="priority DESC, id", limit=1, key=key):
-        moves.look(moves.load(run.id))
+    where = "concurrency_key = :key AND workspace_id = :workspace AND status = 'queued' AND NOT paused"
+    workspace = live.run.workspace_id
+    moved = len(moves.lives) + 1  # those that this transaction has moved may not be queued any more
+    for run in moves.tx.select(Run, where, order="priority DESC, id", limit=moved, key=key, workspace=workspace):
+        other = moves.load(run.id)
+        if other.run.status == "queued" and not other.run.cancelling:
+            moves.look(other)
+            return
