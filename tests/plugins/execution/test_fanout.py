@@ -154,6 +154,14 @@ async def test_operations_in_a_fan_out_are_one_commit_each(bench: Bench) -> None
     assert [each["text"] for each in bench.call("world.things.list")["items"]] == ["a", "b", "c"]
 
 
+async def test_outputs_that_are_large_together_are_an_artifact(bench: Bench) -> None:
+    id = await bench.finish(work("f", foreach=[0, 1, 2], size=400_000), work("b", "f", output="${{ steps.f.output }}"))
+    assert bench.steps(id)["f"]["output"] is None
+    (kept,) = bench.call("execution.artifacts.list", run=id, key="f")["items"]
+    assert kept["bytes"] > 1_200_000
+    assert bench.steps(id)["b"]["error"]["word"] == "reference"
+
+
 async def test_a_crash_in_the_middle_of_a_fan_out_repeats_nothing(bench: Bench) -> None:
     id = bench.start(work("f", foreach=list(range(6)), max_parallel=2, hold=True, effect="repeatable"))
     await bench.world.until(lambda: bench.world.now["work"] == 2)

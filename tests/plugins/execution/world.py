@@ -249,6 +249,6 @@ SECRET = "hunter2-and-more"
 
 
 @secrets.query("secrets.resolve")
-def resolve(read: Snapshot, *, reference: str) -> dict[str, str]:
+def resolve(read: Snapshot, *, reference: str) -> str:
     """Return the text that a reference stands for."""
-    return {"value": SECRET}
+    return SECRET

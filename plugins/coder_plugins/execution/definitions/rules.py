@@ -200,20 +200,7 @@ def _ends_before(steps: Sequence[StepSpec], step: StepSpec, key: str, *, sound: 
     """Tell whether a step must have ended before another begins; of a graph that is none only whether it is there."""
     if not sound:
         return any(each.key == key for each in steps)
-    return key in step.needs or key in _before(steps, step.key)  # all before it are looked up only where it must be
-
-
-def _before(steps: Sequence[StepSpec], key: str) -> set[str]:
-    """Return the keys of all that must have ended before a step begins."""
-    needs = {step.key: step.needs for step in steps}
-    found: set[str] = set()
-    open_ = list(needs[key])
-    while open_:
-        each = open_.pop()
-        if each not in found:
-            found.add(each)
-            open_ += needs.get(each, [])
-    return found
+    return key in step.needs or key in graph.before(steps, step.key)
 
 
 def _kind_findings(

@@ -9,12 +9,16 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from coder_local.api import Error, Transaction
+from coder_plugins.execution.artifacts.adapters import put
 from coder_plugins.execution.machine import attempts, control, waiting
-from coder_plugins.execution.machine.attempts import Ended, Job
+from coder_plugins.execution.machine.attempts import Ended, Job, Kept
 from coder_plugins.execution.machine.live import Kinds, Live, Moves
 from coder_plugins.execution.machine.making import under
 from coder_plugins.execution.machine.settling import settle
+from coder_plugins.execution.records import INLINE_LIMIT, LARGE
 from coder_plugins.execution.runs.records import Boot, RunResumed, StepFault, Wait
 
 DUE_LIMIT = 500
@@ -111,7 +115,12 @@ def _apply_one(tx: Transaction, job: Job) -> Ended:
     except Error as error:
         fault = StepFault(word=error.kind, message=error.message, data=error.to_wire())
         return Ended(run=job.run, key=job.key, n=job.n, state="failed", error=fault, active_ms=_ms(begun))
-    return Ended(run=job.run, key=job.key, n=job.n, state="done", output=output, active_ms=_ms(begun))
+    ended = Ended(run=job.run, key=job.key, n=job.n, state="done", output=output, active_ms=_ms(begun))
+    encoded = msgspec.json.encode(output)
+    if len(encoded) <= INLINE_LIMIT:
+        return ended
+    kept = Kept(name=LARGE, sha256=put(tx.folder, encoded), bytes=len(encoded), media_type="application/json")
+    return msgspec.structs.replace(ended, output=None, artifact=kept.sha256, kept=[kept])
 
 
 def _ms(begun: float) -> int:

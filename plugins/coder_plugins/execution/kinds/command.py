@@ -215,7 +215,7 @@ def _output(log: Path, input: CommandInput) -> dict[str, Any]:
     if input.output == "none":
         return {}
     if input.output == "text":
-        return {"stdout": tail_frames(log, _TAIL).decode("utf-8", "replace")}
+        return {"stdout": tail_frames(log, _TAIL, STDOUT).decode("utf-8", "replace")}
     parts: list[bytes] = []
     size = 0
     for frame in iterate_frames(log):

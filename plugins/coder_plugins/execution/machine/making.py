@@ -183,7 +183,9 @@ class _Steps(Mapping[str, Any]):
         step = self._live.steps[key]
         if step.ended is None:
             raise KeyError(key)
-        return {"output": step.output, "status": step.status, "error": msgspec.to_builtins(step.error)}
+        # an output that is an artifact is not there: to take nothing for it would be another result
+        output = {"output": step.output} if step.artifact is None else {"artifact": step.artifact}
+        return {**output, "status": step.status, "error": msgspec.to_builtins(step.error)}
 
     def __iter__(self) -> Any:
         return (key for key, step in self._live.steps.items() if step.ended is not None)

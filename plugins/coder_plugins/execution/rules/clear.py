@@ -45,6 +45,20 @@ def find(value: Any, pointer: str = "") -> Iterator[Clear]:
             yield from find(part, f"{pointer}/{index}")
 
 
+def mask(value: Any, secrets: Sequence[str]) -> Any:
+    """Return a value in which each text that is one of some secrets, or holds one, has `***` in its place."""
+    if isinstance(value, str):
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            value = value.replace(secret, "***")
+        return value
+    if isinstance(value, Mapping):
+        found = cast("Mapping[str, Any]", value)
+        return {mask(name, secrets): mask(part, secrets) for name, part in found.items()}
+    if isinstance(value, list):
+        return [mask(part, secrets) for part in cast("Sequence[Any]", value)]
+    return value
+
+
 def references(value: Any) -> Iterator[str]:
     """Yield the `secret://` references in a value."""
     if isinstance(value, str):

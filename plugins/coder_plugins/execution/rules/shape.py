@@ -41,6 +41,12 @@ def faults(struct: type[Value], value: Mapping[str, Any], pointer: str = "") -> 
                 yield Fault(f"{pointer}/{name}{at}", message, None)
 
 
+@functools.cache
+def _fields(struct: type[Value]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Return the fields of a type by name; to find them out takes half a millisecond."""
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
+
+
 def _split(text: str) -> tuple[str, str]:
     """Return the message of a validation error, and its place as the end of a JSON pointer."""
     message, _, place = text.partition(" - at ")
