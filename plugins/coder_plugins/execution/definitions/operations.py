@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,7 +28,8 @@ def check(
     parallel: Parallel = PARALLEL,
 ) -> Checked:
     """Tell whether some steps can run, with all that is wrong or doubtful, before anything runs."""
-    return check_steps(read, steps, inputs or {}, folder=folder is not None, parallel=parallel)
+    where = None if folder is None else Path(folder).expanduser()
+    return check_steps(read, steps, inputs or {}, folder=where, parallel=parallel)
 
 
 @domain.query("execution.estimate")
