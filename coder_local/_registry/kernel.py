@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from coder_local._store.clock import Clock
 from coder_local._store.feed import Feed
@@ -19,14 +19,19 @@ from . import hooks
 from .clients import Clients
 from .dispatch import Dispatcher
 from .host import Host
+from .listeners import Listeners
 from .plugins import Plugin, Source, Status
 from .principal import Gate, OpenGate
 from .registry import Registry
 from .settings import SettingsManager
 
+T = TypeVar("T")
+
 _log = logging.getLogger("coder_local.plugins")
 START_DEADLINE = 30.0
 """Seconds that a plugin's start may take."""
+STOP_DEADLINE = 10.0
+"""Seconds that a plugin's stop may take."""
 
 
 class Kernel:
@@ -42,6 +47,8 @@ class Kernel:
         self.host: Host | None = None
         self.settings = SettingsManager(self.registry, self.store, folder, os.environ)
         self.registry.settings_of = self.settings.current
+        self.listeners = Listeners(self.store)
+        self._begun: list[Plugin] = []
         self._hooks: Any = None
 
     def open(self, granted: Callable[[Kernel], Iterable[Plugin]] = lambda _: ()) -> None:
@@ -49,21 +56,27 @@ class Kernel:
 
         A plugin whose migration fails is stopped. Raises `NewerData` or `MigrationError` for the core's own tables.
         """
+        self.load(self.open_store(lambda kernel: list(granted(kernel))))
+        self.registry.stop_unmigrated(self.store.migrate(self.registry.migration_sets()))
+
+    def open_store(self, read: Callable[[Kernel], T]) -> T:
+        """Open the store and return what `read` reads there: all that a start needs before a plugin is loaded.
+
+        The file may have to be exchanged for another when it cannot be read. Raises as `open` does.
+        """
         self.store.open()
         try:
-            found = self._read(granted)
+            found = self._read(read)
         except Exception as error:
             if not self.store.recover(error):
                 raise
-            found = self._read(granted)
-        self.load(found)
-        self.registry.stop_unmigrated(self.store.migrate(self.registry.migration_sets()))
+            found = self._read(read)
         self.feed = self.dispatcher.feed = Feed(self.store.bounds, self.store.events_after)
+        return found
 
-    def _read(self, granted: Callable[[Kernel], Iterable[Plugin]]) -> list[Plugin]:
-        """Read all that a start needs of the store, before a plugin is loaded: the file may have to be exchanged."""
+    def _read(self, read: Callable[[Kernel], T]) -> T:
         self.settings.load()
-        return list(granted(self))
+        return read(self)
 
     def start(self, post: Loop, soon: Loop | None = None) -> None:
         """Begin to write on the writer's thread; `post` is the loop's `call_soon_threadsafe`, `soon` `call_soon`."""
@@ -99,14 +112,25 @@ class Kernel:
         return answers
 
     async def begin(self, plugin: Plugin) -> None:
-        """Run what a loaded plugin declared with `on_start`, timed; if it raises, this plugin is stopped."""
-        if not plugin.loaded or plugin.domain is None or not plugin.domain.started:
+        """Run what a loaded plugin declared with `on_start`, then let its listeners listen.
+
+        If its start raises or takes too long, this plugin is stopped.
+        """
+        if not plugin.loaded or plugin.domain is None:
             return
+        self._begun.append(plugin)
+        if plugin.domain.started or plugin.domain.listeners:
+            await self._start(plugin, plugin.domain)
+        if plugin.loaded:
+            self.listeners.start(plugin, self.feed)
+
+    async def _start(self, plugin: Plugin, domain: Domain) -> None:
         begun = time.perf_counter()
         try:
             async with asyncio.timeout(START_DEADLINE):
-                for function in plugin.domain.started:
-                    await function(self.dispatcher.context(plugin.name, plugin.domain.name))
+                await self.listeners.enrol(plugin)  # first: what its start says is heard already
+                for function in domain.started:
+                    await function(self.dispatcher.context(plugin.name, domain.name))
         except TimeoutError:
             self.registry.stop(
                 plugin, Status.STOPPED_BY_START_ERROR, f"its start took longer than {START_DEADLINE:g} s"
@@ -116,6 +140,30 @@ class Kernel:
             self.registry.stop(plugin, Status.STOPPED_BY_START_ERROR, f"{type(error).__name__}: {error}")
         plugin.start_ms = (time.perf_counter() - begun) * 1000
         self.forget_hooks()
+
+    async def end(self, plugin: Plugin) -> list[Exception]:
+        """Run what a plugin that began declared with `on_stop`, and return what failed of it, which is in the log."""
+        self.listeners.stop(plugin)
+        if plugin not in self._begun:
+            return []
+        self._begun.remove(plugin)
+        faults: list[Exception] = []
+        if not plugin.loaded or plugin.domain is None:
+            return faults
+        for function in plugin.domain.stopped:
+            try:
+                async with asyncio.timeout(STOP_DEADLINE):
+                    await function(self.dispatcher.context(plugin.name, plugin.domain.name))
+            except Exception as error:  # noqa: BLE001 - a plugin's fault, which keeps nothing else from stopping
+                _log.exception("plugin %s could not stop", plugin.name, extra={"plugin": plugin.name})
+                faults.append(error)
+        return faults
+
+    async def end_all(self) -> list[Exception]:
+        """End all plugins that began, side by side."""
+        self.listeners.save()
+        found = await asyncio.gather(*(self.end(plugin) for plugin in list(self._begun)))
+        return [fault for faults in found for fault in faults]
 
     def forget_hooks(self) -> None:
         """Collect the hooks anew at the next call of one: a plugin came or went."""

@@ -42,6 +42,7 @@ class Subscription:
         self._subjects = _matcher(subjects)
         self._deliver = deliver
         self.paused = False
+        self.closed = False
         self.scheduled = False
         """Whether it goes on in the next turn of the loop."""
 
@@ -63,6 +64,7 @@ class Subscription:
 
     def close(self) -> None:
         """Stop listening."""
+        self.closed = True
         self._feed.discard(self)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from coder_local.api import Error, Locked
 
-from . import backup, eventlog, migrations
+from . import backup, consumers, eventlog, migrations
 from .caller import Caller, Calls
 from .clock import Clock, SystemClock, instant
 from .connection import MEMORY, open_reader, open_writer
@@ -406,6 +406,7 @@ class Store:
 
         def work(scope: WriteScope) -> int:
             scope.write_log()
+            consumers.forget_dead(scope)
             return eventlog.trim(scope.connection, scope.ms)
 
         def again(removed: Any, error: BaseException | None) -> None:

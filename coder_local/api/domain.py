@@ -8,11 +8,12 @@ from collections.abc import Set as AbstractSet
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Concatenate, LiteralString, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, LiteralString, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
-from .operations import Kind, Operation, Rule, Safety, StandardOperation, TableDeclaration
+from .hearing import Heard
+from .operations import Kind, Listener, Operation, Rule, Safety, StandardOperation, TableDeclaration
 from .records import BASE_FIELDS, Event, Record, Settings
 from .scope import Context, Snapshot, Transaction
 
@@ -27,6 +28,7 @@ T = TypeVar("T", bound=_Encodable)
 R = TypeVar("R", bound=Record)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_TYPE = re.compile(r"\*|[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.?\*)?")
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _VERBS = ("list", "get", "create", "update", "delete", "history")
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200  # inspect.CO_*; importing inspect costs 8 ms
@@ -70,6 +72,8 @@ class Domain:
         self.hooks: dict[str, Callable[..., Any]] = {}
         self.settings_type: type[Settings] | None = None
         self.started: list[Callable[..., Any]] = []
+        self.stopped: list[Callable[..., Any]] = []
+        self.listeners: dict[str, Listener] = {}
 
     def table(
         self,
@@ -264,6 +268,45 @@ class Domain:
         self.started.append(function)
         return function
 
+    def on_stop(
+        self, function: Callable[[Context], Coroutine[Any, Any, None]]
+    ) -> Callable[[Context], Coroutine[Any, Any, None]]:
+        """Run an `async def` once when the daemon stops or the plugin is disabled, if the plugin had begun.
+
+        No new call is taken then, and the store is still open: `ctx.transact` and `ctx.call` work. It has 10 seconds; a
+        failure is in the log, and holds up nobody. Tasks that the plugin made are its own to end.
+        """
+        if not _flags(function) & _COROUTINE:
+            raise DeclarationError(f"{self.name}: what runs on stop waits for the world; declare it with `async def`")
+        self.stopped.append(function)
+        return function
+
+    def listener(self, *types: LiteralString) -> Callable[[_ListenerT], _ListenerT]:
+        """Declare a function that is called once for each event of some types (exact, or ending in `*`), in order.
+
+        It runs in a transaction that also saves its place in the log: exactly once, also across restarts. What it
+        writes is the plugin's, in the event's workspace. A new one begins at the head of the log. An event that fails
+        five times (after 1, 2, 4 and 8 seconds) is parked, and so is one that eight others led to; the listener goes
+        on, and `daemon.doctor` names what was parked.
+        """
+        for type_ in types or ("",):
+            if not _TYPE.fullmatch(type_):
+                raise DeclarationError(f"{self.name}: {type_!r} is no type of event; say notes.note.pinned, or notes.*")
+
+        def declare(function: _ListenerT) -> _ListenerT:
+            word = getattr(function, "__name__", "").lstrip("_")
+            name = f"{self.name}.{word}"
+            if _flags(function) & (_GENERATOR | _COROUTINE | _ASYNC_GENERATOR):
+                raise DeclarationError(f"{name} runs inside a transaction: declare it with `def`")
+            if not _NAME.fullmatch(name):
+                raise DeclarationError(f"{name} is kept under its name: a listener is a function with one")
+            if name in self.listeners:
+                raise DeclarationError(f"listener {name} is declared twice")
+            self.listeners[name] = Listener(name, types, function)
+            return function
+
+        return declare
+
     def _add(self, operation: Operation) -> None:
         self._check_name(operation.name)
         if operation.name in self.operations:
@@ -301,5 +344,10 @@ def _article(kind: Kind) -> str:
     return f"an {kind}" if kind is Kind.ACTION else f"a {kind}"
 
 
+class _Listens(Protocol):
+    def __call__(self, tx: Transaction, /, *, event: Heard) -> None: ...
+
+
+_ListenerT = TypeVar("_ListenerT", bound=_Listens)
 _EventT = TypeVar("_EventT", bound=Event)
 _SettingsT = TypeVar("_SettingsT", bound=Settings)

@@ -87,5 +87,14 @@ class TableDeclaration(NamedTuple):
     """Whether each write leaves a change row and says an event; without it there is no undo."""
 
 
+class Listener(NamedTuple):
+    """A function that is called for each event of some types."""
+
+    name: str
+    """`<domain>.<function>`: under this its place in the log is kept."""
+    types: tuple[str, ...]
+    function: Callable[..., None]
+
+
 Rule = Callable[[Any, Any, Any], None]
 """`rule(tx, before, after)`; raises if the record must not become `after`. `before` is None for a new record."""

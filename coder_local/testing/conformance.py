@@ -135,7 +135,7 @@ def migrations_make_the_records(subject: Subject) -> Iterator[str]:
 
 
 def promises_are_readable(subject: Subject) -> Iterator[str]:
-    """Yield what has no docstring: package, records, events, rules, settings and each of their fields."""
+    """Yield what has no docstring: package, records, events, rules, listeners, settings and each of their fields."""
     domain = subject.domain
     if subject.plugin.module is not None and not inspect.getdoc(subject.plugin.module):
         yield f"{subject.plugin.name}/__init__.py: open it with a docstring that says what the plugin is and promises"
@@ -149,7 +149,8 @@ def promises_are_readable(subject: Subject) -> Iterator[str]:
             if field.required:
                 yield f"{domain.settings_type.__name__}.{field.name} needs a default: a plugin works without settings"
     rules = [rule for rules in domain.rules.values() for rule in rules]
-    for each in (*classes, *rules):
+    listeners = [listener.function for listener in domain.listeners.values()]
+    for each in (*classes, *rules, *listeners):
         if not each.__doc__:
             yield f"{each.__name__} needs a docstring"
 

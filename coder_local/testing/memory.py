@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 import msgspec
 
 from coder_local._registry.dispatch import Call, caller_of
+from coder_local._registry.listeners import BACK_OFF
 from coder_local._registry.principal import OWNER, Principal
 from coder_local._store import changes
 from coder_local._store.caller import Caller
@@ -155,6 +156,33 @@ class Sandbox:
             event = declared.get(said.type)
             if event is not None and event not in operation.emits:
                 raise DeclarationError(f"{operation.name} said {said.type}; declare it with emits={event.__name__}")
+
+    # -- working in the background ------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[Self]:
+        """Let the plugins work by themselves: `on_start` before the block, listeners in it, `on_stop` at its end.
+
+        An event that a listener fails at is tried again at once, and parked as in the daemon. A second block is what a
+        restart is to the plugins. Raises what `on_stop` raises, and `DeclarationError` if one does not start.
+        """
+        kernel = self.kernel
+        kernel.listeners.back_off = (0.0,) * len(BACK_OFF)
+        try:
+            for plugin in list(kernel.registry.plugins.values()):
+                await kernel.begin(plugin)
+                if not plugin.loaded:
+                    raise DeclarationError(f"{plugin.name} is {plugin.status}: {plugin.reason}")
+            yield self
+        finally:
+            faults = await kernel.end_all()
+        if faults:
+            raise faults[0]
+
+    async def settled(self) -> None:
+        """Wait until the listeners have heard all that was said, and all that they said themselves."""
+        while not self.kernel.listeners.idle:
+            await asyncio.sleep(0)
 
     # -- working in the database --------------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ def examine(kernel: Kernel, tables: Sequence[Table]) -> Report:
             ("database", _database),
             ("tables", lambda connection: _tables(connection, tables)),
             ("clock", lambda connection: _clock(connection, kernel.store.clock.now_ms())),
+            ("listeners", _listeners),
         ]
         checks += [(name, _connected(kernel.store.path, check)) for name, check in connected]
         checks += [
@@ -114,6 +115,14 @@ def _clock(connection: sqlite3.Connection, now_ms: int) -> Check:
     if ahead > _HOUR_MS:
         message = f"the newest event is {ahead // _HOUR_MS} h in the future: the clock was set back"
         yield Finding(check="clock", state="warning", message=message, hint="set the clock of the machine")
+
+
+def _listeners(connection: sqlite3.Connection) -> Check:
+    sql = "SELECT consumer, count(*), max(seq), error FROM event_dead GROUP BY consumer ORDER BY consumer"
+    for name, count, seq, error in connection.execute(sql):
+        message = f"{name} could not take {count} events, the last of them number {seq}: {error}"
+        hint = "mend what failed; it went on without them, and they are told of for 30 days"
+        yield Finding(check="listeners", state="warning", message=message, hint=hint)
 
 
 def _plugins(kernel: Kernel) -> Check:

@@ -153,6 +153,7 @@ async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
 
     await write(kernel, ctx, "plugins.disable", work)
     kernel.registry.plugins[plugin.name] = plugin
+    await kernel.end(plugin)
     kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
     kernel.forget_hooks()
     return await apart(lambda: _info(plugin))

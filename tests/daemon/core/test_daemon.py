@@ -109,7 +109,11 @@ async def test_the_doctor_finds_nothing_wrong_with_what_is_whole(notes: Core) ->
     report = await notes.call("daemon.doctor")
     assert report["healthy"] is True
     assert {each["check"]: each["state"] for each in report["items"]} == dict.fromkeys(
-        ["plugins", "settings", "database", "tables", "clock", "permissions", "snapshots", "quarantine", "disk"], "ok"
+        [
+            "plugins", "settings", "database", "tables", "clock", "listeners", "permissions", "snapshots", "quarantine",
+            "disk",
+        ],
+        "ok",
     )
 
 

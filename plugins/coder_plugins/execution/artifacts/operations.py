@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from typing import Annotated
 
 from msgspec import Meta
@@ -27,10 +28,8 @@ def read(
     artifact = read.get(Artifact, id)
     part = get(read.folder, artifact.sha256)[offset : offset + limit]
     text: str | None = None
-    try:
+    with contextlib.suppress(UnicodeDecodeError):
         text = part.decode()
-    except UnicodeDecodeError:
-        pass
     return Content(
         sha256=artifact.sha256, bytes=artifact.bytes, media_type=artifact.media_type, offset=offset, text=text,
         base64=None if text is not None else base64.b64encode(part).decode(),

@@ -53,7 +53,7 @@ def check(
     kinds = kinds_of(read)
     findings = list(_graph_findings(steps))
     sound = not findings
-    for index, step in enumerate(steps):
+    for index in range(len(steps)):
         findings += _step_findings(read, kinds, steps, index, inputs, folder=folder, sound=sound)
     findings += _secret_findings(read, "inputs", None, dict(inputs))
     seen = [_checked_step(read, kinds, step) for step in steps]
@@ -223,9 +223,10 @@ def _kind_findings(
 def _typed(kind: StepKind[Any], input: Mapping[str, Any]) -> Value | None:
     """Return an input as its kind takes it; None where a reference stands for a value of another type than text."""
     try:
-        return msgspec.convert(dict(input), kind.input)
+        typed: Value = msgspec.convert(dict(input), kind.input)
     except msgspec.ValidationError:
         return None
+    return typed
 
 
 def _checked_step(read: Snapshot, kinds: Kinds, step: StepSpec) -> CheckedStep:

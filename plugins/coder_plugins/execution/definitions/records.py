@@ -91,7 +91,7 @@ class StepSpec(Value):
     total_timeout: Duration | None = None
     """How long all its attempts together may take, without the waits between them."""
     deadline: Duration | None = None
-    """How long it may take by the clock on the wall, waits and sleep included; of an approval or signal when it ends."""
+    """Of a step that waits: how long at most, by the clock on the wall, sleep of the machine included."""
     retry: Retry = Retry()
     idempotent: bool = False
     """Whether doing it twice does no more than doing it once: it is then done again after a crash, and nobody asked."""

@@ -61,8 +61,7 @@ class Attempting(StepRun):
                 hint="enable the plugin secrets",
                 data={"plugin": "secrets"},
             )
-        found = await self.call("secrets.resolve", reference=reference)
-        text = str(found["value"]) if isinstance(found, dict) else str(found)
+        text = str(await self.call("secrets.resolve", reference=reference))
         self.masked.append(text)
         return text
 

@@ -156,15 +156,11 @@ def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
     """Begin attempts at ready steps as far as there is room, in turn for each workspace, the most urgent first."""
     jobs: list[Job] = []
     for process, free in ((True, room.processes), (False, room.others)):
-        while free > 0:
-            picked = _pick(moves, process=process, limit=free)
-            if not picked:
-                break
-            for live, key in picked:
-                job = attempts.claim(moves, live, key, boot)
-                if job is not None:
-                    jobs.append(job)
-                    free -= 1
+        taken = 0
+        while taken < free and (picked := _pick(moves, process=process, limit=free - taken)):
+            found = [attempts.claim(moves, live, key, boot) for live, key in picked]
+            jobs += [job for job in found if job is not None]
+            taken += sum(1 for job in found if job is not None)
             settle(moves)  # a step that could not begin may be what others waited for
     return jobs
 
@@ -221,7 +217,7 @@ def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None
         "SELECT id, grace_ms FROM execution_runs WHERE id IN (SELECT value FROM json_each(:ids)) AND cancelling",
         ids=list(running),
     )
-    known = {id_: grace for id_, grace in found}
+    known: dict[str, int | None] = dict(found)
     known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
     return list(known.items())
 

@@ -97,7 +97,6 @@ async def _watch(step: StepRun, input: CommandInput, child: Child) -> Any:
     try:
         output = _judge(step, input, await child.wait())
         await _keep_artifacts(step, input)
-        return output
     except asyncio.CancelledError:
         if step.parking and input.on_daemon_death == "adopt":
             await child.detach()
@@ -105,6 +104,7 @@ async def _watch(step: StepRun, input: CommandInput, child: Child) -> Any:
         ended = await child.stop(_grace(step, input))
         _note(step, ended)
         raise StepError("it was stopped", word="stopped", data={"signal": step.signal}) from None
+    return output
 
 
 async def _keep_artifacts(step: StepRun, input: CommandInput) -> None:

@@ -1,5 +1,4 @@
-"""Steps of kind `file_edit`: a file below the folder of the run, written whole or not at all, and never over a
-person's own change.
+"""Steps of kind `file_edit`: a file, written whole or not at all, and never over a person's own change.
 
 Before the effect three hashes are on disk: of the file as it was, as it will be, and of both contents. After a crash
 one look tells what happened; a file that is neither was changed by somebody else, and a person is asked.

@@ -19,7 +19,8 @@ class TimerKind(WaitKind[TimerInput]):
 
     def check(self, read: Snapshot, input: TimerInput, /) -> Iterable[Fault]:  # noqa: ARG002
         if (input.duration is None) == (input.until is None):
-            yield Fault("/duration", "give either duration or until", "duration: PT30M, or until: 2026-11-20T16:15:27Z")
+            hint = "duration: PT30M, or until: 2026-11-20T16:15:27Z"
+            yield Fault("/duration", "give either duration or until", hint)
 
     def begin(self, now_ms: int, input: TimerInput, /) -> Wait:
         if input.until is not None:

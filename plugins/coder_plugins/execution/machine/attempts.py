@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ from .waiting import DECISIONS, wait
 
 RECOVERIES = 3
 """After so many crashes in the middle of one step a person is asked, whatever the step is."""
+_AGAIN = frozenset({"repeatable", "keyed"})
 _chance = random.SystemRandom()
 
 
@@ -96,11 +97,12 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
         moves.end(live, key, "failed", error=StepFault(word=word, message=str(error)))
         return None
     n = step.attempts + 1
-    state = "intent" if kind.prepares(typed) else "started"
+    state: Literal["intent", "started"] = "intent" if kind.prepares(typed) else "started"
+    facts = {"machine": boot[1]} if step.process else {}
     attempt = moves.tx.insert(
         Attempt(
             id=f"{step.id}/{n}", workspace_id=step.workspace_id, run=step.run, key=key, n=n, state=state, boot=boot[0],
-            effect=effect, input=input, facts={"machine": boot[1]} if step.process else {}, idempotency_key=step.id, timeout_ms=_timeout(spec, step.active_ms),
+            effect=effect, input=input, facts=facts, idempotency_key=step.id, timeout_ms=_timeout(spec, step.active_ms),
             started_at=moves.now,
         )
     )  # fmt: skip

@@ -35,7 +35,7 @@ def expand(moves: Moves, live: Live, key: str) -> None:
     live.set(key, status="running", started_at=moves.now)
     base = len(live.steps) + 1
     for index, item in enumerate(items):
-        live.add(item_step(live, step, item.key, item.value, base + index))
+        live.add(item_step(step, item.key, item.value, base + index))
         live.touched.add(item.key)
     keys = [item.key for item in items]
     live.items.setdefault(key, [])
@@ -62,8 +62,9 @@ def _items(live: Live, spec: StepSpec) -> list[Item]:
     if spec.matrix is not None:
         return of_matrix(spec.key, spec.matrix)
     found: Any = resolve(spec.foreach, scope_of(live, spec.key))
-    if not isinstance(found, list):
-        raise ReferenceFault(f"foreach of {spec.key} must be a list, and is {type(found).__name__}")
+    word = type(found).__name__
+    if word != "list":
+        raise ReferenceFault(f"foreach of {spec.key} must be a list, and is {word}")
     return of_list(spec.key, found)
 
 

@@ -33,8 +33,9 @@ Kinds = Mapping[str, StepKind[Any]]
 
 _KEPT_RUNS = 256
 _KEPT_GRAPHS = 256
-_STEP_FIELDS = tuple(name for name in Step.__struct_fields__ if name not in {"id", "workspace_id", "created_at", "updated_at", "rev", "deleted_at", "origin", "meta"})  # fmt: skip
-_RUN_FIELDS = tuple(name for name in Run.__struct_fields__ if name not in {"id", "workspace_id", "created_at", "updated_at", "rev", "deleted_at", "origin", "meta"})  # fmt: skip
+_BASE = frozenset({"id", "workspace_id", "created_at", "updated_at", "rev", "deleted_at", "origin", "meta"})
+_STEP_FIELDS = tuple(name for name in Step.__struct_fields__ if name not in _BASE)
+_RUN_FIELDS = tuple(name for name in Run.__struct_fields__ if name not in _BASE)
 _BEGUN = frozenset({"ready", "running", "waiting", "needs_decision"})
 _lives: OrderedDict[str, Live] = OrderedDict()
 _graphs: OrderedDict[str, tuple[Graph, int]] = OrderedDict()
@@ -308,7 +309,10 @@ _ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancel
 
 
 def graph_of(tx: Any, definition: str) -> tuple[Graph, int]:
-    """Return the graph of a stored definition, and how many of its steps run at once. Raises `Conflict` if it is gone."""
+    """Return the graph of a stored definition, and how many of its steps run at once.
+
+    Raises `Conflict` if it is not kept any more.
+    """
     found = _graphs.get(definition)
     if found is None:
         kept = tx.find(Definition, definition)

@@ -135,7 +135,7 @@ def keep(moves: Moves, body: Body) -> str:
     return hash_
 
 
-def item_step(live: Live, parent: Step, key: str, item: Any, position: int) -> Step:
+def item_step(parent: Step, key: str, item: Any, position: int) -> Step:
     """Return one step of a fan-out."""
     return Step(
         id=f"{parent.run}/{key}",
@@ -165,8 +165,9 @@ def scope_of(live: Live, key: str) -> Mapping[str, Any]:
         step = live.steps[step.parent]
         scope["output"] = step.output
     if step.role == "item":
-        scope["item"] = step.item
-        scope["matrix"] = step.item if isinstance(step.item, dict) else {}
+        item: Any = step.item
+        scope["item"] = item
+        scope["matrix"] = item if isinstance(item, dict) else {}
     return scope
 
 

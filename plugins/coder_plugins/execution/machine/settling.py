@@ -57,7 +57,7 @@ def _settle(moves: Moves, live: Live) -> None:
 
 
 def _begin(moves: Moves, live: Live) -> bool:
-    """Begin a queued run, unless another one with its key runs or it is paused or cancelled; tell whether it goes on."""
+    """Begin a queued run, unless it is paused or another one with its key runs; tell whether it goes on."""
     run = live.run
     if run.cancelling:
         return True
@@ -186,11 +186,12 @@ def _holds(moves: Moves, live: Live, key: str, when: Condition | None) -> bool:
         scope = scope_of(live, key)
         value = resolve(when.value, scope)
         if when.equals is not msgspec.UNSET:
-            holds = value == resolve(when.equals, scope)
+            holds: bool = value == resolve(when.equals, scope)
         elif when.not_equals is not msgspec.UNSET:
             holds = value != resolve(when.not_equals, scope)
         else:
-            holds = value in (resolve(when.one_of, scope) if when.one_of is not msgspec.UNSET else [])
+            one_of: list[Any] = resolve(when.one_of, scope) if when.one_of is not msgspec.UNSET else []
+            holds = value in one_of
     except ReferenceFault as error:
         moves.end(live, key, "failed", error=StepFault(word="reference", message=str(error)))
         return False
@@ -276,10 +277,10 @@ def _end(moves: Moves, live: Live) -> None:
     """Bring a run to its end, or first undo what it did, the last first."""
     run = live.run
     failed = [step for step in live.with_status("failed") if _is_failure(live, step)]
-    if (failed and not run.cancelling) or run.compensating:
-        if not any(step.role == "compensation" for step in live.steps.values()) and _compensate(moves, live):
-            return
     undone = [step for step in live.steps.values() if step.role == "compensation"]
+    to_undo = run.compensating or (failed and not run.cancelling)
+    if to_undo and not undone and _compensate(moves, live):
+        return
     if run.timed_out:
         status = "timed_out"
     elif run.cancelling:
@@ -288,7 +289,7 @@ def _end(moves: Moves, live: Live) -> None:
         status = "failed" if failed else "succeeded"
     error = None
     if status != "succeeded":
-        error = _run_end(live, failed, undone, status)
+        error = _run_end(failed, undone, status)
     live.set_run(
         status=status, finished_at=moves.now, deadline_at=None, error=error, output=_output(live), reason=None,
         compensating=False,
@@ -328,7 +329,7 @@ def _compensate(moves: Moves, live: Live) -> bool:
     return True
 
 
-def _run_end(live: Live, failed: list[Step], undone: list[Step], status: str) -> RunEnd:
+def _run_end(failed: list[Step], undone: list[Step], status: str) -> RunEnd:
     first = min(failed, key=lambda step: step.ended or 0) if failed else None
     word, message = status, {"cancelled": "it was cancelled", "timed_out": "its deadline passed"}.get(status, "")
     if first is not None and first.error is not None and status == "failed":
@@ -339,10 +340,14 @@ def _run_end(live: Live, failed: list[Step], undone: list[Step], status: str) ->
         message=message,
         failed=[step.key for step in failed[:_FAILED_SHOWN]],
         compensations=[
-            CompensationEnd(step=step.parent or "", status=step.status, message=step.error and step.error.message)
+            CompensationEnd(step=step.parent or "", status=step.status, message=_message(step))
             for step in sorted(undone, key=lambda each: each.position)
         ],
     )
+
+
+def _message(step: Step) -> str | None:
+    return None if step.error is None else step.error.message
 
 
 def _output(live: Live) -> dict[str, Any]:

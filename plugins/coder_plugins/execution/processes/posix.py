@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
@@ -15,8 +14,42 @@ from typing import Any
 
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from shim.forkserver import main; main()"
 _OPTIONS = ("-I", "-S", "-E", "-X", "utf8")
+# messages wake one waiting shim, where bytes wake them all
+_KIND = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
 _lock = threading.Lock()
-_control: socket.socket | None = None
+_server: Server | None = None
+
+
+class Server:
+    """The socket at which the shims wait, and the pipe that ends when the fork server does."""
+
+    def __init__(self) -> None:
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, _KIND)
+        self._life, life = os.pipe()
+        os.set_blocking(self._life, False)
+        with theirs, open(life, "wb"):  # noqa: PTH123 (to close it)
+            subprocess.run(  # noqa: S603 (this Python, and a program of ours)
+                [sys.executable, *_OPTIONS, "-c", _PROGRAM, str(Path(__file__).parent)]
+                + [str(theirs.fileno()), str(life)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno(), life],
+                env={name: value for name, value in os.environ.items() if name.startswith(("LD_", "DYLD_"))},
+                check=True,
+            )
+
+    def is_alive(self) -> bool:
+        """Tell whether the server runs: without it, its last shims would be served and then nobody answers."""
+        try:
+            return bool(os.read(self._life, 1))
+        except BlockingIOError:
+            return True
+
+    def close(self) -> None:
+        """Let go of the server: it ends after its last command."""
+        self.control.close()
+        os.close(self._life)
 
 
 class Link:
@@ -68,36 +101,20 @@ async def open_link(spec: bytes) -> Link:
 
 
 async def _hand_over(end: socket.socket) -> None:
-    """Give one end to the fork server; a server that was killed has nobody at its socket, and is replaced."""
-    with contextlib.suppress(OSError):
-        if _control is not None:
-            socket.send_fds(_control, [b"."], [end.fileno()])
-            return
-    control = await asyncio.to_thread(_ensure, _control)
-    socket.send_fds(control, [b"."], [end.fileno()])
+    """Give one end to the fork server; one that was killed is replaced."""
+    server = _server
+    if server is None or not server.is_alive():
+        server = await asyncio.to_thread(_ensure)
+    socket.send_fds(server.control, [b"."], [end.fileno()])
 
 
-def _ensure(dead: socket.socket | None = None) -> socket.socket:
-    """Return the socket of a living fork server; `dead` is one that did not answer."""
-    global _control  # noqa: PLW0603 (one per process: its shims are alike)
+def _ensure() -> Server:
+    """Return a living fork server."""
+    global _server  # noqa: PLW0603 (one for the process: its shims are alike)
     with _lock:
-        if _control is None or _control is dead:
-            if _control is not None:
-                _control.close()
-            _control = _start_server()
-        return _control
-
-
-def _start_server() -> socket.socket:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        subprocess.run(  # noqa: S603 (this Python, and a program of ours)
-            [sys.executable, *_OPTIONS, "-c", _PROGRAM, str(Path(__file__).parent), str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env={name: value for name, value in os.environ.items() if name.startswith(("LD_", "DYLD_"))},
-            check=True,
-        )
-    return ours
+        if _server is not None and not _server.is_alive():
+            _server.close()
+            _server = None
+        if _server is None:
+            _server = Server()
+        return _server

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+import msgspec
 
-from coder_local.api import Invalid, NotFound, Rights, Snapshot, Transaction, Value
-from coder_plugins.execution.definitions.checking import kinds_of
+from coder_local.api import Conflict, Fault, Invalid, NotFound, Refused, Rights, Safety, Snapshot, Transaction, Value
+from coder_plugins.execution.definitions.checking import check, kinds_of
+from coder_plugins.execution.definitions.records import Checked, Inputs, StepSpec
 from coder_plugins.execution.machine.live import Moves
 from coder_plugins.execution.machine.settling import settle
+from coder_plugins.execution.records import refuse
 
-from .records import Attempt, Run, Signal, Step, Wait
+from .records import (
+    ApprovalDecided,
+    ApprovalRequested,
+    Attempt,
+    Run,
+    RunCancelled,
+    RunChanged,
+    RunFinished,
+    RunForked,
+    RunPaused,
+    RunQueued,
+    RunResumed,
+    RunStarted,
+    Signal,
+    SignalReceived,
+    Step,
+    StepFinished,
+    StepWaiting,
+    Wait,
+)
+
+MOVES = (
+    RunQueued, RunStarted, RunFinished, RunChanged, RunForked, RunCancelled, RunPaused, RunResumed, StepFinished,
+    StepWaiting, ApprovalRequested, ApprovalDecided, SignalReceived,
+)  # fmt: skip
+"""What a transition may say."""
+
+_ORDER = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
 
 
 class StepView(Value):
@@ -68,6 +97,7 @@ class Moving(Moves):
         super().__init__(tx, kinds_of(tx))
 
     def save(self) -> None:
+        """Settle, then write what was moved."""
         settle(self)
         super().save()
 
@@ -101,10 +131,37 @@ def grace_of(seconds: float | None) -> int | None:
     return round(seconds * 1000)
 
 
-def confirmed(rights: Rights, safety: Any) -> Rights:
+def confirmed(rights: Rights, safety: str) -> Rights:
     """Return the rights of a caller with what he agreed to by starting a run: up to its worst step."""
-    from coder_local.api import Safety, replace  # noqa: PLC0415
+    agreed = _ORDER[2 : _ORDER.index(Safety(safety)) + 1]
+    return msgspec.structs.replace(rights, confirmed=tuple(dict.fromkeys((*rights.confirmed, *agreed))))
 
-    order = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
-    upto = order.index(Safety(safety)) + 1
-    return replace(rights, confirmed=tuple(dict.fromkeys((*rights.confirmed, *order[2:upto]))))
+
+def checked_steps(
+    tx: Transaction,
+    steps: list[StepSpec],
+    inputs: Inputs | None,
+    folder: str | None,
+    parallel: int,
+    approved_hash: str | None = None,
+) -> Checked:
+    """Return the steps as they were checked. Raises `Refused`, `Conflict` or `Invalid`, naming all that is wrong."""
+    checked = check(tx, steps, inputs or {}, folder=folder is not None, parallel=parallel)
+    errors = [each for each in checked.findings if each.severity == "error"]
+    secret = next((each for each in errors if each.rule == "secret"), None)
+    if secret is not None:
+        raise Refused(secret.message, field=secret.field, hint=secret.hint, data={"rule": "secret"})
+    ring = next((each for each in errors if each.rule == "cycle"), None)
+    if ring is not None and len(errors) == 1:
+        raise Conflict(
+            ring.message, field=ring.field, hint=ring.hint, data={"cycle": ring.message.split(": ")[1].split(" > ")}
+        )
+    refuse([Fault(each.field or "/steps", each.message, each.hint) for each in errors])
+    if approved_hash is not None and approved_hash != checked.hash:
+        raise Refused(
+            "these are not the steps that were approved",
+            field="/approved_hash",
+            hint="have them approved as they are now",
+            data={"rule": "approval", "approved": approved_hash, "hash": checked.hash},
+        )
+    return checked

@@ -30,6 +30,16 @@ _FULL_DISK_TRIES = 600  # a second each: nobody else knows the result
 _RESET = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGCHLD", "SIGXFSZ", "SIGUSR1", "SIGUSR2")
 
 
+REPORT_SIZE = 5
+IDLE = b"i"
+_BUSY = b"b"
+
+
+def report(reports: int, state: bytes, pid: int = 0) -> None:
+    """Tell the fork server that a shim (this process when 0) waits for a command, or has one."""
+    os.write(reports, state + (pid or os.getpid()).to_bytes(4, "big"))
+
+
 class Command:
     """The forked process that will be the command: it waits, in a session of its own, for the daemon to say what to be.
 
@@ -38,7 +48,7 @@ class Command:
     shim's part, one with the start record, and one with the reason when the program could not be loaded.
     """
 
-    def __init__(self, control: socket.socket, taken: int) -> None:
+    def __init__(self, control: socket.socket, reports: int, patience: float | None) -> None:
         shim = identity.own()
         self._socket, other = socket.socketpair()
         self.out, out = _open_pipe()
@@ -46,7 +56,7 @@ class Command:
         self.pid = os.fork()
         if self.pid == 0:
             self._socket.close()
-            _become(control, taken, other, (out, err), shim)
+            _become(control, reports, other, (out, err), shim, patience)
         other.close()
         os.close(out)
         os.close(err)
@@ -67,16 +77,21 @@ class Command:
 
 
 def _become(
-    control: socket.socket, taken: int, to_shim: socket.socket, outputs: tuple[int, int], shim: Identity
+    control: socket.socket,
+    reports: int,
+    to_shim: socket.socket,
+    outputs: tuple[int, int],
+    shim: Identity,
+    patience: float | None,
 ) -> NoReturn:
     """Wait for a specification, leave the start record, and be the program."""
     step = "/folder"
     try:
         _leave_shim(outputs)
-        _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        descriptors = _take(control, patience)
         if not descriptors:
             os._exit(0)
-        os.write(taken, shim.pid.to_bytes(4, "big"))
+        report(reports, _BUSY, shim.pid)
         socket.send_fds(to_shim, [b"."], descriptors)
         received = _receive(descriptors[0])
         if received is None:
@@ -98,6 +113,20 @@ def _become(
         to_shim.sendall(b"\n" * (step == "/folder") + json.dumps(reason).encode("ascii"))
     finally:
         os._exit(127)
+
+
+def _take(control: socket.socket, patience: float | None) -> list[int]:
+    """Wait for a command, at most `patience` seconds; return the socket to its daemon, nothing when there is none."""
+    if patience is None:
+        return socket.recv_fds(control, 1, 1)[1]
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    deadline = time.monotonic() + patience
+    while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        # not by a blocking read: another shim may have been quicker. Not by O_NONBLOCK: the others share that flag
+        with contextlib.suppress(BlockingIOError):
+            return socket.recv_fds(control, 1, 1, socket.MSG_DONTWAIT)[1]
+    return []
 
 
 def _leave_shim(outputs: tuple[int, int]) -> None:
@@ -283,23 +312,34 @@ def _receive_exactly(daemon: int, size: int) -> bytes | None:
     return bytes(data)
 
 
-def serve(command: Command, wakeup: int) -> None:
-    """Wait with a command, and keep it when it has begun."""
+def serve(control: socket.socket, reports: int, wakeup: int, patience: float | None = None) -> bool:
+    """Wait for a command at the server's socket, at most `patience` seconds, and keep it until all is over.
+
+    Return whether this process may serve another: it may not when there was none, nor while anything that the command
+    began is its child, which would be taken for the next one's.
+    """
+    command = Command(control, reports, patience)
     _rehearse()
     heard = command.hear()
     if heard is None:
-        return
+        return False
     daemon, (part, started, refused, *_) = heard[0], [*heard[1], b"", b""]
-    if not part:
-        return
-    spec: dict[str, Any] = json.loads(part)
-    if refused or not started:
-        _withdraw(spec["folder"])
-        _say(daemon, {"refused": json.loads(refused) if refused else {"message": "it ended before it began"}})
-        return
-    start: dict[str, Any] = json.loads(started)
-    _say(daemon, {"started": start})
-    Shim(daemon, command, spec, start).run(wakeup)
+    with daemon:
+        if not part:
+            return False
+        spec: dict[str, Any] = json.loads(part)
+        if refused or not started:
+            _withdraw(spec["folder"])
+            _say(daemon, {"refused": json.loads(refused) if refused else {"message": "it ended before it began"}})
+            return False
+        start: dict[str, Any] = json.loads(started)
+        _say(daemon, {"started": start})
+        Shim(daemon, command, spec, start).run(wakeup)
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return False
 
 
 def _withdraw(folder: str) -> None:

@@ -1,0 +1,1 @@
+"""Runs from runs: retry and rewind; the old run is untouched."""

@@ -1,0 +1,1 @@
+"""Steering runs: stop, hold, go on, decide, signal."""
