@@ -268,6 +268,7 @@ class Engine:
         step = self._steps.get(at)
         if step is not None and step.parking and ended.state != "done":
             return  # it was not stopped, but left: its attempt stands open, and the next start judges it
+        self._gone(at)  # now and not when its task is done: the turn that this wakes would find its place taken
         self._work.append(ended)
         self.wake()
 
