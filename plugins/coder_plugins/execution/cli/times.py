@@ -22,10 +22,12 @@ def clock(instant: object) -> str:
 
 
 def length(seconds: float | None) -> str:
-    """Return a time span in the two largest units that say something: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
+    """Return a time span in the two largest units that say something: `14 ms`, `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
     if seconds is None:
         return ""
     seconds = max(seconds, 0.0)
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
