@@ -80,7 +80,7 @@ class _Walk:
         if not str(node.tag).startswith(_PLAIN) or str(node.tag).removeprefix(_PLAIN) not in {"str", "map", "seq"}:
             raise YamlError(f"the tag {node.tag} means nothing in a plan", line)
         if isinstance(node.value, str):
-            return _scalar(node.value) if node.style is None else node.value
+            return _scalar(node.value) if not node.style else node.value
         if node.tag == f"{_PLAIN}seq":
             return [self.value(each, f"{pointer}/{index}", depth + 1) for index, each in enumerate(node.value)]
         return self._mapping(node, pointer, depth)
