@@ -1,8 +1,8 @@
 """The running daemon: what starts in which order, what it watches, how it stops.
 
-Order at start: lock, database, plugins' declarations, socket, ready line; then, on a thread, the heavy imports of
-HTTP. The port of HTTP is bound before the ready line, so that whoever reads it may connect at once and waits in the
-backlog.
+Order at start: lock, database, socket, ready line; then, on threads, the plugins, and the heavy imports of HTTP. Calls
+that come before the plugins are loaded wait for them. The port of HTTP is bound before the ready line, so that whoever
+reads it may connect at once and waits in the backlog.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import sqlite3
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from coder_ipc import process, runtime
 from coder_local import __version__
 from coder_local._admission import Admission
-from coder_local._registry import plugins
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
 from coder_local._transports.jsonrpc.server import SocketServer
@@ -32,7 +32,9 @@ from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
 
 from . import log, runtimefile, watch
-from .core import core_domains, granted_plugins
+from .core import core_domains, read_grants
+from .core.grants import Grant
+from .loading import load
 from .main import EXIT_BROKEN, EXIT_OK, ServeOptions, say
 
 _log = logging.getLogger("coder_local.daemon")
@@ -65,6 +67,7 @@ class Daemon:
         self._linger: asyncio.TimerHandle | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._http_server: Any = None
+        self._beginning: asyncio.Task[None] | None = None
         self._code = EXIT_OK
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -79,9 +82,9 @@ class Daemon:
         kernel.host = self
         for domain in core_domains(kernel):
             kernel.take(domain)
-        kernel.load(plugins.bundled())
-        kernel.open(granted_plugins)
+        grants = kernel.open_store(read_grants)
         kernel.start(self._loop.call_soon_threadsafe, self._loop.call_soon)
+        kernel.dispatcher.hold("daemon.stop")
         server = SocketServer(kernel, self.socket, self._admission.authenticate)
         runtime.make_socket_folder(self.socket)
         await server.start()
@@ -89,12 +92,12 @@ class Daemon:
         found = self._announce()
         try:
             self._watch()
-            self.state = "ready"
             say("ready", found)
-            await asyncio.sleep(_FIRST_ANSWER)
-            serving = None if listening is None else self._loop.create_task(self._serve_http(listening))
-            await self._after_ready()
-            await self._stopping.wait()
+            serving = None
+            if await self._load(grants):
+                serving = None if listening is None else self._loop.create_task(self._serve_http(listening))
+                self._keep_house()
+                await self._stopping.wait()
             await self._stop(server, serving)
         finally:
             runtimefile.remove(self.data_dir, self.incarnation)
@@ -129,7 +132,24 @@ class Daemon:
         runtimefile.write(self.data_dir, found)
         return found
 
-    async def _after_ready(self) -> None:
+    async def _load(self, grants: Sequence[Grant]) -> bool:
+        """Load the plugins and let the calls begin that wait for them; false if the daemon is to stop before that."""
+        begun = self._loop.time()
+        loading = self._loop.create_task(load(self.kernel, grants))
+        stopping = self._loop.create_task(self._stopping.wait())
+        await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not loading.done():
+            loading.cancel()
+            return False
+        loading.result()
+        if not self._stopping.is_set():
+            self.state = "ready"
+        self.kernel.dispatcher.release()
+        await asyncio.sleep(begun + _FIRST_ANSWER - self._loop.time())
+        return True
+
+    def _keep_house(self) -> None:
         """Do what may come after the first answer: start hooks, housekeeping, the log of what became of each plugin."""
         for plugin in self.kernel.registry.plugins.values():
             if not plugin.loaded:
@@ -176,9 +196,11 @@ class Daemon:
         """Take no new work, let what runs end within `DRAIN` seconds, checkpoint, remove the socket."""
         self.state = "stopping"
         self.kernel.dispatcher.closing = True
+        self.kernel.dispatcher.release()
         for timer in (*self._timers.values(), *([self._linger] if self._linger else [])):
             timer.cancel()
-        self._beginning.cancel()
+        if self._beginning is not None:
+            self._beginning.cancel()
         self._watchdog.stop()
         end = time.monotonic() + DRAIN
         dispatcher, store = self.kernel.dispatcher, self.kernel.store

@@ -27,6 +27,7 @@ from coder_local.api import Broken, Context, Error, Kind, Locked, Safety, TimedO
 
 from .answers import cancelled, late, settle
 from .context import OutsideContext
+from .held import Held
 from .principal import Gate, Principal, of_plugin
 from .registry import Prepared, Registry
 
@@ -99,6 +100,17 @@ class Dispatcher:
         """Set when the daemon stops: no new work is taken."""
         self.current = ""
         """The operation that runs on the loop now, for the watchdog."""
+        self._held: Held[Call] | None = None
+
+    def hold(self, *besides: str) -> None:
+        """Let calls wait for `release`, besides those of the operations named: plugins are not loaded yet."""
+        self._held = Held(frozenset(besides), self.start, lambda call: call.answer(None, cancelled(call.name)))
+
+    def release(self) -> None:
+        """Begin the calls that were held, in the order in which they came; their deadlines count from now."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
 
     @property
     def gate(self) -> Gate:
@@ -125,7 +137,9 @@ class Dispatcher:
         Raises the named error. Nothing is made that waits for the answer: 7 to 10 % of a look-up by key.
         """
         prepared = self.registry.find(name)
-        if prepared is None or prepared.operation.kind is not Kind.QUERY or self.closing or principal.token is not None:
+        if prepared is None or prepared.operation.kind is not Kind.QUERY or principal.token is not None:
+            return None
+        if self.closing or self._held is not None:
             return None
         try:
             input = prepared.signature.decode(raw)
@@ -147,6 +161,8 @@ class Dispatcher:
 
     def start(self, call: Call) -> Cancel | None:
         """Begin a call; the answer may come before this returns. The result, if any, cancels it."""
+        if self._held is not None and call.name not in self._held.besides:
+            return self._held.take(call)
         try:
             if self.closing and call.principal.confirmed is None:  # what runs to its end may still call
                 raise Locked("the daemon is stopping", hint="start it again, then call again")

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from coder_local._store.clock import Clock
 from coder_local._store.feed import Feed
@@ -24,6 +24,8 @@ from .plugins import Plugin, Source, Status
 from .principal import Gate, OpenGate
 from .registry import Registry
 from .settings import SettingsManager
+
+T = TypeVar("T")
 
 _log = logging.getLogger("coder_local.plugins")
 START_DEADLINE = 30.0
@@ -54,21 +56,27 @@ class Kernel:
 
         A plugin whose migration fails is stopped. Raises `NewerData` or `MigrationError` for the core's own tables.
         """
+        self.load(self.open_store(lambda kernel: list(granted(kernel))))
+        self.registry.stop_unmigrated(self.store.migrate(self.registry.migration_sets()))
+
+    def open_store(self, read: Callable[[Kernel], T]) -> T:
+        """Open the store and return what `read` reads there: all that a start needs before a plugin is loaded.
+
+        The file may have to be exchanged for another when it cannot be read. Raises as `open` does.
+        """
         self.store.open()
         try:
-            found = self._read(granted)
+            found = self._read(read)
         except Exception as error:
             if not self.store.recover(error):
                 raise
-            found = self._read(granted)
-        self.load(found)
-        self.registry.stop_unmigrated(self.store.migrate(self.registry.migration_sets()))
+            found = self._read(read)
         self.feed = self.dispatcher.feed = Feed(self.store.bounds, self.store.events_after)
+        return found
 
-    def _read(self, granted: Callable[[Kernel], Iterable[Plugin]]) -> list[Plugin]:
-        """Read all that a start needs of the store, before a plugin is loaded: the file may have to be exchanged."""
+    def _read(self, read: Callable[[Kernel], T]) -> T:
         self.settings.load()
-        return list(granted(self))
+        return read(self)
 
     def start(self, post: Loop, soon: Loop | None = None) -> None:
         """Begin to write on the writer's thread; `post` is the loop's `call_soon_threadsafe`, `soon` `call_soon`."""

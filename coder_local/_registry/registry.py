@@ -107,14 +107,19 @@ class Registry:
 
     def add(self, plugin: Plugin) -> None:
         """Import a plugin and take in its domain, or mark it with the reason why not. Never raises."""
+        if self.enter(plugin):
+            domain = plugin.load()
+            if domain is not None:
+                self.take(plugin, domain)
+
+    def enter(self, plugin: Plugin) -> bool:
+        """Put a plugin on the list before it is imported; false, and it is stopped, if another has its name."""
         if plugin.name in self.plugins:
             plugin.stop(Status.STOPPED_BY_DECLARATION, f"there is already a plugin called {plugin.name}")
             self.plugins[f"{plugin.name} ({plugin.source})"] = plugin
-            return
+            return False
         self.plugins[plugin.name] = plugin
-        domain = plugin.load()
-        if domain is not None:
-            self.take(plugin, domain)
+        return True
 
     def take(self, plugin: Plugin, domain: Domain) -> None:
         """Take in a domain that is at hand, all or nothing."""

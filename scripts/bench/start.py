@@ -1,4 +1,4 @@
-"""From spawn to the first answer: on the socket, and of HTTP `/health`; with all bundled plugins, at a warm start.
+"""From spawn to the first answer: on the socket, of a bundled domain, of `/health`; all plugins, at a warm start.
 
 Floor of the socket: a process that imports asyncio, sqlite3 and msgspec, opens a database of its own in WAL mode, reads
 one row and answers each frame. Floor of HTTP: a bare aiohttp application with one route. A client asks again and again
@@ -84,10 +84,18 @@ def _timed(command: list[str], folder: Path, ask: Callable[[Server], bool]) -> f
         stop(server)
 
 
-def _hello(server: Server) -> bool:
+def _answered(server: Server, method: str) -> bool:
     with connect(server.socket) as connection:
-        connection.sendall(frame("initialize", {}))
+        connection.sendall(frame(method, {}))
         return b'"result"' in read_frame(connection)
+
+
+def _hello(server: Server) -> bool:
+    return _answered(server, "initialize")
+
+
+def _projects(server: Server) -> bool:
+    return _answered(server, "planning.projects.list")
 
 
 def _health(port: int, *, token: bool) -> Callable[[Server], bool]:
@@ -110,15 +118,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def socket_figure() -> Figure:
-    """Measure the first answer on the socket."""
+def socket_figure(name: str, ask: Callable[[Server], bool], goal: float, note: str = "") -> Figure:
+    """Measure the first answer to a call on the socket."""
     with folders("daemon", "floor") as (ours, theirs):
         sides = interleave(
-            lambda: _timed(_daemon(ours), ours, _hello),
-            lambda: _timed(_floor(_SOCKET_FLOOR, theirs), theirs, _hello),
+            lambda: _timed(_daemon(ours), ours, ask),
+            lambda: _timed(_floor(_SOCKET_FLOOR, theirs), theirs, ask),
             ROUNDS,
         )
-    return Figure("spawn to the first answer on the socket", "ms", *(median(side) for side in sides), 1.6)
+    return Figure(f"spawn to the first answer {name}", "ms", *(median(side) for side in sides), goal, note=note)
 
 
 def http_figure() -> Figure:
@@ -135,7 +143,11 @@ def http_figure() -> Figure:
 
 def run() -> list[Figure]:
     """Measure."""
-    return [socket_figure(), http_figure()]
+    return [
+        socket_figure("on the socket", _hello, 1.6),
+        socket_figure("of planning", _projects, float("inf"), note="no goal set"),
+        http_figure(),
+    ]
 
 
 if __name__ == "__main__":

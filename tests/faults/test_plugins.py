@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,33 @@ def test_what_blocks_the_loop_or_the_writer_is_named_in_the_log(daemon: Process,
     lines = [line for line in daemon.log.read_text().splitlines() if "is blocked" in line]
     assert any(what in line and operation in line and "time.sleep" in line for line in lines), lines
     assert daemon.call("notes.list")["items"] == []
+
+
+SLOW = """
+import pathlib, time
+while not pathlib.Path({gate!r}).exists():
+    time.sleep(0.01)
+"""
+
+
+def test_the_daemon_answers_and_stops_while_a_plugin_is_imported(daemon: Process, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    write(daemon.data_dir, "slow", SLOW.format(gate=str(gate)) + GOOD.format(name="slow"))
+    enable(daemon, "slow")
+    daemon.terminate()
+    gate.unlink()
+    daemon.start()
+    with daemon.client() as first, daemon.client() as second:
+        assert first.call("initialize")["pid"] == daemon.pid
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(second.call, "slow.hold", {"seconds": 0}, timeout=30)
+            assert first.call("initialize")["pid"] == daemon.pid
+            assert not waiting.done()
+            gate.touch()
+            assert waiting.result(30) == 1
+    daemon.terminate()
+    gate.unlink()
+    daemon.start()
+    assert daemon.call("daemon.stop")["pid"] == daemon.pid
+    assert daemon.wait(15) == 0

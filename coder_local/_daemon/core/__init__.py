@@ -10,9 +10,9 @@ from coder_local._registry.kernel import Kernel
 from coder_local.api import Domain
 
 from . import changes, daemon, events, operations, plugins, settings, store, tokens
-from .grants import granted_plugins
+from .grants import apply_grants, granted_plugins, read_grants
 
-__all__ = ["core_domains", "granted_plugins"]
+__all__ = ["apply_grants", "core_domains", "granted_plugins", "read_grants"]
 
 
 def core_domains(kernel: Kernel) -> list[Domain]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from coder_local._registry.kernel import Kernel
@@ -31,13 +31,18 @@ class Grant(NamedTuple):
 
 
 def granted_plugins(kernel: Kernel) -> list[Plugin]:
+    """Return the third-party plugins that may be loaded. Give it to `Kernel.open`, when bundled ones are loaded."""
+    return apply_grants(kernel, read_grants(kernel))
+
+
+def apply_grants(kernel: Kernel, grants: Iterable[Grant]) -> list[Plugin]:
     """Return the third-party plugins that may be loaded: their present content is the one that was enabled.
 
     The others that were once enabled are listed with the reason why they are not loaded, and bundled ones that the
-    person disabled are stopped. Give it to `Kernel.open`: the store must be open, and the bundled plugins loaded.
+    person disabled are stopped: they must have been loaded.
     """
     found: list[Plugin] = []
-    for grant in read_grants(kernel):
+    for grant in grants:
         known = kernel.registry.plugins.get(grant.name)
         if grant.source == Source.BUNDLED:
             if known is not None and known.source is Source.BUNDLED and not grant.enabled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import quantiles
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,9 +11,9 @@ from coder_local.api import Snapshot
 from coder_plugins.execution.records import domain
 from coder_plugins.execution.rules import graph
 
-from .checking import check as check_steps
-from .checking import kinds_of, unfold
 from .records import PARALLEL, Checked, Estimate, Inputs, KindInfo, KindList, Parallel, StepEstimate, Steps, StepSpec
+from .rules import check as check_steps
+from .rules import kinds_of, unfold
 
 _SAMPLES = 200
 
@@ -28,7 +28,8 @@ def check(
     parallel: Parallel = PARALLEL,
 ) -> Checked:
     """Tell whether some steps can run, with all that is wrong or doubtful, before anything runs."""
-    return check_steps(read, steps, inputs or {}, folder=folder is not None, parallel=parallel)
+    where = None if folder is None else Path(folder).expanduser()
+    return check_steps(read, steps, inputs or {}, folder=where, parallel=parallel)
 
 
 @domain.query("execution.estimate")
@@ -59,6 +60,8 @@ def _step_estimate(read: Snapshot, step: StepSpec, hash_: str) -> StepEstimate:
         return StepEstimate(key=step.key, runs=0, median_ms=None, p90_ms=None)
     if len(taken) == 1:
         return StepEstimate(key=step.key, runs=1, median_ms=taken[0], p90_ms=taken[0])
+    from statistics import quantiles  # noqa: PLC0415 - 3 ms, and only an estimate needs it
+
     tenths = quantiles(taken, n=10, method="inclusive")
     return StepEstimate(key=step.key, runs=len(taken), median_ms=round(tenths[4]), p90_ms=round(tenths[8]))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coder_local.api import Context
 from coder_plugins.execution.records import domain
 
-from .engine import Engine
+if TYPE_CHECKING:
+    from .engine import Engine
 
 _engines: dict[Path, Engine] = {}
 """One for each data directory: a process of tests may have several."""
@@ -16,6 +18,8 @@ _engines: dict[Path, Engine] = {}
 @domain.on_start
 async def start(ctx: Context) -> None:
     """Start the engine."""
+    from .engine import Engine  # noqa: PLC0415 - 35 ms, which the first answer of the daemon must not wait for
+
     engine = Engine(ctx)
     await engine.start()
     _engines[ctx.folder] = engine

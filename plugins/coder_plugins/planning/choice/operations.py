@@ -97,8 +97,8 @@ def next(
     above = () if energy is None else _ABOVE[energy]
     question = Question(day, _project_id(read, project), minutes, above)
     loaded = load(read, question, BY_URGENCY)
-    ready = loaded.fit - graph.waiting(loaded.graph)
-    ranked = urgency.rank(loaded.places, loaded.graph, ready, limit=limit)
+    ready = loaded.ready()
+    ranked = urgency.rank(loaded.linked, loaded.graph, ready, limit=limit)
     told = lines(read, [each.id for each in ranked])
     worth = worth_of(read, told, day)
     keys = keys_of(read, {each.inherited_from for each in ranked if each.inherited_from})
@@ -125,10 +125,8 @@ def ready(
     A blocked parent blocks its children. Tasks of archived and paused projects are left out unless one is named.
     """
     question = Question(today_of(read, today), _project_id(read, project))
-    loaded = load(read, question)
-    found = loaded.fit - graph.waiting(loaded.graph)
-    first = nsmallest(limit, [place for place in loaded.places if place[2] in found])
-    items = lines(read, [id for _, _, id in first])
+    found = load(read, question).ready()
+    items = lines(read, [place[2] for place in nsmallest(limit, found)])
     return ReadyAnswer(items=list(items.values()), total=len(found))
 
 
@@ -138,7 +136,8 @@ def blocked(
 ) -> BlockedAnswer:
     """Return the open tasks that wait, each with its direct reasons and the chains of reasons to their roots."""
     loaded = load(read, Question(today_of(read, today), _project_id(read, project)))
-    found = {id: reasons for id, reasons in graph.blocked(loaded.graph).items() if id in loaded.fit}
+    fit = {place[2] for place in loaded.fit}
+    found = {id: reasons for id, reasons in graph.blocked(loaded.graph).items() if id in fit}
     first = list(found)[:limit]
     chains = {id: graph.chains(loaded.graph, id, limit=4) for id in first}
     told = lines(read, first)

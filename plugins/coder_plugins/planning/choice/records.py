@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date
 from itertools import starmap
+from operator import itemgetter
 from typing import Literal, LiteralString, NamedTuple
 
 from coder_local.api import Snapshot, Value
@@ -22,13 +24,14 @@ _HOLD: LiteralString = (
     "CASE WHEN hold_reason IS NOT NULL AND (hold_until IS NULL OR hold_until > :today) THEN hold_reason"
     " WHEN wait_until > :today THEN 'waits until ' || wait_until END"
 )
-_FITS: LiteralString = (
-    "CASE WHEN :project IS NOT NULL THEN project IS :project WHEN project IS NULL THEN 1"
-    " ELSE project NOT IN (SELECT value FROM json_each(:resting)) END"
-    " AND CASE WHEN :minutes IS NULL THEN 1 WHEN coalesce(estimate ->> '$.likely' > :minutes, 1) THEN 0"
-    " ELSE NOT EXISTS (SELECT 1 FROM planning_projects WHERE id = planning_tasks.project AND unit <> 'hours') END"
-    " AND CASE WHEN :above = '[]' THEN 1 ELSE NOT EXISTS"
-    " (SELECT 1 FROM json_each(tags) WHERE value IN (SELECT value FROM json_each(:above))) END"
+_IN_PROJECT: LiteralString = "project IS :project"
+_NOT_RESTING: LiteralString = "(project IS NULL OR project NOT IN (SELECT value FROM json_each(:resting)))"
+_IN_TIME: LiteralString = (
+    "coalesce(estimate ->> '$.likely' <= :minutes, 0)"
+    " AND NOT EXISTS (SELECT 1 FROM planning_projects WHERE id = planning_tasks.project AND unit <> 'hours')"
+)
+_NOT_ABOVE: LiteralString = (
+    "NOT EXISTS (SELECT 1 FROM json_each(tags) WHERE value IN (SELECT value FROM json_each(:above)))"
 )
 IN_ORDER: LiteralString = "0"
 """Places as the list has them."""
@@ -36,9 +39,9 @@ BY_URGENCY: LiteralString = (
     "- CASE priority WHEN 'none' THEN 0 WHEN 'low' THEN :low WHEN 'medium' THEN :medium WHEN 'high' THEN :high"
     " ELSE :urgent END"
     " - CASE WHEN due IS NULL THEN 0 ELSE :due_least + CAST(round((:due - :due_least)"
-    " * max(0, min(21, 14 + julianday(:today) - julianday(due))) / 21) AS INTEGER) END"
+    " * max(0, min(21, 14 + :day - julianday(due))) / 21) AS INTEGER) END"
     " - CASE WHEN status IN ('doing', 'review') THEN :active ELSE 0 END"
-    " - CAST(round(:age * max(0, min(:age_days, julianday(:today) - julianday(substr(created_at, 1, 10))))"
+    " - CAST(round(:age * max(0, min(:age_days, :day - 0.5 - CAST(julianday(created_at) - 0.5 AS INTEGER)))"
     " / :age_days) AS INTEGER)"
     " - CASE tags WHEN '[]' THEN 0 ELSE CASE json_array_length(tags) WHEN 1 THEN :tag WHEN 2 THEN :two_tags"
     " ELSE :tags END END"
@@ -46,7 +49,8 @@ BY_URGENCY: LiteralString = (
 )
 """Places by the terms of `rules.urgency` but for blocking, in points, negative; a test holds the two to each other.
 
-SQLite adds them up for 10,000 tasks in less time than it takes to hand out the columns.
+SQLite adds them up for 10,000 tasks in less time than it takes to hand out the columns. Each function that it calls
+for every row counts: `:day` is today's Julian day, at midnight, and a day begins at the half of one.
 """
 _COEFFICIENTS: dict[str, float] = {
     **{name: urgency.points(value) for name, value in urgency.PRIORITY.items() if value},
@@ -75,14 +79,22 @@ class Question(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The open tasks: their places, which of them belong into the answer, and the graph of those with a hold or links.
+    """The open tasks and the graph of those with a hold or links.
 
     The graph has its tasks in the order of the list; of a task without hold and links it has nothing to say.
     """
 
     places: list[Place]
-    fit: set[str]
+    linked: list[Place]
+    """The places of those in the graph."""
+    fit: list[Place]
+    """The places of those that belong into the answer."""
     graph: Graph
+
+    def ready(self) -> list[Place]:
+        """Return the places of those that belong into the answer and do not wait."""
+        waiting = graph.waiting(self.graph)
+        return [place for place in self.fit if place[2] not in waiting]
 
 
 def today_of(scope: Snapshot, today: str | None) -> str:
@@ -93,24 +105,41 @@ def today_of(scope: Snapshot, today: str | None) -> str:
 def load(scope: Snapshot, question: Question, by: LiteralString = IN_ORDER) -> Loaded:
     """Return all open tasks, in no order, with their places by that key."""
     links = all_links(scope)
+    resting = _resting(scope)
     rows = scope.rows(
-        f"SELECT {by}, rank, id, {_HOLD}, {_FITS}{_OPEN}",
+        f"SELECT {by}, rank, id, {_HOLD}, {_fits(question, resting)}{_OPEN}",
         workspace=scope.workspace,
-        resting=_resting(scope),
+        resting=resting,
+        day=_julian_day(question.today),
         **question._asdict(),
         **_COEFFICIENTS,
     )
-    linked = {end for link in links for end in (link.source, link.target)}
-    listed = sorted((rank, id, hold) for _, rank, id, hold, _ in rows if hold is not None or id in linked)
-    nodes = [Node(id, hold=hold) for _, id, hold in listed]
+    ends = {end for link in links for end in (link.source, link.target)}
+    linked = sorted([row for row in rows if row[3] is not None or row[2] in ends], key=itemgetter(1, 2))
+    nodes = [Node(row[2], hold=row[3]) for row in linked]
     known = {node.id for node in nodes}
     # A closed parent still hands down what blocks it; other closed tasks say nothing.
     above = {link.source for link in links if link.kind == "parent" and link.source not in known}
-    return Loaded(
-        places=[(minus, rank, id) for minus, rank, id, _, _ in rows],
-        fit={id for _, _, id, _, fits in rows if fits},
-        graph=graph.index([*nodes, *_closed(scope, above)], links),
-    )
+    fit = [row for row in rows if row[4]]
+    return Loaded(rows, linked, fit, graph.index([*nodes, *_closed(scope, above)], links))
+
+
+def _fits(question: Question, resting: Sequence[str]) -> LiteralString:
+    """Return the condition for tasks that belong into the answer; what is not asked is not looked at 10,000 times."""
+    condition: LiteralString = "1"
+    if question.project is not None:
+        condition = _IN_PROJECT
+    elif resting:
+        condition = _NOT_RESTING
+    if question.minutes is not None:
+        condition += " AND " + _IN_TIME
+    if question.above:
+        condition += " AND " + _NOT_ABOVE
+    return condition
+
+
+def _julian_day(day: str) -> float:
+    return date.fromisoformat(day).toordinal() + 1_721_424.5
 
 
 def _resting(scope: Snapshot) -> list[str]:

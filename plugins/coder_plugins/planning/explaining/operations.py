@@ -81,7 +81,8 @@ def _health(read: Snapshot, record: str, day: str) -> Explanation:
 def _score(read: Snapshot, task: Task, day: str) -> Explanation:
     loaded = load(read, Question(day), BY_URGENCY)
     worth = worth_of(read, [task.id], day)[task.id]
-    ranked = urgency.rank(loaded.places, loaded.graph, {task.id}, limit=1)[0]
+    own = [place for place in loaded.places if place[2] == task.id]
+    ranked = urgency.rank(loaded.linked, loaded.graph, own, limit=1)[0]
     terms = terms_of(worth, ranked)
     steps = [f"{term.name} {term.value:g}" for term in terms]
     if ranked.inherited_from is not None:

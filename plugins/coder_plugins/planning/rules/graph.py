@@ -168,9 +168,14 @@ def _reasons(graph: Graph, only: Collection[int] | None = None) -> dict[int, lis
     found: dict[int, list[Reason]] = {}
     for position in _parents_first(graph, range(len(graph.nodes)) if only is None else only):
         own = _own_reasons(graph, position)
+        above = [parent for parent in graph.parents.get(position, ()) if parent in found]
+        if not above:  # most tasks: nothing is inherited
+            if own:
+                found[position] = own
+            continue
         seen = {(reason.kind, reason.blocker, reason.hold) for reason in own}
-        for parent in graph.parents.get(position, ()):
-            for reason in found.get(parent, ()):
+        for parent in above:
+            for reason in found[parent]:
                 key = (reason.kind, reason.blocker, reason.hold)
                 if key in seen or len(own) >= REASONS:
                     continue
@@ -190,7 +195,8 @@ def _own_reasons(graph: Graph, position: int) -> list[Reason]:
     reasons: list[Reason] = []
     if node.hold is not None and graph.open[position]:
         reasons.append(Reason("hold", node.id, hold=node.hold))
-    for source in dict.fromkeys(graph.blockers.get(position, ())):
+    blockers = graph.blockers.get(position)
+    for source in dict.fromkeys(blockers) if blockers else ():
         if graph.open[source] and len(reasons) < REASONS:
             reasons.append(Reason("blocks", node.id, blocker=graph.nodes[source].id))
     return reasons

@@ -60,7 +60,8 @@ def inherit(graph: Graph, values: Sequence[float]) -> dict[int, int]:
     origins: dict[int, int] = {}
     for origin in tied:
         # From the highest down, each task floods what stands in its way; the first flood to come is the highest.
-        _flood(graph, origin, climbed, origins)
+        if origin not in climbed:
+            _flood(graph, origin, climbed, origins)
     return {position: origin for position, origin in origins.items() if values[origin] > values[position]}
 
 

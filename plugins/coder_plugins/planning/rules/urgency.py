@@ -13,9 +13,9 @@ Scores are added up and compared as points, whole thousandths, so that equal one
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from heapq import nsmallest
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -49,10 +49,10 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     project: bool = False
 
 
-Place = tuple[int, str, str]
-"""Where a task stands by its own urgency, blocking left out: its points, negative, its rank and its id.
+Place = tuple[int, str, str, *tuple[Any, ...]]
+"""Where a task stands by its own urgency, blocking left out: its points, negative, its rank and its id, and the like.
 
-A plain tuple: it is made for every open task, and the less comes first.
+A plain tuple, as it was read: there is one for every open task, and the less comes first.
 """
 
 
@@ -102,28 +102,29 @@ def points(value: float) -> int:
     return round(value * 1000)
 
 
-def rank(places: Sequence[Place], graph: Graph, ready: Container[str], *, limit: int) -> list[Ranked]:
+def rank(linked: Iterable[Place], graph: Graph, ready: Iterable[Place], *, limit: int) -> list[Ranked]:
     """Return the first `limit` of the tasks that are `ready`, most urgent first.
 
-    Equal scores go by rank key and then by id. `places` hold all open tasks, blocked ones too: their urgency is what
-    the ready ones inherit. Tasks without links may be missing in `graph`.
+    Equal scores go by rank key and then by id. `linked` are the open tasks of `graph`, blocked ones too: their urgency
+    is what the ready ones inherit. Tasks without links may be missing in `graph`.
     """
     blocking = _blocking(graph)
     positions = graph.positions
     own = [0] * len(graph.nodes)
-    for minus, _, id in [place for place in places if place[2] in positions]:
-        position = positions[id]
-        own[position] = _BLOCKING_POINTS * (position in blocking) - minus
+    for place in linked:
+        own[positions[place[2]]] = -place[0]
+    for position in blocking:
+        own[position] += _BLOCKING_POINTS
     origins = reach.inherit(graph, own)
 
     def with_links(place: Place) -> Place:
         position = positions[place[2]]
         return -own[origins.get(position, position)], place[1], place[2]
 
-    scored = [with_links(place) if place[2] in positions else place for place in places if place[2] in ready]
+    scored = [with_links(place) if place[2] in positions else place for place in ready]
     return [
-        _ranked(graph, id, -minus, positions.get(id), own, blocking, origins)
-        for minus, _, id in nsmallest(limit, scored)
+        _ranked(graph, place[2], -place[0], positions.get(place[2]), own, blocking, origins)
+        for place in nsmallest(limit, scored)
     ]
 
 

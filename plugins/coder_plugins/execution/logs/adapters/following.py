@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from coder_local.api import Context, Heard, Invalid, Snapshot
+from coder_plugins.execution.logs.records import Said
 from coder_plugins.execution.records import ENDED_RUN
 from coder_plugins.execution.runs.records import Attempt, Run
 
 from .files import attempt_folder
 from .reading import Decoder, read
-from .records import Said
 
 LOOK_S = 0.2
 """Seconds between two looks at growing output."""

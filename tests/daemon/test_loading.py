@@ -1,0 +1,44 @@
+"""What a plugin does at import is its own affair: the daemon answers, and the next one has its turn."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from coder_local._daemon import loading
+from coder_local._daemon.core import core_domains
+from coder_local._daemon.core.grants import keep_grant, read_grants
+from coder_local._registry.kernel import Kernel
+from coder_local._registry.plugins import Plugin, Source, Status, content_hash
+
+_PLUGIN = "from coder_local.api import Domain\ndomain = Domain('{name}')\n"
+
+
+def _enabled(kernel: Kernel, folder: Path, name: str, body: str) -> None:
+    folder = folder / "plugins" / name
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(body)
+    plugin = Plugin(name, Source.FOLDER, str(folder))
+    kernel.store.write(lambda scope: keep_grant(scope, plugin, content_hash(plugin), enabled=True))
+
+
+async def test_a_plugin_whose_import_does_not_end_is_stopped_and_the_next_one_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "IMPORT_DEADLINE", 0.2)
+    kernel = Kernel(tmp_path)
+    for domain in core_domains(kernel):
+        kernel.take(domain)
+    kernel.open_store(read_grants)
+    _enabled(kernel, tmp_path, "endless", "import threading\nthreading.Event().wait(60)\n")
+    _enabled(kernel, tmp_path, "good", _PLUGIN.format(name="good"))
+    kernel.start(asyncio.get_running_loop().call_soon_threadsafe)
+    await loading.load(kernel, read_grants(kernel))
+    plugins = kernel.registry.plugins
+    assert plugins["endless"].status is Status.STOPPED_BY_IMPORT_ERROR
+    assert plugins["endless"].reason == "its import took longer than 0.2 s"
+    assert plugins["good"].loaded
+    assert plugins["planning"].loaded
+    assert await asyncio.to_thread(kernel.store.close)
