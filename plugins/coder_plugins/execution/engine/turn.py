@@ -241,7 +241,12 @@ def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None
     )
     known: dict[str, int | None] = dict(found)
     known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
-    return list(known.items())
+    undoing = moves.tx.rows(  # all that there was to stop has ended; what undoes it goes on
+        "SELECT DISTINCT run FROM execution_steps WHERE run IN (SELECT value FROM json_each(:ids))"
+        " AND role = 'compensation'",
+        ids=list(known),
+    )
+    return [(id_, grace) for id_, grace in known.items() if (id_,) not in undoing]
 
 
 def begin(tx: Transaction, kinds: Kinds, pid: int) -> tuple[str, list[Job]]:

@@ -92,6 +92,7 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
     if busy is not None:  # it stands in another queue now, and its time in the queue goes on
         due = None if queued is None else queued.due_at
         wait(moves, live, key, Wait(run="", key="", kind="lock", name=busy, due_at=due, due_means="failed"))
+        moves.free(live, key)
         return None
     try:
         input = resolve_input(live, key, spec)
@@ -184,7 +185,7 @@ def prepared(moves: Moves, run: str, key: str, n: int, facts: dict[str, Any]) ->
     """Write what was found out before the effect; False if the attempt is over, so that it must not go on."""
     live = moves.load(run)
     attempt = live.running.get(key)
-    if attempt is None or attempt.n != n or live.run.cancelling:
+    if attempt is None or attempt.n != n or (live.run.cancelling and live.steps[key].role != "compensation"):
         return False
     live.running[key] = moves.tx.update(attempt, state="started", facts={**attempt.facts, **facts})
     live.dirty = True

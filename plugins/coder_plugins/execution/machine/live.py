@@ -295,15 +295,20 @@ class Moves:
         return self.tx.update(wait, status="closed", **changes)
 
     def free(self, live: Live, key: str) -> None:
-        """Give back the resources that a step holds, each to the step that has waited longest for it."""
+        """Give back the resources that a step holds, or that it could have taken and did not.
+
+        Each goes to the step that has waited longest for it. One that was let go to take a resource and then does not
+        (it is left out, held, or waits for another one) must pass it on, or those behind it wait for ever.
+        """
         for name in live.spec(key).resources:
             self._free(live, key, name)
 
     def _free(self, live: Live, key: str, name: str) -> None:
         lock = self.tx.find(Lock, f"{live.run.workspace_id}/{name}")
-        if lock is None or (lock.run, lock.key) != (live.run.id, key):
-            return
-        self.tx.delete(lock)
+        if lock is not None:
+            if (lock.run, lock.key) != (live.run.id, key):
+                return
+            self.tx.delete(lock)
         where = "status = 'open' AND kind = 'lock' AND name = :name AND workspace_id = :workspace"
         for wait in self.tx.select(Wait, where, order="id", limit=1, name=name, workspace=live.run.workspace_id):
             other = self.load(wait.run)

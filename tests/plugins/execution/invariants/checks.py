@@ -228,9 +228,14 @@ def nothing_stands_still(base: sqlite3.Connection, now: str) -> Iterator[str]:
 
 
 def one_engine(base: sqlite3.Connection) -> Iterator[str]:
-    """E8: one engine for each database: whatever goes on belongs to its last start."""
+    """E8: one engine for each database: whatever goes on was begun, or taken over after a crash, by its last start."""
     last = _one(base, "SELECT max(id) FROM execution_boots")
-    for id_, boot in base.execute(f"SELECT id, boot FROM execution_attempts WHERE state IN {OPEN} AND boot <> ?", (last,)):
+    for id_, boot in base.execute(
+        "SELECT a.id, a.boot FROM execution_attempts a JOIN execution_steps s ON s.run = a.run AND s.key = a.key"
+        f" WHERE a.state IN {OPEN} AND a.boot <> ?"
+        " AND NOT (a.effect IN ('adoptable', 'checkable') AND s.recoveries > 0)",
+        (last,),
+    ):
         yield f"E8: attempt {id_} goes on, and belongs to start {boot}, not to {last}"
     for run, key in base.execute(
         "SELECT a.run, a.key FROM execution_attempts a JOIN execution_attempts b ON b.run = a.run AND b.key = a.key"

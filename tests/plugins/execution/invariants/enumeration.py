@@ -79,7 +79,7 @@ async def _play(plan: Sequence[dict[str, Any]], crash_at: Sequence[int], *, ling
         session.box.call("execution.runs.signal", id=run, name="sent-at-once")
         for _ in range(limit):
             await session.settle()
-            if session.status(run) in ENDED or not session.attend():
+            if session.faults or session.status(run) in ENDED or not session.attend():
                 break
         await session.settle()
         return _judge(session, run)

@@ -20,7 +20,7 @@ from .world import Crash, World, domain, use
 
 CALM = 12
 """Rounds of the loop without anything done after which the engine has nothing left to do."""
-RESTLESS = 20_000
+RESTLESS = 5_000
 """Rounds after which it is plain that it will not come to rest."""
 ENDED = {"succeeded", "failed", "cancelled", "timed_out"}
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from coder_local.api import (
+    Conflict,
     Domain,
     Effect,
     Found,
@@ -356,5 +357,5 @@ def mark(tx: Transaction, *, label: str, fails: bool = False) -> Mark:
     """Make a mark, and fail afterwards if that is asked for."""
     made = tx.insert(Mark(label=label))
     if fails:
-        raise ValueError("it was made to fail")
+        raise Conflict("it was made to fail")
     return made
