@@ -111,7 +111,7 @@ class Following:
             said.append(self._said("step", event.time, step=data["key"], status="running", attempt=data["attempt"]))
         elif what == "step.finished":
             said.append(self._said("step", event.time, step=data["key"], status=data["status"]))
-        elif what == "step.waiting":
+        elif what == "step.waiting" and data["kind"] != "approval":  # that it waits for one is said with its id
             said.append(self._said("wait", event.time, step=data["key"], status=data["kind"]))
         elif what == "approval.requested":
             said.append(self._said("wait", event.time, step=data["key"], status="approval", approval=data["approval"]))
