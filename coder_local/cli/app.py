@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from coder_ipc.errors import IpcError
 from coder_local import __version__
 
-from . import output
+from . import output, shipped
 from .parser import SETTINGS_OPTIONS, SETTINGS_WITH_VALUE, Parser, Settings, settings
 from .session import Session
 
@@ -88,20 +90,47 @@ def _command(session: Session, name: str, rest: list[str], before: list[str]) ->
     # `events` is a command of its own, and the group of the operation `events.list`
     is_group = name == "events" and rest[:1] == ["list"]
     if not is_group and (command := _load(name)) is not None:
-        parser = Parser(f"coder-local {name}", f"{SUMMARIES[name].capitalize()}.\n\n{command.about}".strip())
-        command.configure(parser)
-        parser.add_settings()
-        parsed = parser.read([*before, *rest])
-        session.apply(settings(parsed))
-        return command.run(session, parsed)
+        return _carry_out(session, command, name, SUMMARIES[name], [*before, *rest])
     if name == "plugins":
         from . import plugins  # noqa: PLC0415 - each command loads what it needs, and no other's
 
         return plugins.run(session, rest, before)
+    code = _shipped(session, shipped.bundled(), [name, *rest], before)
+    if code is not None:
+        return code
     from . import group  # noqa: PLC0415 - see above
 
     words = {"help": rest, "undo": ["changes", "undo", *rest]}.get(name, [name, *rest])
-    return group.run(session, words, before=before, known=SUMMARIES)
+    return group.run(session, words, before=before, known=SUMMARIES, otherwise=_of_plugin)
+
+
+def _carry_out(session: Session, command: Command, name: str, summary: str, arguments: list[str]) -> int:
+    parser = Parser(f"coder-local {name}", f"{summary[:1].upper()}{summary[1:]}.\n\n{command.about}".strip())
+    command.configure(parser)
+    parser.add_settings()
+    parsed = parser.read(arguments)
+    session.apply(settings(parsed))
+    return command.run(session, parsed)
+
+
+def _shipped(session: Session, commands: list[shipped.Found], arguments: list[str], before: list[str]) -> int | None:
+    """Run the command of a plugin that the leading words spell; None if none begins with the first."""
+    begun = [each for each in commands if each.words[0] == arguments[0]]
+    if not begun:
+        return None
+    words = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
+    found = shipped.longest(begun, words)
+    if found is None:
+        asks_help = bool({"-h", "--help"} & set(arguments))
+        text = shipped.group(words, begun, asks_help=asks_help)
+        print(text, file=sys.stdout if asks_help else sys.stderr)
+        return 0 if asks_help else 2
+    rest = [*before, *arguments[len(found.words) :]]
+    return _carry_out(session, found.load(), " ".join(found.words), found.summary, rest)
+
+
+def _of_plugin(session: Session, arguments: Sequence[str], before: Sequence[str]) -> int | None:
+    return _shipped(session, shipped.of_plugin(session, arguments[0]), list(arguments), list(before))
 
 
 def _load(name: str) -> Command | None:
@@ -150,11 +179,16 @@ def _settings(arguments: Sequence[str]) -> Settings:
     return settings(known)
 
 
+def summaries() -> dict[str, str]:
+    """Return the first words of the commands that need no daemon to be known, each with what it does."""
+    return SUMMARIES | shipped.summaries(shipped.bundled())
+
+
 def _overview() -> str:
     from .group import columns  # noqa: PLC0415 - the help's own
 
     parser = _settings_parser()
-    about = f"The local backend of an IDE, from a terminal.\n\ncommands:\n{columns(SUMMARIES)}"
+    about = f"The local backend of an IDE, from a terminal.\n\ncommands:\n{columns(summaries())}"
     parser.description, parser.epilog = about, _EPILOG
     parser.add_argument("--version", action="store_true", help="show the version")
     return parser.format_help().rstrip()

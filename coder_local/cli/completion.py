@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from coder_ipc.errors import IpcError
 
-from . import catalogue, members, operation, schema
-from .app import SUMMARIES, Command
+from . import catalogue, members, operation, schema, shipped
+from .app import Command, summaries
 from .parser import SETTINGS_OPTIONS, SETTINGS_WITH_VALUE
 
 if TYPE_CHECKING:
@@ -53,10 +53,14 @@ def _completion(session: Session, arguments: Namespace) -> int:
 def tree(operations: Iterable[Operation]) -> Tree:
     """Return for each sequence of words what may follow it."""
     found: Tree = {
-        (): dict(SUMMARIES),
+        (): summaries(),
         ("plugins",): dict(_PLUGINS),
         ("completion",): dict.fromkeys(("bash", "zsh", "fish"), ""),
     }
+    for command in shipped.bundled():
+        for depth, word in enumerate(command.words):
+            is_last = depth == len(command.words) - 1
+            found.setdefault(command.words[:depth], {}).setdefault(word, command.summary if is_last else "")
     for each in operations:
         words = each.words
         if not all(map(_SAFE.fullmatch, words)):

@@ -11,7 +11,7 @@ from .output import width
 from .parser import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .catalogue import Operation
     from .session import Session
@@ -26,11 +26,13 @@ def run(
     before: Sequence[str] = (),
     extra: Mapping[str, str] | None = None,
     known: Iterable[str] = (),
+    otherwise: Callable[[Session, Sequence[str], Sequence[str]], int | None] | None = None,
 ) -> int:
     """Run the operation that the leading words spell, or show the group that they name.
 
     `before` are the options that stood in front, `extra` built-in commands of the group with their summaries, `known`
-    the words that could have been meant instead of the first.
+    the words that could have been meant instead of the first. `otherwise` is asked to run words that no operation
+    begins with, and answers None if it knows none either.
     """
     words = _words(arguments)
     operations = _look_up(session, words)
@@ -43,8 +45,11 @@ def run(
         text = describe(words, catalogue.below(operations, words), extra or {})
         print(text, file=sys.stdout if asks_help else sys.stderr)
         return 0 if asks_help else Failure("invalid", "").exit_code
-    if words and not operations and (why := stopped.failure(session.client, words[0])):
-        raise why
+    if words and not operations:
+        if otherwise is not None and (code := otherwise(session, arguments, before)) is not None:
+            return code
+        if why := stopped.failure(session.client, words[0]):
+            raise why
     raise _unknown(operations or catalogue.fetch(session.client), words, known)
 
 

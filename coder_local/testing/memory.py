@@ -151,7 +151,9 @@ class Sandbox:
             raise DeclarationError(f"{operation.name} does not answer what its return type says: {error}") from error
         if head is None or operation.kind is not Kind.COMMAND:
             return
-        declared = {name: event for name, event in self.kernel.registry.events().items() if event is not None}
+        own = operation.name.split(".", 1)[0] + "."  # what another plugin says is declared where it was called
+        events = self.kernel.registry.events().items()
+        declared = {name: event for name, event in events if event is not None and name.startswith(own)}
         for said in self._said_after(head):
             event = declared.get(said.type)
             if event is not None and event not in operation.emits:

@@ -19,6 +19,7 @@ from coder_local.api import (
     Record,
     Refused,
     Stale,
+    Transaction,
 )
 from coder_local.testing import FakeClock, Said, Sandbox, sandbox
 from coder_local.testing.loading import load_folder, package_of
@@ -85,6 +86,19 @@ def test_an_event_without_emits_and_an_answer_of_another_type_are_faults_of_the_
         box.call("garden.sing", id="x")
     with pytest.raises(DeclarationError, match=r"garden\.lie does not answer what its return type says"):
         box.call("garden.lie")
+
+
+def test_what_another_plugin_says_when_it_is_called_is_declared_there() -> None:
+    visitor = Domain("visitor")
+
+    @visitor.command("visitor.water")
+    def water(tx: Transaction, *, plant: str) -> None:
+        """Have a plant grow."""
+        tx.call("garden.grow", id=plant, by=1)
+
+    with sandbox(domain, visitor) as box:
+        box.call("visitor.water", plant=box.call("garden.plants.create", name="oak")["id"])
+        assert box.events[-1].type == "garden.plant.grew"
 
 
 def test_functions_are_called_directly_in_a_transaction_and_a_snapshot(box: Sandbox) -> None:
