@@ -161,7 +161,16 @@ class Shell:
         text = json.dumps(input)
         by_pipe = len(text) > _LONG
         ended = subprocess.run(
-            [*command(), "--data-dir", str(self._data_dir), "call", name, "-" if by_pipe else text, "--json", *self._options],
+            [
+                *command(),
+                "--data-dir",
+                str(self._data_dir),
+                "call",
+                name,
+                "-" if by_pipe else text,
+                "--json",
+                *self._options,
+            ],
             input=text.encode() if by_pipe else b"",
             env=environment(),
             capture_output=True,

@@ -186,7 +186,9 @@ async def follow(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its shell line is for POSIX")
 @pytest.mark.parametrize("how", FOLLOWS, ids=lambda each: each.__name__.removeprefix("_by_"))
-async def test_following_over_a_cut_connection(how: Follow, daemon: RunningDaemon, socket: Door, tmp_path: Path) -> None:
+async def test_following_over_a_cut_connection(
+    how: Follow, daemon: RunningDaemon, socket: Door, tmp_path: Path
+) -> None:
     call = acceptance.agreeing(socket.call)
     shell = "for i in 1 2 3; do echo $i; done; while [ ! -e go ]; do sleep 0.02; done; for i in 4 5 6; do echo $i; done"
     steps = [

@@ -79,7 +79,14 @@ def example_start_and_get(call: Call, until: Call, folder: Path) -> None:
     assert found["step"]["output"]["title"] == title
     assert [each["state"] for each in found["attempts"]] == ["done"]
     recorded = call("execution.runs.record", id=id)
-    assert [each["step"]["key"] for each in recorded["steps"]] == ["make", "find", "write", "each", "each[1]", "each[2]"]
+    assert [each["step"]["key"] for each in recorded["steps"]] == [
+        "make",
+        "find",
+        "write",
+        "each",
+        "each[1]",
+        "each[2]",
+    ]
     assert call("execution.runs.definition", id=id)["steps"][0]["key"] == "make"
     assert id in {each["id"] for each in call("execution.runs.list", status="succeeded", limit=200)["items"]}
     estimate = call("execution.estimate", steps=steps, inputs={"title": title})
@@ -88,7 +95,9 @@ def example_start_and_get(call: Call, until: Call, folder: Path) -> None:
 
 def example_refused(call: Call, until: Call, folder: Path) -> None:
     before = call("execution.runs.list", limit=1)["items"]
-    error = failure(call, "invalid", "execution.start", steps=[step("a", "operation", {"operation": "planning.task.create"})])
+    error = failure(
+        call, "invalid", "execution.start", steps=[step("a", "operation", {"operation": "planning.task.create"})]
+    )
     assert error.field == "/steps/0/input/operation"
     assert "planning.tasks.create" in error.hint
     error = failure(call, "conflict", "execution.start", steps=[signal("a", "b"), signal("b", "a")])

@@ -66,7 +66,7 @@ class Victim:
 
     def until(self, id: str, *statuses: str) -> str:
         """Wait for what a run says of itself until it has one of some statuses; return it."""
-        with self.daemon.client() as client, _limit(client):
+        with self.daemon.client() as client, Limit(client):
             for said in client.items("execution.runs.follow", {"id": id}):
                 if said["type"] == "run" and said["status"] in statuses:
                     return said["status"]
@@ -87,7 +87,7 @@ class Victim:
         return [each["type"].removeprefix("execution.") for each in found]
 
 
-class _limit:
+class Limit:
     """Closes a connection after a while, so that a test that waits for nothing ends."""
 
     def __init__(self, client: Client) -> None:
