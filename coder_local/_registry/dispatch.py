@@ -170,8 +170,9 @@ class Dispatcher:
         try:
             if self.closing:
                 raise Locked("the daemon is stopping", hint="start it again, then call again")
-            if call.principal.token is not None and call.principal.confirmed is None:
-                self.registry.gate.limit(call.principal)  # first: a call that is wrong costs as much as a right one
+            asker = call.principal
+            if asker.token is not None and asker.confirmed is None and not asker.counted:
+                self.registry.gate.limit(asker)  # first: a call that is wrong costs as much as a right one
             prepared = self.registry.find(call.name)
             if prepared is None:
                 raise self.unknown(call.name)

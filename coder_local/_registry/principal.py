@@ -27,6 +27,9 @@ class Principal(msgspec.Struct, frozen=True):
     confirmed: frozenset[Safety] | None = None
     """In a call that an action makes: the safety word of that action, which was admitted already. None at the doors."""
 
+    counted: bool = False
+    """Whether the door has counted this call against the limits of its token."""
+
     @property
     def person(self) -> bool:
         """Whether a person asks, not an agent or a program acting alone."""
