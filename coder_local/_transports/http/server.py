@@ -28,7 +28,7 @@ from .exchange import Exchange, Problem, common_headers, request_id
 from .rest import Rest
 from .routes import Found, Routes
 from .rpc import Rpc
-from .streams import Streams
+from .streams import Streams, is_asked_for
 
 _log = logging.getLogger("coder_local.http")
 _encode = msgspec.json.Encoder().encode
@@ -153,6 +153,8 @@ class HttpServer:
             return self._rest.answered(exchange, target, asked.result())
         if kind is Kind.STREAM:
             return await self._stream(exchange, found)
+        if kind is Kind.ACTION and is_asked_for(exchange):
+            return await self._streams.act(exchange, target, await self._rest.input(exchange, target, found))
         return await self._rest.answer(exchange, target, found)
 
     async def _stream(self, exchange: Exchange, found: Found) -> web.StreamResponse:
