@@ -11,7 +11,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from coder_local.api import Error, Locked
 
-from . import backup, eventlog, migrations
+from . import backup, eventlog, migrations, tombstones
 from .clock import Clock, SystemClock, instant
 from .connection import MEMORY, open_reader, open_writer
 from .eventlog import Bounds, EventRow, Published
@@ -19,7 +19,7 @@ from .faults import is_damage, translate
 from .lane import Lane, Token
 from .migrations import MigrationSet
 from .scope import Caller, Calls, ReadScope, WriteScope
-from .tables import Tables
+from .tables import Table, Tables
 from .writer import Done, Job, Writer
 
 _log = logging.getLogger("coder_local.store")
@@ -392,6 +392,24 @@ class Store:
             backup.copy(connection, target)
         finally:
             connection.close()
+
+    def purge_tombstones(self, tables: Sequence[Table]) -> None:
+        """Ask the writer to take away records that were deleted long ago; looks for them on the calling thread."""
+        if self.folder is None:
+            return
+        connection = open_reader(self.path)
+        try:
+            for work in tombstones.due(connection, tables, self.clock.now_ms()):
+                self.submit(
+                    work, Caller(actor="daemon", operation="store.purge"), lambda _, error: self._log_purge(error)
+                )
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _log_purge(error: BaseException | None) -> None:
+        if error is not None:
+            _log.warning("records that were deleted long ago could not be taken away: %s", error)
 
     def trim_events(self) -> None:
         """Ask the writer to take away events over age or over the cap, some at a time."""
