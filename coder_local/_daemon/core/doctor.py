@@ -113,8 +113,8 @@ def _tables(connection: sqlite3.Connection, tables: Sequence[Table]) -> Check:
 
 
 def _references(connection: sqlite3.Connection, named: Sequence[Reference]) -> Check:
-    for table, field, other, count, first in references.lost(connection, named):
-        message = f"{field} of {count} {table.kind} names a {other.kind} that is not there, first in {first}"
+    for table, field, other, number, first in references.lost(connection, named):
+        message = f"{field} of {number} {table.kind} names a {other.kind} that is not there, first in {first}"
         yield Finding(
             check="references", state="warning", message=message, hint="give it another, or delete the record"
         )

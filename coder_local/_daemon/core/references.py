@@ -27,7 +27,7 @@ class Lost(NamedTuple):
     table: Table
     field: str
     other: Table
-    count: int
+    number: int
     first: str
     """Id of the oldest record that holds one."""
 
