@@ -187,7 +187,7 @@ class Daemon:
         store = self.kernel.store
         try:
             store.snapshot_daily()
-            store.purge_tombstones(tables)  # after it: the last snapshot before a record goes for good has it
+            store.purge(tables)  # after it: the last snapshot before a record goes for good has it
         except (Error, OSError, sqlite3.Error) as error:
             _log.warning("no daily snapshot was written, or nothing was purged: %s", error)
 

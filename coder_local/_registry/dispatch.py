@@ -22,13 +22,13 @@ from coder_local._store.faults import over_deadline
 from coder_local._store.lane import Token
 from coder_local._store.scope import Caller, ReadScope, WriteScope
 from coder_local._store.store import Store
-from coder_local.api import Broken, Context, Error, Instant, Kind, Locked, Safety, Settings, TimedOut
+from coder_local.api import Broken, Context, Error, Instant, Kind, Locked, Operation, Safety, Settings, TimedOut
 from coder_local.api.errors import UnknownOperation
 
 from .endings import cancelled, late
 from .held import Held
 from .nearest import did_you_mean
-from .principal import Gate, Principal
+from .principal import Gate, Principal, caller_of
 from .registry import Prepared, Registry
 
 S = TypeVar("S", bound=Settings)
@@ -40,6 +40,7 @@ Item = Callable[[bytes], "asyncio.Future[None] | None"]
 
 _log = logging.getLogger("coder_local.dispatch")
 _encode = msgspec.json.Encoder().encode
+_MILD = frozenset({Safety.READ, Safety.WRITE})
 _SWEEP = 1.0
 """Seconds between two looks for commands that wait over their deadline behind another."""
 _TURN = 64
@@ -105,6 +106,8 @@ class Dispatcher:
         self.current = ""
         """The operation that runs on the loop now, for the watchdog."""
         self._held: Held[Call] | None = None
+        self.audit: Callable[[Call, Operation], Callable[[], None]] | None = None
+        """Told of each call that is not mild, and what it returns once that was admitted; it may exchange `answer`."""
 
     def hold(self, *besides: str) -> None:
         """Let calls wait for `release`, besides those of the operations named: plugins are not loaded yet."""
@@ -187,7 +190,12 @@ class Dispatcher:
     def _run(self, call: Call, prepared: Prepared, input: Any) -> Cancel | None:
         operation = prepared.operation
         confirm = None if operation.kind is Kind.QUERY else input.confirm
+        begun = None
+        if (operation.safety not in _MILD or operation.person_only) and self.audit is not None:
+            begun = self.audit(call, operation)
         self.registry.gate.admit(call.principal, operation, call.raw, confirm)
+        if begun is not None:
+            begun()
         caller = caller_of(call.principal, call.name, call.request_id)
         if operation.kind is Kind.QUERY:
             if prepared.bounded(input):
@@ -344,17 +352,6 @@ async def _pass_on(items: AsyncGenerator[Any, None], take: Item | None) -> None:
             # What never waits would hold the loop, and refill the socket before the wish to cancel was read from it.
             if wait is not None or passed % _TURN == 0:
                 await asyncio.sleep(0)
-
-
-def caller_of(principal: Principal, operation: str, request_id: str) -> Caller:
-    """Return on whose behalf a call runs in the store."""
-    return Caller(
-        principal.actor,
-        principal.workspace,
-        operation,
-        request_id,
-        principal=None if principal.unbound else principal,
-    )
 
 
 def void(_: object) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from coder_local._store.scope import Caller
 from coder_local.api import Operation, Safety
 
 ALL = frozenset(Safety)
@@ -43,6 +44,17 @@ class Principal(msgspec.Struct, frozen=True):
 
 OWNER = Principal()
 """The person whose daemon it is."""
+
+
+def caller_of(principal: Principal, operation: str, request_id: str) -> Caller:
+    """Return on whose behalf a call runs in the store."""
+    return Caller(
+        principal.actor,
+        principal.workspace,
+        operation,
+        request_id,
+        principal=None if principal.unbound else principal,
+    )
 
 
 class Gate(Protocol):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from coder_local.api import Error, Locked
 
-from . import backup, eventlog, migrations, tombstones
+from . import audit, backup, eventlog, migrations, tombstones
 from .clock import Clock, SystemClock, instant
 from .connection import MEMORY, open_reader, open_writer
 from .eventlog import Bounds, EventRow, Published
@@ -49,6 +49,11 @@ def _written(path: Path) -> tuple[int, ...]:
     finally:
         connection.close()
     return last.get("event", 0), last.get("change", 0)
+
+
+def _purged(_: object, error: BaseException | None) -> None:
+    if error is not None:
+        _log.warning("what is kept no longer could not be taken away: %s", error)
 
 
 class Store:
@@ -393,23 +398,21 @@ class Store:
         finally:
             connection.close()
 
-    def purge_tombstones(self, tables: Sequence[Table]) -> None:
-        """Ask the writer to take away records that were deleted long ago; looks for them on the calling thread."""
+    def purge(self, tables: Sequence[Table]) -> None:
+        """Ask the writer to take away records that were deleted long ago, and old lines of audit.
+
+        Looks for the records on the calling thread.
+        """
         if self.folder is None:
             return
+        caller = Caller(actor="daemon", operation="store.purge")
         connection = open_reader(self.path)
         try:
             for work in tombstones.due(connection, tables, self.clock.now_ms()):
-                self.submit(
-                    work, Caller(actor="daemon", operation="store.purge"), lambda _, error: self._log_purge(error)
-                )
+                self.submit(work, caller, _purged)
         finally:
             connection.close()
-
-    @staticmethod
-    def _log_purge(error: BaseException | None) -> None:
-        if error is not None:
-            _log.warning("records that were deleted long ago could not be taken away: %s", error)
+        self.submit(audit.trim, caller, _purged)
 
     def trim_events(self) -> None:
         """Ask the writer to take away events over age or over the cap, some at a time."""

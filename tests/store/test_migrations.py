@@ -57,7 +57,10 @@ def test_a_plugin_s_tables_are_made_and_a_warm_start_does_nothing(tmp_path: Path
     write_plugin(tmp_path, {"0001_things.sql": "-- Why: to keep things; with a semicolon.\n{table}"})
     kernel, plugin = open_kernel(tmp_path)
     assert plugin.status is Status.LOADED
-    assert migrations.applied(kernel.store.writer.connection) == {"core": ["0001_core"], "things": ["0001_things"]}
+    assert migrations.applied(kernel.store.writer.connection) == {
+        "core": ["0001_core", "0002_audit"],
+        "things": ["0001_things"],
+    }
     kernel.store.close()
     again, plugin = open_kernel(tmp_path)
     seen: list[str] = []

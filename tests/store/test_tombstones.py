@@ -43,10 +43,10 @@ def test_records_go_ninety_days_after_they_were_deleted(tmp_path: Path, monkeypa
     young = insert(kernel)
     delete(kernel, young)
     clock.advance(30 * DAY)
-    kernel.store.purge_tombstones(kernel.store.tables.all())
+    kernel.store.purge(kernel.store.tables.all())
     assert ids(kernel) == {kept.id, back.id, young.id, *(each.id for each in old)}
     clock.advance(1)
-    kernel.store.purge_tombstones(kernel.store.tables.all())
+    kernel.store.purge(kernel.store.tables.all())
     assert ids(kernel) == {kept.id, back.id, young.id}
     history = kernel.store.write(lambda tx: changes.recent(tx, before=None, limit=50))
     assert {old[0].id, young.id} <= {each.id for each in history}
@@ -63,7 +63,7 @@ def test_what_is_gone_cannot_be_brought_back(tmp_path: Path) -> None:
     delete(kernel, item)
     last = kernel.store.write(lambda tx: changes.last_change_set(tx, "user"))
     clock.advance(91 * DAY)
-    kernel.store.purge_tombstones(kernel.store.tables.all())
+    kernel.store.purge(kernel.store.tables.all())
     with pytest.raises(NotFound, match="is gone"):
         kernel.store.write(lambda tx: changes.undo(tx, last), Caller(operation=changes.UNDO))
     kernel.store.close()
