@@ -47,7 +47,7 @@ _DAILY_FIRST = 60.0
 _DAILY_EVERY = 3600.0
 """Seconds between two looks at whether a daily snapshot is due."""
 _FIRST_ANSWER = 0.03
-"""Seconds in which whoever waits for the ready line is answered, before imports and housekeeping take the processor."""
+"""Seconds from the ready line in which nothing but plugins is imported, and no house kept: somebody asks already."""
 _TRIM_EVERY = 600.0
 _LOOK_EVERY = 1.0
 

@@ -441,8 +441,7 @@ def _result(id_: bytes, body: bytes) -> bytes:
 
 
 def _error(id_: bytes, error: Error) -> bytes:
-    wire = wire_of(error)
-    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_ or b"null", _encode(wire))
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_ or b"null", _encode(wire_of(error)))
 
 
 def _failure(id_: bytes, code: int, message: str) -> bytes:
