@@ -104,6 +104,289 @@ CREATE TABLE setting (
   PRIMARY KEY (plugin, name)
 ) STRICT, WITHOUT ROWID;
 
+-- The core's own, 0002_listeners.sql
+
+-- Why: an event that a durable consumer cannot take must not hold it up, and must not be forgotten either.
+
+-- Events that were parked, by the consumer that failed at them.
+CREATE TABLE event_dead (
+  consumer TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  error TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (consumer, seq)
+) STRICT, WITHOUT ROWID;
+
+-- The core's own, 0003_audit.sql
+
+-- Why: who called what cannot be taken back, and what came of it. Lines are added, and go with age; none is changed.
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  at INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  token TEXT,
+  workspace_id TEXT NOT NULL,
+  operation TEXT NOT NULL,
+  safety TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  input_hash TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'a line of audit is not changed'); END;
+
+-- execution.artifact: Something that a step left behind; its content is kept by its hash, for as long as the settings say.
+CREATE TABLE execution_artifacts (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  run TEXT NOT NULL,
+  key TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  media_type TEXT NOT NULL
+) STRICT;
+CREATE INDEX execution_artifacts_by_run_key ON execution_artifacts (run, key, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_artifacts_list_id ON execution_artifacts (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_artifacts_list_run ON execution_artifacts (workspace_id, run, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_artifacts_list_key ON execution_artifacts (workspace_id, key, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_artifacts_list_name ON execution_artifacts (workspace_id, name, id) WHERE deleted_at IS NULL;
+
+-- execution.attempt: One attempt at a step; its id is `<run>/<key>/<n>`.
+CREATE TABLE execution_attempts (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  run TEXT NOT NULL,
+  key TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  boot TEXT NOT NULL,
+  effect TEXT NOT NULL,
+  input TEXT NOT NULL,
+  facts TEXT NOT NULL,
+  idempotency_key TEXT NOT NULL,
+  timeout_ms INTEGER NOT NULL,
+  started_at TEXT NOT NULL,
+  ended_at TEXT,
+  exit_code INTEGER,
+  signal TEXT,
+  output TEXT,
+  error TEXT,
+  log_bytes INTEGER NOT NULL
+) STRICT;
+CREATE INDEX execution_attempts_by_run_key ON execution_attempts (run, key, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_by_state_boot ON execution_attempts (state, boot, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_list_id ON execution_attempts (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_list_run ON execution_attempts (workspace_id, run, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_list_key ON execution_attempts (workspace_id, key, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_list_started_at ON execution_attempts (workspace_id, started_at, id) WHERE deleted_at IS NULL;
+
+-- execution.boot: One start of the engine; attempts of another one were cut off.
+CREATE TABLE execution_boots (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  stopped_at TEXT
+) STRICT;
+CREATE INDEX execution_boots_list_id ON execution_boots (workspace_id, id) WHERE deleted_at IS NULL;
+
+-- execution.definition: The steps of runs, kept once for each content; its id is their hash.
+CREATE TABLE execution_definitions (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  body TEXT NOT NULL
+) STRICT;
+CREATE INDEX execution_definitions_list_id ON execution_definitions (workspace_id, id) WHERE deleted_at IS NULL;
+
+-- execution.lock: A resource that a step holds; its id is `<workspace>/<name>`.
+CREATE TABLE execution_locks (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  name TEXT NOT NULL,
+  run TEXT NOT NULL,
+  key TEXT NOT NULL
+) STRICT;
+CREATE INDEX execution_locks_list_id ON execution_locks (workspace_id, id) WHERE deleted_at IS NULL;
+
+-- execution.run: One run of some steps.
+CREATE TABLE execution_runs (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  source_ref TEXT,
+  definition TEXT NOT NULL,
+  status TEXT NOT NULL,
+  mode TEXT NOT NULL,
+  inputs TEXT NOT NULL,
+  folder TEXT,
+  rights TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  concurrency_key TEXT,
+  only TEXT NOT NULL,
+  parent_run TEXT,
+  parent_step TEXT,
+  depth INTEGER NOT NULL,
+  forked_from TEXT,
+  fork TEXT,
+  redo TEXT NOT NULL,
+  paused INTEGER NOT NULL,
+  cancelling INTEGER NOT NULL,
+  grace_ms INTEGER,
+  compensating INTEGER NOT NULL,
+  timed_out INTEGER NOT NULL,
+  deadline_at TEXT,
+  started_at TEXT,
+  finished_at TEXT,
+  output TEXT,
+  error TEXT,
+  reason TEXT,
+  moves INTEGER NOT NULL
+) STRICT;
+CREATE INDEX execution_runs_by_concurrency_key_status ON execution_runs (concurrency_key, status, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_by_deadline_at ON execution_runs (deadline_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_by_parent_run ON execution_runs (parent_run, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_by_source_ref ON execution_runs (source_ref, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_list_id ON execution_runs (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_list_status ON execution_runs (workspace_id, status, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_list_kind ON execution_runs (workspace_id, kind, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_list_forked_from ON execution_runs (workspace_id, forked_from, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_list_created_at ON execution_runs (workspace_id, created_at, id) WHERE deleted_at IS NULL;
+
+-- execution.signal: A signal that a run was sent; it is kept until a step takes it.
+CREATE TABLE execution_signals (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  run TEXT NOT NULL,
+  name TEXT NOT NULL,
+  dedupe_key TEXT,
+  payload TEXT,
+  consumed_by TEXT
+) STRICT;
+CREATE UNIQUE INDEX execution_signals_unique_run_dedupe_key ON execution_signals (run, dedupe_key) WHERE deleted_at IS NULL;
+CREATE INDEX execution_signals_by_run_name ON execution_signals (run, name, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_signals_list_id ON execution_signals (workspace_id, id) WHERE deleted_at IS NULL;
+
+-- execution.step: One step of a run, as it runs; its id is `<run>/<key>`.
+CREATE TABLE execution_steps (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  run TEXT NOT NULL,
+  key TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  parent TEXT,
+  role TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  status TEXT NOT NULL,
+  process INTEGER NOT NULL,
+  priority INTEGER NOT NULL,
+  item TEXT,
+  hash TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  recoveries INTEGER NOT NULL,
+  ready_at TEXT,
+  started_at TEXT,
+  finished_at TEXT,
+  active_ms INTEGER NOT NULL,
+  output TEXT,
+  artifact TEXT,
+  error TEXT,
+  reused_from TEXT,
+  late_by_ms INTEGER,
+  ended INTEGER,
+  reason TEXT
+) STRICT;
+CREATE INDEX execution_steps_by_run ON execution_steps (run, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_steps_by_status_process_workspace_id_priority_ready_at ON execution_steps (status, process, workspace_id, priority, ready_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_steps_by_hash ON execution_steps (hash, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_steps_list_id ON execution_steps (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_steps_list_status ON execution_steps (workspace_id, status, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_steps_list_kind ON execution_steps (workspace_id, kind, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_steps_list_position ON execution_steps (workspace_id, position, id) WHERE deleted_at IS NULL;
+
+-- execution.wait: What a step waits for.
+CREATE TABLE execution_waits (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  run TEXT NOT NULL,
+  key TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  status TEXT NOT NULL,
+  name TEXT,
+  due_at TEXT,
+  due_means TEXT NOT NULL,
+  prompt TEXT,
+  shown TEXT,
+  shown_hash TEXT,
+  choices TEXT NOT NULL,
+  default_choice TEXT,
+  decision TEXT,
+  decided_by TEXT,
+  decided_at TEXT,
+  payload TEXT
+) STRICT;
+CREATE INDEX execution_waits_by_run ON execution_waits (run, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_waits_by_status_due_at ON execution_waits (status, due_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_waits_list_id ON execution_waits (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_waits_list_status ON execution_waits (workspace_id, status, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_waits_list_kind ON execution_waits (workspace_id, kind, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_waits_list_due_at ON execution_waits (workspace_id, (due_at IS NULL), due_at, id) WHERE deleted_at IS NULL;
+
 -- planning.link: One record says something of another. Read it `source kind target`.
 CREATE TABLE planning_links (
   id TEXT PRIMARY KEY NOT NULL,
@@ -124,6 +407,58 @@ CREATE UNIQUE INDEX planning_links_unique_source_target_kind ON planning_links (
 CREATE INDEX planning_links_by_target ON planning_links (target, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_links_list_id ON planning_links (workspace_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_links_list_source ON planning_links (workspace_id, source, id) WHERE deleted_at IS NULL;
+
+-- planning.plan_version: What a plan was to do at one time. It never changes.
+CREATE TABLE planning_plan_versions (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  plan TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  content TEXT NOT NULL,
+  content_hash TEXT NOT NULL,
+  maker TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  feedback TEXT,
+  run TEXT
+) STRICT;
+CREATE UNIQUE INDEX planning_plan_versions_unique_plan_version ON planning_plan_versions (plan, version) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plan_versions_list_id ON planning_plan_versions (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plan_versions_list_plan ON planning_plan_versions (workspace_id, plan, id) WHERE deleted_at IS NULL;
+
+-- planning.plan: What is to be done, and how far it is; its steps stand in its versions.
+CREATE TABLE planning_plans (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  title TEXT NOT NULL,
+  goal TEXT NOT NULL,
+  project TEXT,
+  status TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  content_hash TEXT NOT NULL,
+  maker TEXT NOT NULL,
+  run_hash TEXT,
+  findings TEXT NOT NULL,
+  approved_by TEXT,
+  approved_at TEXT,
+  approved_hash TEXT,
+  run TEXT
+) STRICT;
+CREATE INDEX planning_plans_by_project ON planning_plans (project, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plans_list_id ON planning_plans (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plans_list_status ON planning_plans (workspace_id, status, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plans_list_updated_at ON planning_plans (workspace_id, updated_at, id) WHERE deleted_at IS NULL;
 
 -- planning.project: Tasks that belong together.
 CREATE TABLE planning_projects (

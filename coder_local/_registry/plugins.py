@@ -109,7 +109,7 @@ class Plugin:
         if spec is None or spec.loader is None:
             raise DeclarationError(f"{folder} has no __init__.py")
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # before execution, or its own relative imports fail
+        sys.modules[name] = module  # before it runs, or its own relative imports fail
         try:
             spec.loader.exec_module(module)
         except BaseException:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .records import Record
+from .steps import StepKind
 
 VERSION = 1
 """Raised when a hook changes in a way that a plugin must know of."""
@@ -16,8 +17,8 @@ VERSION = 1
 class Hooks:
     """The hook specifications. Each answers with a list; the answers of all plugins are joined."""
 
-    def step_kinds(self) -> list[Any]:
-        """Return kinds of steps that a run may have (used by execution)."""
+    def step_kinds(self) -> list[StepKind[Any]]:
+        """Return kinds of steps that a run may have."""
         raise NotImplementedError
 
     def searchable_records(self) -> list[type[Record]]:

@@ -139,6 +139,10 @@ class StepKind(ABC, Generic[I]):
         """Return what is wrong with an input beyond its schema, with pointers into it; before anything runs."""
         return ()
 
+    def check_in(self, folder: Path, input: I, /) -> Iterable[Fault]:  # noqa: ARG002
+        """Return the same as to the folder that the run works in, if it works in one. Values may be references."""
+        return ()
+
 
 class WorkKind(StepKind[I]):
     """A kind of step that does something. Make a subclass, and return one object of it from the hook `step_kinds`."""

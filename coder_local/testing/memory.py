@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 import msgspec
 
-from coder_local._registry.dispatch import Call, caller_of
+from coder_local._registry.dispatch import Call
 from coder_local._registry.listeners import BACK_OFF
-from coder_local._registry.principal import OWNER, Principal
+from coder_local._registry.principal import OWNER, Principal, caller_of
 from coder_local._store import changes
 from coder_local._store.caller import Caller
 from coder_local._store.clock import FakeClock
@@ -151,7 +151,9 @@ class Sandbox:
             raise DeclarationError(f"{operation.name} does not answer what its return type says: {error}") from error
         if head is None or operation.kind is not Kind.COMMAND:
             return
-        declared = {name: event for name, event in self.kernel.registry.events().items() if event is not None}
+        own = operation.name.split(".", 1)[0] + "."  # what another plugin says is declared where it was called
+        events = self.kernel.registry.events().items()
+        declared = {name: event for name, event in events if event is not None and name.startswith(own)}
         for said in self._said_after(head):
             event = declared.get(said.type)
             if event is not None and event not in operation.emits:

@@ -12,6 +12,8 @@ PLUGINS = ROOT / "plugins" / "coder_plugins"
 MODULES = {"records", "operations", "rules", "adapters", "jobs", "formats"}
 # These may grow into packages, whose inside is their own business.
 FREE_PACKAGES = {"rules", "adapters", "jobs", "formats"}
+# A domain whose heart is a machine of its own has the parts of that machine under the names that the field gives them.
+OWN_PACKAGES = {"execution": {"engine", "kinds", "machine", "processes"}}
 
 
 def plugin_folders(plugins: Path = PLUGINS) -> list[Path]:
@@ -29,7 +31,7 @@ def faults_of_shape(folder: Path, *, is_domain: bool) -> Iterator[str]:
         yield f"{folder.name}: a sub-package has records.py or operations.py"
     for path in sorted(folder / name for name in names):
         if path.is_dir():
-            if path.name not in {*FREE_PACKAGES, "migrations"}:
+            if path.name not in {*FREE_PACKAGES, "migrations", *OWN_PACKAGES.get(folder.name, ())}:
                 yield from (f"{folder.name}/{fault}" for fault in faults_of_shape(path, is_domain=False))
         elif path.name not in {"__init__.py", *(f"{module}.py" for module in MODULES)}:
             yield f"{folder.name}: {path.name} is none of the names that a plugin's files have"

@@ -19,6 +19,7 @@ from coder_local.api import (
     Record,
     Refused,
     Stale,
+    Transaction,
 )
 from coder_local.testing import FakeClock, Said, Sandbox, sandbox
 from coder_local.testing.loading import load_folder, package_of
@@ -85,6 +86,19 @@ def test_an_event_without_emits_and_an_answer_of_another_type_are_faults_of_the_
         box.call("garden.sing", id="x")
     with pytest.raises(DeclarationError, match=r"garden\.lie does not answer what its return type says"):
         box.call("garden.lie")
+
+
+def test_what_another_plugin_says_when_it_is_called_is_declared_there() -> None:
+    visitor = Domain("visitor")
+
+    @visitor.command("visitor.water")
+    def water(tx: Transaction, *, plant: str) -> None:
+        """Have a plant grow."""
+        tx.call("garden.grow", id=plant, by=1)
+
+    with sandbox(domain, visitor) as box:
+        box.call("visitor.water", plant=box.call("garden.plants.create", name="oak")["id"])
+        assert box.events[-1].type == "garden.plant.grew"
 
 
 def test_functions_are_called_directly_in_a_transaction_and_a_snapshot(box: Sandbox) -> None:
@@ -252,3 +266,28 @@ def test_a_record_that_nobody_keeps_is_named() -> None:
 
     with sandbox(domain) as box, pytest.raises(DeclarationError, match="Stray has no table"):
         box.snapshot().select(Stray)
+
+
+def test_a_transaction_of_another_caller_has_that_ones_rights(box: Sandbox) -> None:
+    with box.as_agent("helper").tx() as tx:
+        rights = tx.rights()
+    assert (rights.actor, rights.owner) == ("agent:helper", False)
+    with box.tx() as tx, tx.acting(rights) as inner:
+        assert inner.insert(Plant(name="oak")).origin == "agent:helper"
+
+
+def test_the_folder_of_a_plugin_lives_as_long_as_the_sandbox() -> None:
+    with sandbox(domain) as box:
+        with box.tx() as tx:
+            folder = tx.folder
+        assert folder == box.snapshot().folder
+        assert folder.name == "garden"
+        (folder / "kept.txt").write_text("here")
+    assert not folder.parent.exists()
+    with sandbox(domain, notes) as both, both.tx() as tx, pytest.raises(DeclarationError, match="no plugin's function"):
+        _ = tx.folder
+
+
+def test_nobody_agreed_to_what_a_milder_caller_leads_to(box: Sandbox) -> None:
+    with box.tx() as tx, tx.acting(tx.rights()) as inner, pytest.raises(Refused, match="nobody agreed"):
+        inner.call("garden.clear")

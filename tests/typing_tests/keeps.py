@@ -1,6 +1,7 @@
 """What a plugin writes keeps its types: decorators change nothing, and records come back as themselves."""
 
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any, assert_type
 
 from coder_local.api import (
@@ -8,12 +9,16 @@ from coder_local.api import (
     Domain,
     Duration,
     Event,
+    Fault,
+    Heard,
     Id,
     Instant,
     Money,
+    Operation,
     Page,
     Rank,
     Record,
+    Rights,
     Settings,
     Snapshot,
     Title,
@@ -39,6 +44,15 @@ class Book(Record):
     reading: Duration | None = None
     rank: Rank = "V"
     lent: bool = False
+
+
+@domain.table("loans", history=False)
+class Loan(Record):
+    """A loan, which only the shelf writes."""
+
+    book: Id
+    rights: Rights
+    state: str = "out"
 
 
 @domain.event("shelf.book.lent")
@@ -150,6 +164,43 @@ def searchable_records() -> list[type[Record]]:
 async def started(ctx: Context) -> None:
     """Look at the shelf once."""
     await ctx.call("shelf.count")
+
+
+@domain.on_stop
+async def stopped(ctx: Context) -> None:
+    """Write down what is lent."""
+    assert_type(await ctx.transact(take_back, "b", days=3), Book)
+    assert_type(await ctx.read(shortest, limit=1), Answer)
+    assert_type(await ctx.acting(ctx.rights()).transact(lambda tx: tx.number("n")), int)
+
+
+@domain.listener("notes.*", "shelf.book.lent")
+def note_loan(tx: Transaction, *, event: Heard) -> None:
+    """Write a loan down."""
+    assert_type(event.data, dict[str, Any])
+    assert_type(event.time, Instant)
+    loan = tx.insert(Loan(book=event.data["book"], rights=tx.rights()))
+    with tx.acting(loan.rights, "shelf.step") as inner:
+        assert_type(inner, Transaction)
+        assert_type(inner.update(loan, state="back"), Loan)
+
+
+def take_back(tx: Transaction, id: str, *, days: int) -> Book:
+    """Take a book back after some days."""
+    return tx.update(tx.get(Book, id), lent=days > 3)
+
+
+async def follows(read: Snapshot, ctx: Context) -> None:
+    """Look things up, and listen."""
+    assert_type(read.operation("shelf.lend"), Operation)
+    assert_type(read.check("shelf.lend", {"id": 3}), list[Fault])
+    assert_type(read.rights(), Rights)
+    assert_type(read.folder, Path)
+    assert_type(ctx.folder, Path)
+    assert_type(ctx.now_ms(), int)
+    with ctx.subscribe("shelf.*", subjects=["shelf.book/b"]) as events:
+        async for event in events:
+            assert_type(event, Heard)
 
 
 async def calls(read: Snapshot, tx: Transaction, ctx: Context) -> None:

@@ -45,3 +45,14 @@ def scopes(read: Snapshot, tx: Transaction, words: str) -> None:
     read.settings(Book)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
     read.settings(ShelfSettings).dais  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     tx.get(BookLent, "b")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+
+
+async def from_outside(ctx: Context, read: Snapshot, tx: Transaction) -> None:
+    """Break: what is handed to transact and read is called as it was written, and only rights are acted with."""
+    await ctx.transact(lend, id=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await ctx.transact(lend)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await ctx.read(lend, id="b")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await ctx.transact(look_up, isbn="1")  # type: ignore[arg-type, unused-coroutine]  # pyright: ignore[reportArgumentType]
+    ctx.acting("agent:a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    read.acting(ctx.rights())  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    tx.rights().actor = "user"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from coder_local.api import Context, Domain, Event, Record, Settings, Snapshot, Transaction
+from coder_local.api import Context, Domain, Event, Heard, Record, Settings, Snapshot, Transaction
 
 domain = Domain("shelf")
 
@@ -125,3 +125,21 @@ def a_name_made_at_run_time(name: str) -> Any:
     Domain(name)  # pyright: ignore[reportArgumentType]
     domain.standard(Loose)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     return Settings, Event
+
+
+@domain.on_stop  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+def a_stop_that_is_not_async(ctx: Context) -> None:
+    """Break: what runs on stop waits for the world."""
+    ctx.now()
+
+
+@domain.listener("shelf.book.lent")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType, reportUntypedFunctionDecorator]
+def a_listener_without_the_event(tx: Transaction) -> None:
+    """Break: a listener is given the event."""
+    tx.number("n")
+
+
+@domain.listener("shelf.book.lent")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType, reportUntypedFunctionDecorator]
+async def a_listener_that_waits(tx: Transaction, *, event: Heard) -> None:
+    """Break: a listener runs inside a transaction."""
+    tx.number(event.type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .artifacts import jobs as clearing
 from .artifacts import operations as artifacts
 from .definitions import operations as definitions
 from .engine import jobs
@@ -13,7 +14,7 @@ from .runs import operations as runs
 from .runs.forking import operations as forking
 from .runs.steering import operations as steering
 
-__all__ = ["artifacts", "definitions", "forking", "jobs", "logs", "runs", "steering", "step_kinds"]
+__all__ = ["artifacts", "clearing", "definitions", "forking", "jobs", "logs", "runs", "steering", "step_kinds"]
 
 
 @domain.hook

@@ -39,6 +39,8 @@ GOOD_STEP = frozenset({"succeeded", "reused"})
 
 INLINE_LIMIT = 1024 * 1024
 """Bytes of JSON that the output of one step may take in the database; what is larger is kept as an artifact."""
+LARGE = "output.json"
+"""The name of that artifact."""
 
 
 @domain.settings

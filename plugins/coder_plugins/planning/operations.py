@@ -10,6 +10,11 @@ from .dates.impact import operations as impact
 from .exchange import operations as exchange
 from .explaining import operations as explaining
 from .links import operations as links
+from .plans import operations as plans
+from .plans.approving import operations as approving
+from .plans.making import operations as making
+from .plans.refining import operations as refining
+from .plans.running import operations as running
 from .projects import operations as projects
 from .tasks import operations as tasks
 from .tasks.division import operations as division
@@ -20,6 +25,7 @@ from .tasks.recurring import operations as recurring
 from .times import operations as times
 
 __all__ = [
+    "approving",
     "capturing",
     "choice",
     "dates",
@@ -30,10 +36,14 @@ __all__ = [
     "forecasting",
     "impact",
     "links",
+    "making",
     "places",
+    "plans",
     "progress",
     "projects",
     "recurring",
+    "refining",
+    "running",
     "tasks",
     "times",
 ]

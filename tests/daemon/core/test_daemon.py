@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -16,6 +17,9 @@ import pytest
 from coder_local import __version__
 from coder_local._admission.admission import Admission
 from coder_local._registry.host import Host
+from coder_local._store import consumers
+from coder_local._store.caller import Caller
+from coder_local._store.scope import WriteScope
 from coder_local.api import Domain, Record
 
 from .conftest import Core, running
@@ -110,11 +114,36 @@ async def test_the_doctor_finds_nothing_wrong_with_what_is_whole(notes: Core) ->
     assert report["healthy"] is True
     assert {each["check"]: each["state"] for each in report["items"]} == dict.fromkeys(
         [
-            "plugins", "settings", "database", "tables", "clock", "listeners", "permissions", "snapshots", "quarantine",
+            "plugins",
+            "settings",
+            "database",
+            "tables",
+            "references",
+            "clock",
+            "listeners",
+            "permissions",
+            "snapshots",
+            "quarantine",
             "disk",
         ],
         "ok",
     )
+
+
+async def test_the_doctor_names_events_that_were_parked_until_they_are_old(notes: Core) -> None:
+    now = notes.kernel.store.clock.now_ms()
+
+    def park(scope: WriteScope) -> None:
+        consumers.park(scope, "notes.index", 7, "Conflict: no", 5)
+        sql = "INSERT INTO event_dead VALUES ('notes.index', 3, 'Conflict: old', 5, ?)"
+        scope.connection.execute(sql, (now - consumers.KEEP_DEAD_MS - 1,))
+
+    for work in (park, consumers.forget_dead):
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        notes.kernel.store.submit(work, Caller(), lambda _, error, done=done: done.set_result(error))  # type: ignore[misc]
+        assert await done is None
+    message = "notes.index could not take 1 events, the last of them number 7: Conflict: no"
+    assert await findings(notes, "listeners") == [("warning", message)]
 
 
 async def test_the_doctor_finds_a_damaged_page(notes: Core, data_dir: Path) -> None:
@@ -142,6 +171,33 @@ async def test_the_doctor_finds_a_table_that_is_not_as_its_record_says(disk: Cor
     disk.kernel.take(domain)
     assert [state for state, message in await findings(disk, "tables") if "there is no table things" in message] == [
         "error"
+    ]
+
+
+class Shelf(Record):
+    """A shelf, in a room of another plugin or beside another shelf."""
+
+    beside: str | None = None
+    holder: str = ""
+    holder_type: str = "shelves.shelf"
+
+
+async def test_the_doctor_finds_references_to_what_is_not_there(disk: Core) -> None:
+    domain = Domain("shelves")
+    domain.table("shelves")(Shelf)
+    domain.standard(Shelf, filters=("beside", "holder"), references={"beside": Shelf, "holder": (Shelf,)})
+    disk.kernel.take(domain)
+    for statement in disk.kernel.registry.tables.of(Shelf).ddl():
+        disk.kernel.store.writer.connection.execute(statement)
+    one = await disk.call("shelves.create")
+    await disk.call("shelves.create", beside=one["id"], holder=one["id"])
+    await disk.call("shelves.create", holder="elsewhere", holder_type="rooms.room")
+    await disk.call("shelves.delete", id=one["id"])
+    assert await findings(disk, "references") == [("ok", "nothing is wrong")]
+    bad = await disk.call("shelves.create", beside="gone", holder="gone")
+    assert await findings(disk, "references") == [
+        ("warning", f"{field} of 1 shelves.shelf names a shelves.shelf that is not there, first in {bad['id']}")
+        for field in ("beside", "holder")
     ]
 
 

@@ -33,6 +33,11 @@ def word(read: Snapshot) -> str:
 async def start(ctx: Context) -> None:
     Path({trace!r}).with_name("started").write_text(ctx.actor)
     {start}
+
+@domain.on_stop
+async def stop(ctx: Context) -> None:
+    number = await ctx.transact(lambda tx: tx.number("traced"))
+    Path({trace!r}).with_name("stopped").write_text(str(number))
 """
 
 
@@ -76,6 +81,15 @@ async def test_enabling_loads_at_once_and_starts_it(disk: Core, data_dir: Path, 
     assert [(each["subject"], each["data"]["status"]) for each in said] == [("plugins.plugin/traced", "loaded")]
     again = await disk.call("plugins.enable", name="traced")
     assert (again["status"], again["reason"]) == ("loaded", "")
+
+
+async def test_disabling_lets_it_stop_what_it_does_by_itself(disk: Core, data_dir: Path, trace: Path) -> None:
+    put(data_dir, trace)
+    await disk.call("plugins.enable", name="traced")
+    await disk.call("plugins.disable", name="traced")
+    assert trace.with_name("stopped").read_text() == "1"
+    assert await disk.kernel.end_all() == []
+    assert trace.with_name("stopped").read_text() == "1"  # once is enough
 
 
 async def test_enabling_makes_the_tables_of_a_plugin_while_others_write(

@@ -173,6 +173,47 @@ def _waits_for(call: Call, id: str) -> set[str]:
     return {link["source"] for link in links if link["kind"] == "blocks"}
 
 
+def new_plan(call: Call, *steps: dict[str, Any]) -> dict[str, Any]:
+    """Return a new plan of some steps."""
+    return call("planning.plans.create", title="An example", goal="See that it works", steps=list(steps))["plan"]
+
+
+def example_11_validate(call: Call, today: date) -> None:
+    wrong = new_plan(call, {"key": "s1", "operation": "planning.tasks.creat", "input": {"title": "one"}})
+    found = call("planning.plans.validate", id=wrong["id"])
+    errors = [each for each in found["findings"] if each["severity"] == "error"]
+    assert [(each["rule"], each["step"]) for each in errors] == [("unknown_operation", "s1")]
+    assert "did you mean planning.tasks.create" in errors[0]["fix"]
+    assert (found["ok"], found["plan"]["status"]) == (False, "draft")
+
+    unasked = new_plan(call, {"key": "send", "kind": "http", "input": {"url": "http://localhost:9/"}})
+    found = call("planning.plans.validate", id=unasked["id"])
+    assert [(each["severity"], each["rule"]) for each in found["findings"]] == [("warning", "spends_without_approval")]
+    assert (found["ok"], found["plan"]["status"]) == (True, "validated")
+
+
+def example_15_refine(call: Call, today: date) -> None:
+    steps = [{"key": key, "kind": "http", "input": {"url": f"http://localhost:9/{key}"}} for key in ("s1", "s2", "s3")]
+    plan = new_plan(call, *steps)
+    call("planning.plans.validate", id=plan["id"])
+    approved = call("planning.plans.approve", id=plan["id"], content_hash=plan["content_hash"])
+    assert (approved["status"], approved["approved_by"]) == ("approved", "user")
+
+    changed = {**steps[2], "input": {"url": "http://localhost:9/other"}}
+    added = {"key": "s3b", "operation": "planning.tasks.list", "needs": ["s3"]}
+    refined = call("planning.plans.refine", id=plan["id"], feedback="the other", steps=[*steps[:2], changed, added])
+    assert refined["difference"] == {
+        "kept": ["s1", "s2"],
+        "changed": [{"key": "s3", "fields": ["input.url"]}],
+        "added": ["s3b"],
+        "removed": [],
+        "plan": [],
+    }
+    assert (refined["plan"]["version"], refined["plan"]["status"]) == (2, "draft")
+    data = failure(call, "refused", "planning.plans.approve", id=plan["id"], content_hash=plan["content_hash"])
+    assert data["content_hash"] == refined["plan"]["content_hash"]
+
+
 def example_13_reorder(call: Call, today: date) -> None:
     project = new_project(call)
     keys = new_tasks(call, project, a=1, b=1, c=1)
@@ -254,7 +295,9 @@ EXAMPLES: tuple[Callable[[Call, date], None], ...] = (
     example_4_from_history,
     example_5_next,
     example_10_split,
+    example_11_validate,
     example_13_reorder,
+    example_15_refine,
     example_16_health,
     example_17_after_done,
     example_17_fixed,

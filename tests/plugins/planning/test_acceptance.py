@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import coder_plugins.execution
+from coder_local._store.clock import FakeClock
+from coder_local.testing.memory import Sandbox, sandbox
 from tests.plugins.planning import acceptance
+
+
+@pytest.fixture
+def box(planning: Path, today: date) -> Iterator[Sandbox]:
+    """Planning with execution beside it, which examples on plans ask."""
+    noon = datetime(today.year, today.month, today.day, 12, tzinfo=UTC)
+    execution = Path(coder_plugins.execution.__file__).parent
+    with sandbox(planning, execution, clock=FakeClock(round(noon.timestamp() * 1000))) as box:
+        yield box
 
 
 @pytest.mark.parametrize("example", acceptance.EXAMPLES, ids=lambda each: each.__name__)

@@ -9,13 +9,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 LATER = {
-    "calendar", "dateutil", "fractions", "icalendar", "tempfile", "unicodedata",
+    "calendar", "dateutil", "fractions", "graphlib", "icalendar", "shlex", "tempfile", "unicodedata",
     "coder_plugins.planning.capturing.records",
     "coder_plugins.planning.exchange.adapters",
     "coder_plugins.planning.exchange.arrival.records",
     "coder_plugins.planning.exchange.departure.records",
     "coder_plugins.planning.exchange.rules.mapping",
     "coder_plugins.planning.formats.vtodo",
+    "coder_plugins.planning.plans.rules.checklists",
+    "coder_plugins.planning.plans.rules.templates",
+    "coder_plugins.planning.plans.rules.repairs",
     "coder_plugins.planning.rules.capture",
 }  # fmt: skip
 

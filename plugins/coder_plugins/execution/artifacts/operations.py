@@ -12,7 +12,7 @@ from coder_local.api import Id, Snapshot
 from coder_plugins.execution.records import domain
 from coder_plugins.execution.runs.records import Artifact
 
-from .blobs import get
+from .adapters import get
 from .records import Content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,9 +11,9 @@ from coder_local.api import Snapshot
 from coder_plugins.execution.records import domain
 from coder_plugins.execution.rules import graph
 
-from .checking import check as check_steps
-from .checking import kinds_of, unfold
 from .records import PARALLEL, Checked, Estimate, Inputs, KindInfo, KindList, Parallel, StepEstimate, Steps, StepSpec
+from .rules import check as check_steps
+from .rules import kinds_of, unfold
 
 _SAMPLES = 200
 
@@ -27,7 +28,8 @@ def check(
     parallel: Parallel = PARALLEL,
 ) -> Checked:
     """Tell whether some steps can run, with all that is wrong or doubtful, before anything runs."""
-    return check_steps(read, steps, inputs or {}, folder=folder is not None, parallel=parallel)
+    where = None if folder is None else Path(folder).expanduser()
+    return check_steps(read, steps, inputs or {}, folder=where, parallel=parallel)
 
 
 @domain.query("execution.estimate")

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, LiteralString
 
 import msgspec
 
 from coder_local.api import Context, Error, Found, StepError, StepRun, Unsupported, Value, WorkKind
-from coder_plugins.execution.artifacts.blobs import put
-from coder_plugins.execution.logs.files import LogWriter, attempt_folder
+from coder_plugins.execution.artifacts.adapters import put
+from coder_plugins.execution.logs.adapters.files import LogWriter, attempt_folder
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
 from coder_plugins.execution.processes import STDERR, STDOUT
-from coder_plugins.execution.records import INLINE_LIMIT
+from coder_plugins.execution.records import INLINE_LIMIT, LARGE
+from coder_plugins.execution.rules.clear import mask
 from coder_plugins.execution.runs.records import StepFault
 
+STOPPED = "stopped"
+"""The word of a `StepError` by which a kind tells that it has stopped what it was cancelled in."""
 LEAST_S = 30.0
 """Seconds that an attempt is given at least after a restart, for the time it was not watched is not its fault."""
 
@@ -100,10 +105,11 @@ async def carry_out(step: Attempting, kind: WorkKind[Any]) -> Ended:
         input: Value = msgspec.convert(job.input, kind.input)
         async with limit:
             if step.recovering:
-                return await _settle(step, _found(job, await kind.recover(step, input)), begun)
-            return await _settle(step, _done(job, await kind.run(step, input)), begun)
+                ended = _found(job, await kind.recover(step, input))
+            else:
+                ended = _done(job, await kind.run(step, input))
     except StepError as error:
-        ended = _failed(job, error.word, error.message, error.data, retry=error.retry)
+        ended = failed(job, error)
         if limit.expired():
             ended = _late(job, error.data)
     except Error as error:
@@ -131,15 +137,19 @@ def _seconds(job: Job) -> float:
 async def _settle(step: Attempting, ended: Ended, begun: float) -> Ended:
     """Fill in what is known of every end, and keep a large output beside the database."""
     step.close()
-    output, artifact = ended.output, None
+    output, error, artifact = ended.output, ended.error, None
+    if step.masked:
+        output = mask(output, step.masked)
+        error = error and msgspec.convert(mask(msgspec.to_builtins(error), step.masked), StepFault)
     encoded = msgspec.json.encode(output)
     if len(encoded) > INLINE_LIMIT:
-        artifact = await step.keep("output.json", encoded, media_type="application/json")
+        artifact = await _whole(step.keep(LARGE, encoded, media_type="application/json"))
         output = None
-    data = {} if ended.error is None else ended.error.data
+    data = {} if error is None else error.data
     return msgspec.structs.replace(
         ended,
         output=output,
+        error=error,
         artifact=artifact,
         active_ms=round((time.monotonic() - begun) * 1000),
         exit_code=step.exit_code if step.exit_code is not None else data.get("exit_code"),
@@ -147,6 +157,23 @@ async def _settle(step: Attempting, ended: Ended, begun: float) -> Ended:
         log_bytes=step.log_bytes(),
         kept=step.kept,
     )
+
+
+async def _whole(work: Coroutine[Any, Any, str]) -> str:
+    """Carry something to its end though the attempt is cancelled: its step has ended, and that must be written."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()
+
+
+def failed(job: Job, error: StepError) -> Ended:
+    """Return the end of an attempt at which its kind raised: it failed, or it was stopped because it was cancelled."""
+    if error.word == STOPPED:
+        fault = StepFault(word=error.word, message=error.message, data=msgspec.to_builtins(error.data))
+        return _ended(job, "cancelled", error=fault)
+    return _failed(job, error.word, error.message, error.data, retry=error.retry)
 
 
 def _ended(job: Job, state: str, **rest: Any) -> Ended:

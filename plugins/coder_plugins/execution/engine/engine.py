@@ -15,14 +15,25 @@ from typing import Any
 
 import msgspec
 
-from coder_local.api import Broken, Context, Error, Locked, StepKind, TimedOut, Transaction, WorkKind, parse_instant
+from coder_local.api import (
+    Broken,
+    Context,
+    Error,
+    Locked,
+    StepError,
+    StepKind,
+    TimedOut,
+    Transaction,
+    WorkKind,
+    parse_instant,
+)
 from coder_plugins.execution.machine.attempts import Ended, Job
 from coder_plugins.execution.processes import boot_id
 from coder_plugins.execution.records import ExecutionSettings
 from coder_plugins.execution.runs.records import ClockJumped, StepFault
 
 from . import turn as turns
-from .attempt import Attempting, carry_out
+from .attempt import Attempting, carry_out, failed
 from .turn import Apply, Prepared, Room, Turn, Work
 
 _log = logging.getLogger("coder_local.execution")
@@ -185,8 +196,8 @@ class Engine:
         if self._stopping:
             return Room(0, 0)
         settings = self._ctx.settings(ExecutionSettings)
-        others = len(self.running) - len(self._processes) + self._applying
-        others += sum(1 for each in self._work if isinstance(each, Apply))
+        others = len(self.running) - len(self._processes)
+        others += sum(1 for each in self._work if isinstance(each, Apply))  # not those of this turn: they end in it
         return Room(max(0, settings.processes - len(self._processes)), max(0, settings.others - others))
 
     async def _sleep(self) -> None:
@@ -245,6 +256,8 @@ class Engine:
             facts = await kind.prepare(step, msgspec.convert(job.input, kind.input))
         except asyncio.CancelledError:
             return Ended(run=job.run, key=job.key, n=job.n, state="cancelled")
+        except StepError as error:
+            return failed(job, error)
         except Exception as error:  # noqa: BLE001 - it fails its step
             return _refused(Ended(run=job.run, key=job.key, n=job.n, state="failed"), error)
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -268,7 +281,7 @@ class Engine:
         step = self._steps.get(at)
         if step is not None and step.parking and ended.state != "done":
             return  # it was not stopped, but left: its attempt stands open, and the next start judges it
-        self._gone(at)  # now and not when its task is done: the turn that this wakes would find its place taken
+        self._gone(at)  # its place is free for the turn that writes its end: no other turn need come after that
         self._work.append(ended)
         self.wake()
 

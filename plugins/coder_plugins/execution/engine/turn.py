@@ -9,12 +9,16 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from coder_local.api import Error, Transaction
+from coder_plugins.execution.artifacts.adapters import put
 from coder_plugins.execution.machine import attempts, control, waiting
-from coder_plugins.execution.machine.attempts import Ended, Job
+from coder_plugins.execution.machine.attempts import Ended, Job, Kept
 from coder_plugins.execution.machine.live import Kinds, Live, Moves
 from coder_plugins.execution.machine.making import under
 from coder_plugins.execution.machine.settling import settle
+from coder_plugins.execution.records import INLINE_LIMIT, LARGE
 from coder_plugins.execution.runs.records import Boot, RunResumed, StepFault, Wait
 
 DUE_LIMIT = 500
@@ -111,7 +115,12 @@ def _apply_one(tx: Transaction, job: Job) -> Ended:
     except Error as error:
         fault = StepFault(word=error.kind, message=error.message, data=error.to_wire())
         return Ended(run=job.run, key=job.key, n=job.n, state="failed", error=fault, active_ms=_ms(begun))
-    return Ended(run=job.run, key=job.key, n=job.n, state="done", output=output, active_ms=_ms(begun))
+    ended = Ended(run=job.run, key=job.key, n=job.n, state="done", output=output, active_ms=_ms(begun))
+    encoded = msgspec.json.encode(output)
+    if len(encoded) <= INLINE_LIMIT:
+        return ended
+    kept = Kept(name=LARGE, sha256=put(tx.folder, encoded), bytes=len(encoded), media_type="application/json")
+    return msgspec.structs.replace(ended, output=None, artifact=kept.sha256, kept=[kept])
 
 
 def _ms(begun: float) -> int:
@@ -167,18 +176,31 @@ def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
 
 def _pick(moves: Moves, *, process: bool, limit: int) -> list[tuple[Live, str]]:
     """Return ready steps. What this transaction has moved is not in the database yet, so both are looked at."""
-    ready: dict[str, list[tuple[int, str, Live, str]]] = {}
+    ready: dict[str, list[_Place]] = {}
+    known = set(moves.lives)
     for live in moves.lives.values():
         if live.count["ready"]:
             for step in live.with_status("ready"):
                 if step.process == process:
-                    entry = -step.priority, step.ready_at or "", live, step.key
-                    ready.setdefault(step.workspace_id, []).append(entry)
-    for workspace, run, key, priority, at in _stored_ready(moves, process=process, limit=limit):
-        if run not in moves.lives:
-            ready.setdefault(workspace, []).append((-priority, at, moves.load(run), key))
-    queues = [sorted(each, key=lambda entry: entry[:2]) for each in ready.values()]
-    return [(live, key) for _, _, live, key in _in_turn(queues, limit)]
+                    place = _Place(-step.priority, step.ready_at or "", step.run, step.position, step.key)
+                    ready.setdefault(step.workspace_id, []).append(place)
+    moved = sum(len(live.touched) for live in moves.lives.values())
+    for workspace, *fields in _stored_ready(moves, process=process, limit=limit + moved):
+        stored = _Place(*fields)
+        if stored.run not in known:
+            ready.setdefault(workspace, []).append(stored)
+    return [(moves.load(place.run), place.key) for place in _in_turn([sorted(each) for each in ready.values()], limit)]
+
+
+class _Place(NamedTuple):
+    """Where a ready step stands in the queue of its workspace: places compare as they come to their turns."""
+
+    urgency: int
+    """The smaller, the sooner."""
+    ready_at: str
+    run: str
+    position: int
+    key: str
 
 
 def _stored_ready(moves: Moves, *, process: bool, limit: int) -> list[tuple[Any, ...]]:
@@ -190,9 +212,9 @@ def _stored_ready(moves: Moves, *, process: bool, limit: int) -> list[tuple[Any,
     found: list[tuple[Any, ...]] = []
     for (workspace,) in workspaces:
         found += moves.tx.rows(
-            "SELECT workspace_id, run, key, priority, ready_at FROM execution_steps WHERE status = 'ready'"
+            "SELECT workspace_id, -priority, ready_at, run, position, key FROM execution_steps WHERE status = 'ready'"
             " AND process = :process AND workspace_id = :workspace AND deleted_at IS NULL"
-            " ORDER BY priority DESC, ready_at LIMIT :limit",
+            " ORDER BY priority DESC, ready_at, run, position LIMIT :limit",
             process=process,
             workspace=workspace,
             limit=limit,
@@ -200,7 +222,7 @@ def _stored_ready(moves: Moves, *, process: bool, limit: int) -> list[tuple[Any,
     return found
 
 
-def _in_turn(queues: list[list[tuple[int, str, Live, str]]], limit: int) -> Iterable[tuple[int, str, Live, str]]:
+def _in_turn(queues: list[list[_Place]], limit: int) -> Iterable[_Place]:
     """Yield the first of each queue, then the second of each, and so on."""
     taken = 0
     for place in range(max(map(len, queues), default=0)):
@@ -219,7 +241,12 @@ def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None
     )
     known: dict[str, int | None] = dict(found)
     known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
-    return list(known.items())
+    undoing = moves.tx.rows(  # all that there was to stop has ended; what undoes it goes on
+        "SELECT DISTINCT run FROM execution_steps WHERE run IN (SELECT value FROM json_each(:ids))"
+        " AND role = 'compensation'",
+        ids=list(known),
+    )
+    return [(id_, grace) for id_, grace in known.items() if (id_,) not in undoing]
 
 
 def begin(tx: Transaction, kinds: Kinds, pid: int) -> tuple[str, list[Job]]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import mimetypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from coder_local.api import Effect, Fault, Found, Safety, Snapshot, StepError, StepRun, WorkKind, parse_duration
+from coder_plugins.execution.definitions.rules import seconds_of
 from coder_plugins.execution.processes import (
     Alive,
     Child,
@@ -30,8 +32,9 @@ from coder_plugins.execution.processes import (
 )
 from coder_plugins.execution.processes.shim.frames import NAME, STDOUT
 from coder_plugins.execution.rules.clear import SCHEME
+from coder_plugins.execution.rules.references import refers
 
-from .folders import inside, is_absolute, leads_out
+from .folders import inside, is_absolute, leads_out, outside
 from .records import CommandInput
 
 _TAIL = 64 * 1024
@@ -39,6 +42,7 @@ _TAIL = 64 * 1024
 _JSON_LIMIT = 16 * 1024 * 1024
 _ARTIFACT_LIMIT = 256 * 1024 * 1024
 _GRACE = 10.0
+_LONGEST_GRACE = 3_600.0
 _OWN = "CODER_LOCAL_"
 
 
@@ -59,14 +63,19 @@ class CommandKind(WorkKind[CommandInput]):
     def check(self, read: Snapshot, input: CommandInput, /) -> Iterable[Fault]:  # noqa: ARG002
         if (input.run is None) == (input.shell is None):
             yield Fault("/run", "give either run, a list of arguments, or shell, a line for the shell", None)
-        if input.cwd is not None and not is_absolute(input.cwd) and leads_out(input.cwd):
-            yield Fault("/cwd", f"{input.cwd} leads out of the folder of the run", "name a folder below it")
         for index, pattern in enumerate(input.artifacts):
             if is_absolute(pattern) or leads_out(pattern):
                 yield Fault(f"/artifacts/{index}", f"{pattern} leads out of the folder", "name files below it")
         for name in input.env:
             if not name or "=" in name or name.startswith(_OWN):
                 yield Fault(f"/env/{name}", f"{name!r} cannot be set", f"no `=` in it, and not {_OWN}...")
+
+        if input.grace is not None and seconds_of(input.grace) > _LONGEST_GRACE:
+            yield Fault("/grace", f"a grace cannot be {input.grace}", "at most PT1H")
+
+    def check_in(self, folder: Path, input: CommandInput, /) -> Iterable[Fault]:
+        yield from outside(folder, input.cwd or ".", "/cwd")
+        yield from _program_faults(folder, input)
 
     async def run(self, step: StepRun, input: CommandInput, /) -> Any:
         try:
@@ -90,6 +99,19 @@ class CommandKind(WorkKind[CommandInput]):
             if error.word != "vanished":
                 return Found(state="failed", message=error.message, word=error.word, data=error.data)
         return await _ask_check(step, input)
+
+
+def _program_faults(folder: Path, input: CommandInput) -> Iterable[Fault]:
+    """Yield a fault for a program that is not there; one below the folder may be made by a step before."""
+    path = input.env.get("PATH", os.environ.get("PATH", ""))
+    name = input.run[0] if input.run else ""
+    if not name or refers(name) or refers(path) or path.startswith(SCHEME):
+        return
+    if not is_absolute(name):
+        if not os.path.dirname(name) and shutil.which(name, path=path) is None:  # noqa: PTH120 - `./x` is no `x`
+            yield Fault("/run/0", f"there is no program {name} on the PATH", "give its path, or a PATH in env")
+    elif not Path(name).is_file() and folder.resolve() not in Path(name).resolve().parents:
+        yield Fault("/run/0", f"there is no program {name}", "give the path of one that is there")
 
 
 async def _watch(step: StepRun, input: CommandInput, child: Child) -> Any:
@@ -193,7 +215,7 @@ def _output(log: Path, input: CommandInput) -> dict[str, Any]:
     if input.output == "none":
         return {}
     if input.output == "text":
-        return {"stdout": tail_frames(log, _TAIL).decode("utf-8", "replace")}
+        return {"stdout": tail_frames(log, _TAIL, STDOUT).decode("utf-8", "replace")}
     parts: list[bytes] = []
     size = 0
     for frame in iterate_frames(log):

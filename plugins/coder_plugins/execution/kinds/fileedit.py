@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from coder_local.api import Effect, Fault, Found, Safety, Snapshot, StepError, StepRun, WorkKind
-from coder_plugins.execution.artifacts.blobs import put, sync_folder
+from coder_plugins.execution.artifacts.adapters import put, sync_folder
 
-from .folders import inside
+from .folders import inside, outside
 from .records import FileEditInput
 
 _ABSENT = "absent"
@@ -43,6 +43,9 @@ class FileEditKind(WorkKind[FileEditInput]):
         ways = [input.content is not None, input.replace is not None, input.delete]
         if sum(ways) != 1:
             yield Fault("/content", "give exactly one of content, replace and delete", None)
+
+    def check_in(self, folder: Path, input: FileEditInput, /) -> Iterable[Fault]:
+        yield from outside(folder, input.path, "/path")
 
     def prepares(self, input: FileEditInput, /) -> bool:  # noqa: ARG002
         return True

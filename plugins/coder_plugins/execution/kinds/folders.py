@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from coder_local.api import StepError
+from coder_local.api import Fault, StepError
+from coder_plugins.execution.rules.references import refers
 
 
 def leads_out(path: str) -> bool:
@@ -21,6 +23,13 @@ def leads_out(path: str) -> bool:
 def is_absolute(path: str) -> bool:
     """Tell whether a path is absolute on any system."""
     return PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
+
+
+def outside(root: Path, path: str, pointer: str) -> Iterator[Fault]:
+    """Yield a fault if a path leads out of a folder as it is now; links are followed, references are let pass."""
+    base = root.resolve()
+    if not refers(path) and base not in ((target := (base / path).resolve()), *target.parents):
+        yield Fault(pointer, f"{path} leads out of the folder of the run", "name something below it")
 
 
 def inside(root: Path, path: str) -> Path:

@@ -35,6 +35,9 @@ class OperationKind(WorkKind[OperationInput]):
         if operation.kind is Kind.STREAM:
             yield Fault("/operation", f"{input.operation} is a stream, which has no end of its own", None)
             return
+        if operation.person_only:
+            hint = "put a step of kind approval there, and let the person do it"
+            yield Fault("/operation", f"{input.operation} is for a person, not for a step of a run", hint)
         referring = {place.pointer.split("/")[1] for place in find(input.input)}
         given = {name: value for name, value in input.input.items() if name not in referring}
         for fault in read.check(input.operation, given):

@@ -21,7 +21,7 @@ class SubRunKind(WaitKind[SubRunInput]):
             yield Fault("/steps", "give either steps or definition", "definition is a hash, or `self`")
 
     def safety(self, read: Snapshot, input: SubRunInput, /) -> Safety:
-        from coder_plugins.execution.definitions.checking import worst_of  # noqa: PLC0415 - it looks at kinds itself
+        from coder_plugins.execution.definitions.rules import worst_of  # noqa: PLC0415 - it looks at kinds itself
 
         return worst_of(read, input.steps)
 

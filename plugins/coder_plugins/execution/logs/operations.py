@@ -11,9 +11,9 @@ from coder_local.api import Context, Id, Invalid, NotFound, Snapshot
 from coder_plugins.execution.records import StepKey, domain
 from coder_plugins.execution.runs.records import Attempt
 
-from .files import attempt_folder
-from .following import Following
-from .reading import PAGE, Decoder, read
+from .adapters.files import attempt_folder
+from .adapters.following import Following
+from .adapters.reading import PAGE, Decoder, read
 from .records import LogPage, Said
 
 Offset = Annotated[int, Meta(ge=0)]

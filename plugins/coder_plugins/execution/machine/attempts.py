@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any, Literal
 
@@ -79,30 +80,40 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
     `boot` is the start of the engine, and that of the machine: after another one no process is left to be adopted.
     """
     spec, step = live.spec(key), live.steps[key]
-    busy = _take(moves, live, key, spec)
-    if busy is not None:
-        moves.close_wait(live, key)
-        wait(moves, live, key, Wait(run="", key="", kind="lock", name=busy))
-        return None
-    moves.close_wait(live, key)
     kind = moves.kinds.get(step.kind)
+    if kind is None:  # it was there when the step became ready
+        moves.close_wait(live, key)
+        moves.free(live, key)
+        live.set(key, status="pending", ready_at=None)
+        moves.look(live, key)
+        return None
+    busy = _take(moves, live, key, spec)
+    queued = moves.close_wait(live, key)
+    if busy is not None:  # it stands in another queue now, and its time in the queue goes on
+        due = None if queued is None else queued.due_at
+        wait(moves, live, key, Wait(run="", key="", kind="lock", name=busy, due_at=due, due_means="failed"))
+        moves.free(live, key)
+        return None
     try:
         input = resolve_input(live, key, spec)
         if not isinstance(kind, WorkKind):
             raise ReferenceFault(f"{step.kind} is no kind of step that does something")
         typed = msgspec.convert(input, kind.input)
-        effect = kind.effect(moves.tx, typed)
+        effect, prepares = kind.effect(moves.tx, typed), kind.prepares(typed)
     except (ReferenceFault, msgspec.ValidationError, Error) as error:
-        word = "reference" if isinstance(error, ReferenceFault) else "invalid"
-        moves.end(live, key, "failed", error=StepFault(word=word, message=str(error)))
+        moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
+        return None
+    except Exception as error:  # noqa: BLE001 - a plugin's fault fails its step, and not the turn of all others
+        moves.end(live, key, "failed", error=StepFault(word="broken", message=f"{type(error).__name__}: {error}"))
         return None
     n = step.attempts + 1
-    state: Literal["intent", "started"] = "intent" if kind.prepares(typed) else "started"
+    state: Literal["intent", "started"] = "intent" if prepares else "started"
     facts = {"machine": boot[1]} if step.process else {}
+    timeout_ms = round(min(_timeout(spec, step.active_ms), max(1, _deadline_ms(moves, live, key) - moves.now_ms)))
     attempt = moves.tx.insert(
         Attempt(
             id=f"{step.id}/{n}", workspace_id=step.workspace_id, run=step.run, key=key, n=n, state=state, boot=boot[0],
-            effect=effect, input=input, facts=facts, idempotency_key=step.id, timeout_ms=_timeout(spec, step.active_ms),
+            effect=effect, input=input, facts=facts, idempotency_key=step.id, timeout_ms=timeout_ms,
             started_at=moves.now,
         )
     )  # fmt: skip
@@ -110,6 +121,13 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
     live.set(key, status="running", attempts=n, started_at=step.started_at or moves.now, reason=None)
     moves.say(StepStarted(step=step.id, run=step.run, key=key, attempt=n))
     return job_of(live, attempt, state)
+
+
+def word_of(error: Exception) -> str:
+    """Return the word of an error that ended a step before it began."""
+    if isinstance(error, ReferenceFault):
+        return "reference"
+    return error.kind if isinstance(error, Error) else "invalid"
 
 
 def job_of(live: Live, attempt: Attempt, state: str, elapsed_ms: int = 0) -> Job:
@@ -142,6 +160,14 @@ def _timeout(spec: StepSpec, active_ms: int) -> int:
     return timeout
 
 
+def _deadline_ms(moves: Moves, live: Live, key: str) -> float:
+    """Return when the time of a step is over by the clock on the wall, infinity if it has no deadline."""
+    deadline, begun = live.spec(key).deadline, live.steps[key].started_at or moves.now
+    if deadline is None:
+        return math.inf
+    return (parse_instant(begun).timestamp() + parse_duration(deadline).total_seconds()) * 1000
+
+
 def _take(moves: Moves, live: Live, key: str, spec: StepSpec) -> str | None:
     """Take all resources of a step, or none; return the one that another step holds."""
     workspace = live.run.workspace_id
@@ -159,7 +185,7 @@ def prepared(moves: Moves, run: str, key: str, n: int, facts: dict[str, Any]) ->
     """Write what was found out before the effect; False if the attempt is over, so that it must not go on."""
     live = moves.load(run)
     attempt = live.running.get(key)
-    if attempt is None or attempt.n != n or live.run.cancelling:
+    if attempt is None or attempt.n != n or (live.run.cancelling and live.steps[key].role != "compensation"):
         return False
     live.running[key] = moves.tx.update(attempt, state="started", facts={**attempt.facts, **facts})
     live.dirty = True
@@ -206,15 +232,17 @@ def _failed(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool
     if live.run.cancelling or over or not retry or not retries.again(spec.retry, tries, fault.word):
         moves.end(live, key, "failed", error=fault)
         return
-    seconds = retries.wait(spec.retry, tries, _chance)
-    due = moves.instant(moves.now_ms + round(seconds * 1000))
+    due_ms = moves.now_ms + round(retries.wait(spec.retry, tries, _chance) * 1000)
+    deadline_ms = _deadline_ms(moves, live, key)
+    due = moves.instant(round(min(due_ms, deadline_ms)))
     live.set(key, error=fault)
     moves.free(live, key)
-    wait(moves, live, key, Wait(run="", key="", kind="retry", due_at=due, due_means="again"))
+    means: Literal["again", "failed"] = "again" if due_ms < deadline_ms else "failed"
+    wait(moves, live, key, Wait(run="", key="", kind="retry", due_at=due, due_means=means))
 
 
 def _begin_anew(moves: Moves, live: Live, key: str, why: str) -> None:
-    live.set(key, status="pending", reason=why)
+    live.set(key, status="pending", ready_at=None, reason=why)
     moves.look(live, key)
 
 

@@ -26,11 +26,16 @@ def cancel(moves: Moves, live: Live, *, grace_ms: int | None, compensate: bool, 
 
 
 def pause(moves: Moves, live: Live) -> None:
-    """Begin no more steps; what runs comes to its end, and waits go on waiting."""
+    """Begin no more steps; what runs comes to its end, and waits go on waiting.
+
+    None stays in the queue for a resource: its turn would come while it is held, and those behind it would wait for it.
+    """
     live.set_run(paused=True)
-    for step in live.with_status("ready"):
+    queued = [step for step in live.with_status("waiting") if live.waits[step.key].kind == "lock"]
+    for step in (*live.with_status("ready"), *queued):
         moves.close_wait(live, step.key)
-        live.set(step.key, status="pending", ready_at=None)
+        live.set(step.key, status="pending", ready_at=None, reason=None)
+        moves.free(live, step.key)
     live.queue.clear()
     live.held.clear()
     moves.say(RunPaused(run=live.run.id))

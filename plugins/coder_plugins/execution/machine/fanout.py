@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
+from coder_plugins.execution.artifacts.adapters import put
 from coder_plugins.execution.definitions.records import EXPANDED_LIMIT, StepSpec
-from coder_plugins.execution.records import GOOD_STEP, INLINE_LIMIT
+from coder_plugins.execution.records import GOOD_STEP, INLINE_LIMIT, LARGE
 from coder_plugins.execution.rules.expansion import Item, of_list, of_matrix
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
-from coder_plugins.execution.runs.records import StepFault
+from coder_plugins.execution.runs.records import Artifact, StepFault
 
 from .live import Live, Moves
 from .making import item_step, scope_of
@@ -35,8 +36,7 @@ def expand(moves: Moves, live: Live, key: str) -> None:
     live.set(key, status="running", started_at=moves.now)
     base = len(live.steps) + 1
     for index, item in enumerate(items):
-        live.add(item_step(step, item.key, item.value, base + index))
-        live.touched.add(item.key)
+        live.create(item_step(step, item.key, item.value, base + index))
     keys = [item.key for item in items]
     live.items.setdefault(key, [])
     if live.run.only and not set(live.run.only) & {key}:
@@ -86,21 +86,33 @@ def join(moves: Moves, live: Live, key: str) -> None:
     if left:
         return
     outputs = [live.steps[each].output for each in wanted]
-    if len(msgspec.json.encode(outputs)) > INLINE_LIMIT:
-        outputs = []
+    whole = _kept(moves, live, key, outputs)
     if good >= needed:
-        moves.end(live, key, "succeeded", output=outputs)
+        moves.end(live, key, "succeeded", **whole)
         return
     failed = [each for each in wanted if live.steps[each].status not in GOOD_STEP]
     message = f"{good} of {len(wanted)} succeeded, and {needed} had to: {', '.join(failed[:_SHOWN])}"
-    cancelled = all(live.steps[each].status in {"cancelled", *GOOD_STEP} for each in wanted)
+    cancelled = bool(failed) and all(live.steps[each].status == "cancelled" for each in failed)
     moves.end(
         live,
         key,
         "cancelled" if cancelled else "failed",
-        output=outputs,
+        **whole,
         error=StepFault(word="fan_in", message=message, data={"failed": failed[:_SHOWN]}),
     )
+
+
+def _kept(moves: Moves, live: Live, key: str, outputs: list[Any]) -> dict[str, Any]:
+    """Return the output of a fan-out as fields of its step; one that is too large for them is kept as an artifact."""
+    encoded = msgspec.json.encode(outputs)
+    if len(encoded) <= INLINE_LIMIT:
+        return {"output": outputs}
+    step, sha256 = live.steps[key], put(moves.tx.folder, encoded)
+    moves.tx.insert(Artifact(
+        run=step.run, workspace_id=step.workspace_id, key=key, n=0, name=LARGE, sha256=sha256, bytes=len(encoded),
+        media_type="application/json",
+    ))  # fmt: skip
+    return {"output": None, "artifact": sha256}
 
 
 def _leave_out(moves: Moves, live: Live, key: str) -> None:

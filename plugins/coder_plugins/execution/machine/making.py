@@ -96,9 +96,11 @@ def make(moves: Moves, new: NewRun) -> Live:
     )
     live = Live(run, Graph(new.body.steps), new.body.parallel)
     hashes = live.graph.hashes(new.inputs)
+    if new.mode == "dry":  # what would have been is no result for a run that does it
+        hashes = {key: content_hash([hash_, "dry"]) for key, hash_ in hashes.items()}
     for key, spec in live.graph.specs.items():
         fans_out = spec.foreach is not None or spec.matrix is not None
-        live.add(
+        live.create(
             Step(
                 id=f"{run.id}/{key}",
                 workspace_id=run.workspace_id,
@@ -112,7 +114,6 @@ def make(moves: Moves, new: NewRun) -> Live:
                 hash=hashes[key],
             )
         )
-        live.touched.add(key)
     moves.take(live)
     moves.look(live, *live.steps)
     moves.say(RunQueued(run=run.id))
@@ -181,7 +182,9 @@ class _Steps(Mapping[str, Any]):
         step = self._live.steps[key]
         if step.ended is None:
             raise KeyError(key)
-        return {"output": step.output, "status": step.status, "error": msgspec.to_builtins(step.error)}
+        # an output that is an artifact is not there: to take nothing for it would be another result
+        output = {"output": step.output} if step.artifact is None else {"artifact": step.artifact}
+        return {**output, "status": step.status, "error": msgspec.to_builtins(step.error)}
 
     def __iter__(self) -> Any:
         return (key for key, step in self._live.steps.items() if step.ended is not None)

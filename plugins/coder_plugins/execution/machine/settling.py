@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from coder_local.api import Error, Safety, WorkKind, parse_duration
+from coder_local.api import Error, Safety, WorkKind, parse_duration, parse_instant
 from coder_plugins.execution.definitions.records import Condition, StepSpec
 from coder_plugins.execution.kinds.records import WaitKind
 from coder_plugins.execution.records import ENDED_STEP, GOOD_STEP
@@ -24,7 +24,7 @@ from coder_plugins.execution.runs.records import (
 )
 
 from . import fanout, waiting
-from .attempts import resolve_input
+from .attempts import resolve_input, word_of
 from .live import Live, Moves
 from .making import is_process, scope_of
 
@@ -64,16 +64,21 @@ def _begin(moves: Moves, live: Live) -> bool:
     if run.paused:
         return False
     if run.concurrency_key is not None:
-        where = "concurrency_key = :key AND status NOT IN ('queued', 'succeeded', 'failed', 'cancelled', 'timed_out')"
-        busy = moves.tx.select(Run, where, limit=2, key=run.concurrency_key)
-        loaded = [each.run for each in moves.lives.values() if each.run.concurrency_key == run.concurrency_key]
-        if any(each.id != run.id and not _over(moves, each) for each in busy) or any(
-            each.id != run.id and each.status not in {"queued"} and not _over(moves, each) for each in loaded
-        ):
+        where = (
+            "concurrency_key = :key AND workspace_id = :workspace"
+            " AND status NOT IN ('queued', 'succeeded', 'failed', 'cancelled', 'timed_out')"
+        )
+        busy = moves.tx.select(Run, where, limit=2, key=run.concurrency_key, workspace=run.workspace_id)
+        loaded = [each.run for each in moves.lives.values() if _same_key(each.run, run) and each.run.status != "queued"]
+        if any(each.id != run.id and not _over(moves, each) for each in (*busy, *loaded)):
             return False
     live.set_run(status="running", started_at=moves.now)
     moves.say(RunStarted(run=run.id, source_ref=run.source_ref))
     return True
+
+
+def _same_key(one: Run, other: Run) -> bool:
+    return (one.concurrency_key, one.workspace_id) == (other.concurrency_key, other.workspace_id)
 
 
 def _over(moves: Moves, run: Run) -> bool:
@@ -163,9 +168,11 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
     elif live.active >= live.parallel:
         live.queue.append(key)
     else:
-        live.set(key, status="ready", ready_at=moves.now, process=is_process(moves, step.kind))
+        ready_at = step.ready_at or moves.now  # one that waited for a resource keeps its place
+        live.set(key, status="ready", ready_at=ready_at, process=is_process(moves, step.kind))
         if spec.queue_timeout is not None and step.attempts == 0:
-            due = moves.instant(moves.now_ms + round(parse_duration(spec.queue_timeout).total_seconds() * 1000))
+            seconds = parse_instant(ready_at).timestamp() + parse_duration(spec.queue_timeout).total_seconds()
+            due = moves.instant(round(seconds * 1000))
             waiting.wait(moves, live, key, Wait(run="", key="", kind="queue", due_at=due, due_means="failed"))
 
 
@@ -173,9 +180,8 @@ def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: Wai
     try:
         input = msgspec.convert(resolve_input(live, key, spec), kind.input)
         waiting.begin(moves, live, key, kind, input)
-    except (ReferenceFault, msgspec.ValidationError, Error) as error:
-        word = "reference" if isinstance(error, ReferenceFault) else "invalid"
-        moves.end(live, key, "failed", error=StepFault(word=word, message=str(error)))
+    except (ReferenceFault, msgspec.ValidationError, Error, ValueError, OverflowError) as error:
+        moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
 
 
 def _holds(moves: Moves, live: Live, key: str, when: Condition | None) -> bool:
@@ -321,8 +327,7 @@ def _compensate(moves: Moves, live: Live) -> bool:
             parent=step.key, role="compensation", kind=kind, process=is_process(moves, kind), priority=step.priority,
             hash=f"{step.hash}'",
         )  # fmt: skip
-        live.add(made)
-        live.touched.add(made.key)
+        live.create(made)
         live.todo.append(made.key)
     live.set_run(compensating=True)
     _settle(moves, live)
@@ -380,6 +385,11 @@ def _let_next_begin(moves: Moves, live: Live) -> None:
     key = live.run.concurrency_key
     if key is None:
         return
-    where = "concurrency_key = :key AND status = 'queued'"
-    for run in moves.tx.select(Run, where, order="priority DESC, id", limit=1, key=key):
-        moves.look(moves.load(run.id))
+    where = "concurrency_key = :key AND workspace_id = :workspace AND status = 'queued' AND NOT paused"
+    workspace = live.run.workspace_id
+    moved = len(moves.lives) + 1  # those that this transaction has moved may not be queued any more
+    for run in moves.tx.select(Run, where, order="priority DESC, id", limit=moved, key=key, workspace=workspace):
+        other = moves.load(run.id)
+        if other.run.status == "queued" and not other.run.cancelling:
+            moves.look(other)
+            return

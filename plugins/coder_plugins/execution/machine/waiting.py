@@ -39,6 +39,7 @@ def wait(moves: Moves, live: Live, key: str, what: Wait) -> Wait:
     if what.kind == "queue":
         return made
     live.set(key, status="needs_decision" if what.kind == "decision" else "waiting", reason=what.prompt or what.name)
+    moves.look(live)  # the run may do nothing now but wait
     moves.say(StepWaiting(step=step.id, run=step.run, key=key, kind=what.kind))
     if what.kind in ASKS:
         moves.say(ApprovalRequested(approval=made.id, run=step.run, key=key))
@@ -107,7 +108,7 @@ def fire(moves: Moves, live: Live, waits: Wait) -> None:
     key = waits.key
     if waits.due_means == "again":
         moves.close_wait(live, key)
-        live.set(key, status="pending", reason=None)
+        live.set(key, status="pending", ready_at=None, reason=None)
         moves.look(live, key)
     elif waits.due_means == "done":
         late = max(0, moves.now_ms - _ms(waits.due_at))
@@ -116,7 +117,7 @@ def fire(moves: Moves, live: Live, waits: Wait) -> None:
     elif waits.due_means == "default" and waits.default_choice is not None:
         decide(moves, live, waits, waits.default_choice, by="deadline", payload=None)
     else:
-        word = "queue_timeout" if waits.kind == "queue" else "deadline"
+        word = "queue_timeout" if waits.kind in {"queue", "lock"} else "deadline"
         moves.end(live, key, "failed", error=StepFault(word=word, message=_OVER[word].format(waits.kind)), reason=None)
 
 
@@ -157,7 +158,7 @@ def decide(moves: Moves, live: Live, waits: Wait, choice: str, *, by: str, paylo
 
 def _decide_unknown(moves: Moves, live: Live, key: str, choice: str, by: str, payload: Any) -> None:
     if choice == "retry":
-        live.set(key, status="pending", reason=None, recoveries=0)
+        live.set(key, status="pending", ready_at=None, reason=None, recoveries=0)
         moves.look(live, key)
     elif choice == "done":
         moves.end(live, key, "succeeded", output=payload, reason=f"{by} said that it was done")

@@ -26,12 +26,14 @@ _RECORD_WAIT = 30.0
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
     """How a command ended: with an exit code, by a signal, or `lost`, when nobody saw it.
 
-    `survivors` are the ids of processes that did not die of SIGKILL within 5 s of `stop`: the system holds them.
+    `left` says that processes of the command were still there at its end: `stop` ends them too. `survivors` are the ids
+    of processes that did not die of SIGKILL within 5 s of `stop`: the system holds them.
     """
 
     code: int | None = None
     signal: int | None = None
     lost: bool = False
+    left: bool = False
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
     survivors: tuple[int, ...] = ()
@@ -42,6 +44,10 @@ class Link(Protocol):
 
     async def hear(self) -> dict[str, Any] | None:
         """Return the shim's next message, None when the shim has ended."""
+        ...
+
+    def interrupt(self) -> None:
+        """Have the shim ask the command to end, where the daemon itself cannot."""
         ...
 
     def close(self) -> None:
@@ -112,6 +118,13 @@ class Child:
         if survivors:
             return Exit(lost=True, started_at_ms=self.started_at_ms, survivors=survivors)
         return await self.wait()
+
+    def interrupt(self) -> bool:
+        """Have the shim ask the command to end; False when this daemon has no way to the shim. For Windows."""
+        if self._link is None:
+            return False
+        self._link.interrupt()
+        return True
 
     async def _learn_end(self) -> Exit:
         if self._link is not None:

@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from .shim import identity, members
+from .shim import identity, members, records
 from .waiting import wait_ended
 
 if TYPE_CHECKING:
@@ -21,7 +21,16 @@ _KILL_LOOK = 0.25
 async def look(child: Child) -> set[Identity]:
     """Return the living processes of a command. In a thread: it reads something of every process of the machine."""
     keeper = child.shim.pid if identity.is_alive(child.shim) else None
-    return await asyncio.to_thread(members.find, child.identity, child.mark, keeper)
+    found = await asyncio.to_thread(members.find, child.identity, child.mark, keeper)
+    if keeper is not None and _is_free(child):  # asked after the look: until then it was this command's shim
+        found = await asyncio.to_thread(members.find, child.identity, child.mark)
+    return found
+
+
+def _is_free(child: Child) -> bool:
+    """Tell whether the shim may be another command's by now: one that was left with nothing serves again."""
+    ended = records.read(str(child.folder), records.EXIT)
+    return ended is not None and not ended.get("left")
 
 
 if sys.platform != "win32":

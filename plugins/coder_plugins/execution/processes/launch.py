@@ -15,6 +15,7 @@ import msgspec
 
 from .child import Child
 from .forms import find_forms
+from .shim import records
 from .shim.members import MARK
 
 if sys.platform == "win32":
@@ -25,6 +26,7 @@ else:
 __all__ = ["Command", "LaunchError", "start", "warm"]
 
 _LOG_LIMIT = 64 * 1024 * 1024
+_TRIES = 20  # each shim that was killed while it waited costs one
 
 
 class LaunchError(Exception):
@@ -61,7 +63,31 @@ async def start(folder: Path, command: Command) -> Child:
 
     Returns when the program is loaded. Raises `LaunchError` when it cannot be, and then no start record is left.
     """
+    spec = _specify(folder, command)
+    for _ in range(_TRIES):
+        link = await open_link(spec)
+        try:
+            answer = await link.hear()
+        except BaseException:
+            link.close()
+            raise
+        if answer is not None and "started" in answer:
+            return Child(folder, answer["started"], link)
+        link.close()
+        if answer is not None:
+            raise _explain(answer["refused"], command)
+        # the shim was killed; without a start record it had not begun, and never will
+        if (begun := records.read(str(folder), records.START)) is not None:
+            return Child(folder, begun)
+    raise LaunchError("the process that begins commands ends before it begins one", field="/folder")
+
+
+def _specify(folder: Path, command: Command) -> bytes:
     program = find_program(command)
+    if records.exists(str(folder)):
+        raise LaunchError(
+            f"the folder of the attempt has one already: {folder}", field="/folder", hint="make a new one"
+        )
     mark = command.env.get(MARK) or secrets.token_hex(16)
     common = {"folder": str(folder.absolute()), "on_daemon_death": command.on_daemon_death}
     masks = [form.decode("latin-1") for form in find_forms(command.mask)]
@@ -73,17 +99,7 @@ async def start(folder: Path, command: Command) -> Child:
         "env": command.env | {MARK: mark},
         "mark": mark,
     }
-    link = await open_link(_encode(shim_part, command_part))
-    try:
-        answer = await link.hear()
-        if answer is None:
-            raise LaunchError("the process that begins commands ended before it began this one", field="/folder")
-        if "refused" in answer:
-            raise _explain(answer["refused"], command)
-    except BaseException:
-        link.close()
-        raise
-    return Child(folder, answer["started"], link)
+    return _encode(shim_part, command_part)
 
 
 def _encode(*parts: dict[str, Any]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import socket
@@ -11,6 +12,9 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+
+if sys.platform == "win32":
+    raise ImportError("this module is for POSIX")
 
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from shim.forkserver import main; main()"
 _OPTIONS = ("-I", "-S", "-E", "-X", "utf8")
@@ -27,10 +31,10 @@ class Server:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, _KIND)
         self._life, life = os.pipe()
         os.set_blocking(self._life, False)
+        arguments = ("-c", _PROGRAM, str(Path(__file__).parent), str(theirs.fileno()), str(life))
         with theirs, open(life, "wb"):  # noqa: PTH123 (to close it)
             subprocess.run(  # noqa: S603 (this Python, and a program of ours)
-                [sys.executable, *_OPTIONS, "-c", _PROGRAM, str(Path(__file__).parent)]
-                + [str(theirs.fileno()), str(life)],
+                [sys.executable, *_OPTIONS, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -74,6 +78,9 @@ class Link:
         message: dict[str, Any] = json.loads(line)
         return message
 
+    def interrupt(self) -> None:
+        """Do nothing: here the daemon sends its signals itself."""
+
     def close(self) -> None:
         """Let go of the shim: to it, the daemon is gone."""
         self._socket.close()
@@ -90,8 +97,9 @@ async def open_link(spec: bytes) -> Link:
     ours.setblocking(False)
     try:
         with theirs:
+            sent = ours.send(spec)  # what fits is there before the shim is: it need not be woken twice
             await _hand_over(theirs)
-        await asyncio.get_running_loop().sock_sendall(ours, spec)
+        await asyncio.get_running_loop().sock_sendall(ours, memoryview(spec)[sent:])
     except ConnectionError:
         pass  # the shim is gone: hearing it will tell
     except BaseException:
@@ -113,8 +121,10 @@ def _ensure() -> Server:
     global _server  # noqa: PLW0603 (one for the process: its shims are alike)
     with _lock:
         if _server is not None and not _server.is_alive():
+            atexit.unregister(_server.close)
             _server.close()
             _server = None
         if _server is None:
             _server = Server()
+            atexit.register(_server.close)
         return _server

@@ -41,7 +41,8 @@ def find(folder: Path, boot: str | None = None) -> NotBegun | Alive | Ended | Va
         return Ended(msgspec.convert(ended, Exit))
     start = records.read(str(folder), records.START)
     if start is None:
-        return NotBegun() if boot in (None, identity.boot_id()) else Vanished()
+        half = records.exists(str(folder))
+        return NotBegun() if boot in (None, identity.boot_id()) and not half else Vanished()
     child = Child(folder, start)
     if identity.is_alive(child.identity) or identity.is_alive(child.shim):
         return Alive(child)

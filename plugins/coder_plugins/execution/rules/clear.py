@@ -36,10 +36,27 @@ def find(value: Any, pointer: str = "") -> Iterator[Clear]:
             yield Clear(pointer, _PATTERNS[(match.lastindex or 1) - 1][0])
     elif isinstance(value, Mapping):
         for name, part in cast("Mapping[str, Any]", value).items():
-            yield from find(part, f"{pointer}/{name}")
+            named = list(find(name, pointer))
+            yield from named
+            if not named:  # or the pointer would tell it
+                yield from find(part, f"{pointer}/{name}")
     elif isinstance(value, list):
         for index, part in enumerate(cast("Sequence[Any]", value)):
             yield from find(part, f"{pointer}/{index}")
+
+
+def mask(value: Any, secrets: Sequence[str]) -> Any:
+    """Return a value in which each text that is one of some secrets, or holds one, has `***` in its place."""
+    if isinstance(value, str):
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            value = value.replace(secret, "***")
+        return value
+    if isinstance(value, Mapping):
+        found = cast("Mapping[str, Any]", value)
+        return {mask(name, secrets): mask(part, secrets) for name, part in found.items()}
+    if isinstance(value, list):
+        return [mask(part, secrets) for part in cast("Sequence[Any]", value)]
+    return value
 
 
 def references(value: Any) -> Iterator[str]:

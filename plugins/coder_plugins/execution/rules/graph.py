@@ -63,6 +63,19 @@ def order(steps: Sequence[StepSpec]) -> list[str]:
     return list(sorter.static_order())
 
 
+def before(steps: Sequence[StepSpec], key: str) -> set[str]:
+    """Return the keys of all that must have ended before a step begins."""
+    needs = {step.key: step.needs for step in steps}
+    found: set[str] = set()
+    open_ = list(needs[key])
+    while open_:
+        each = open_.pop()
+        if each not in found:
+            found.add(each)
+            open_ += needs.get(each, [])
+    return found
+
+
 def cycle(steps: Sequence[StepSpec]) -> list[str]:
     """Return the keys along one cycle, the first one again at the end, or nothing if there is none."""
     try:

@@ -52,6 +52,11 @@ def _in_text(text: str, pointer: str) -> Iterator[Place]:
         yield Place(pointer, tuple(match.group(1).split(".")))
 
 
+def refers(text: str) -> bool:
+    """Tell whether a text holds a reference, or what was meant for one."""
+    return _OPEN in text
+
+
 def resolve(value: Any, scope: Mapping[str, Any], *, lenient: bool = False) -> Any:
     """Return a value with its references replaced by what they name in `scope`.
 

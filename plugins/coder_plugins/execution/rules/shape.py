@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ _PLAIN = "`$"
 
 def faults(struct: type[Value], value: Mapping[str, Any], pointer: str = "") -> Iterator[Fault]:
     """Yield every fault of an input against the fields of a type; fields that hold a reference are left out."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    fields = _fields(struct)
     for name in value:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, 1)
@@ -33,6 +34,12 @@ def faults(struct: type[Value], value: Mapping[str, Any], pointer: str = "") -> 
             except msgspec.ValidationError as error:
                 message, at = _split(str(error))
                 yield Fault(f"{pointer}/{name}{at}", message, None)
+
+
+@functools.cache
+def _fields(struct: type[Value]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Return the fields of a type by name; to find them out takes half a millisecond."""
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
 
 
 def _split(text: str) -> tuple[str, str]:

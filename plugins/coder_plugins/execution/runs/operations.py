@@ -7,14 +7,25 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from coder_local.api import Duration, Id, Invalid, NotFound, Safety, Snapshot, Title, Transaction, parse_duration
-from coder_plugins.execution.definitions.checking import unfold
+from coder_local.api import Duration, Id, Invalid, NotFound, Safety, Snapshot, Title, Transaction
 from coder_plugins.execution.definitions.records import PARALLEL, Body, Definition, Inputs, Parallel, Steps
+from coder_plugins.execution.definitions.rules import LONGEST_S, seconds_of, unfold
 from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import StepKey, Word, domain
 
-from .asking import MOVES, Moving, Recorded, RunAnswer, RunView, StepView, checked_steps, confirmed, find_step
 from .records import Attempt, Reference, Run, RunKind, Signal, Step, Wait
+from .rules import (
+    MOVES,
+    Moving,
+    Recorded,
+    RunAnswer,
+    RunView,
+    StepView,
+    checked_steps,
+    confirmed,
+    find_step,
+    refuse_only,
+)
 
 SHOWN = 2_000
 """Steps that one answer has; more are listed with execution.steps.list."""
@@ -43,8 +54,10 @@ def start(
     Everything that is wrong with the steps is told at once, and nothing runs. With `approved_hash` it is refused unless
     the steps are exactly those that have that hash. The steps run with the caller's rights.
     """
+    folder = _folder(folder)
     checked = checked_steps(tx, steps, inputs, folder, parallel, approved_hash)
-    now_ms = None if deadline is None else round(parse_duration(deadline).total_seconds() * 1000)
+    refuse_only(unfold(steps), only or [])
+    limit_ms = None if deadline is None else _limit_ms(deadline)
     with Moving(tx) as moves:
         parent, parent_step = above(moves)
         live = make(
@@ -57,16 +70,25 @@ def start(
                 source_ref=source_ref,
                 mode=mode,
                 inputs=inputs or {},
-                folder=_folder(folder),
+                folder=folder,
                 priority=priority,
                 concurrency_key=concurrency_key,
                 only=only or [],
-                deadline_at=None if now_ms is None else moves.instant(moves.now_ms + now_ms),
+                deadline_at=None if limit_ms is None else moves.instant(moves.now_ms + limit_ms),
                 parent=parent,
                 parent_step=parent_step,
             ),
         )
     return RunAnswer(run=live.run)
+
+
+def _limit_ms(deadline: str) -> int:
+    """Return the milliseconds that a run is given. Raises `Invalid` for none, and for more than 30 days."""
+    seconds = seconds_of(deadline)
+    if not 0 < seconds <= LONGEST_S:
+        hint = "at most P30D" if seconds else "0 is not for ever: leave it out for no deadline"
+        raise Invalid(f"the deadline of a run cannot be {deadline}", field="/deadline", hint=hint)
+    return round(seconds * 1000)
 
 
 def _folder(folder: str | None) -> str | None:

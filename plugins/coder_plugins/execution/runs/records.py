@@ -213,7 +213,7 @@ class Artifact(Record):
     run: Id
     key: StepKey
     n: int
-    """The attempt."""
+    """The attempt; 0 of the joined output of a fan-out."""
     name: Annotated[str, Meta(min_length=1, max_length=1_000)]
     sha256: str
     bytes: int

@@ -21,6 +21,9 @@ from . import identity, posix
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+if sys.platform == "win32":
+    raise ImportError("this module is for POSIX")
+
 READY = 3
 """Shims that wait: so many starts at once find one each, and the next waits some milliseconds for its fork."""
 _CALM_MS = 10

@@ -82,8 +82,8 @@ def read(path: Path | str, offset: int = 0, limit: int = LONGEST) -> tuple[list[
     return found, offset
 
 
-def tail(path: Path | str, size: int) -> bytes:
-    """Return the last bytes of the output, both streams as they came, at most `size`.
+def tail(path: Path | str, size: int, only: int | None = None) -> bytes:
+    """Return the last bytes of the output, at most `size`: both streams as they came, or `only` one of them.
 
     Reads the heads of all frames, and the data of the last ones only.
     """
@@ -101,7 +101,7 @@ def tail(path: Path | str, size: int) -> bytes:
             if offset > end:
                 break
             file.seek(offset)
-            if stream != GAP:
+            if stream != GAP and only in {None, stream}:
                 kept.append((offset - length, length))
                 held += length
                 while held - kept[0][1] >= size > 0:

@@ -81,7 +81,7 @@ else:
         if leader.boot != identity.boot_id():
             return set()
         try:
-            import psutil  # noqa: PLC0415 (the daemon has it, the shim has not)
+            import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 (the daemon has it, the shim has not)
         except ImportError:
             return {leader} if identity.is_alive(leader) else set()
         found: set[int] = set()
@@ -118,9 +118,8 @@ if sys.platform != "win32":
         A group cannot fork away from a signal; those outside can, so look again after it. `members` is what `find`
         said just now: without a member in the group, its id is nobody's or a stranger's.
         """
-        numbers = (
-            (number, signal.SIGCONT) if number == signal.SIGTERM else (number,)
-        )  # a stopped one hears of nothing else
+        # a stopped process hears no other signal before it is continued
+        numbers = (number,) if number == signal.SIGKILL else (number, signal.SIGCONT)
         inside = {member for member in members if _in_group(member, leader.pid)}
         for each in numbers:
             with contextlib.suppress(OSError):

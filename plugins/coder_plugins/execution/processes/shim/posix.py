@@ -23,6 +23,9 @@ from .frames import NAME, STDERR, STDOUT
 from .identity import Identity
 from .output import Output
 
+if sys.platform == "win32":
+    raise ImportError("this module is for POSIX")
+
 _PIPE = 256 * 1024  # a user has 64 MiB for all pipes of this kind
 _READ = 256 * 1024
 _KILL_TRIES = 100
@@ -66,7 +69,7 @@ class Command:
 
         None when the daemon went before it gave a command.
         """
-        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
+        descriptors = _receive_socket(self._socket)
         if not descriptors:
             return None
         lines = bytearray()
@@ -118,15 +121,23 @@ def _become(
 def _take(control: socket.socket, patience: float | None) -> list[int]:
     """Wait for a command, at most `patience` seconds; return the socket to its daemon, nothing when there is none."""
     if patience is None:
-        return socket.recv_fds(control, 1, 1)[1]
+        return _receive_socket(control)
     poll = select.poll()
     poll.register(control, select.POLLIN)
     deadline = time.monotonic() + patience
     while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
         # not by a blocking read: another shim may have been quicker. Not by O_NONBLOCK: the others share that flag
         with contextlib.suppress(BlockingIOError):
-            return socket.recv_fds(control, 1, 1, socket.MSG_DONTWAIT)[1]
+            return _receive_socket(control, socket.MSG_DONTWAIT)
     return []
+
+
+def _receive_socket(sender: socket.socket, flags: int = 0) -> list[int]:
+    """Receive a descriptor, which the program must not get; nothing when the sender is gone."""
+    descriptors = socket.recv_fds(sender, 1, 1, flags)[1]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # unlike any other that Python opens, a received one is inherited
+    return descriptors
 
 
 def _leave_shim(outputs: tuple[int, int]) -> None:
@@ -160,7 +171,8 @@ class Shim:
     """Keeps one command: reads its pipes, waits for its end, and watches the daemon."""
 
     def __init__(self, daemon: socket.socket, command: Command, spec: dict[str, Any], start: dict[str, Any]) -> None:
-        self._daemon: socket.socket | None = daemon
+        self._daemon = daemon
+        self._poll = select.poll()
         self._pid = command.pid
         self._leader = Identity(start["pid"], start["started"], start["boot"])
         self._mark: str = start["mark"]
@@ -174,42 +186,35 @@ class Shim:
         )
         self._open = {command.out: STDOUT, command.err: STDERR}
         self._status: int | None = None
+        self._has_children = True
+        self._has_result = False
         self._killed = False
 
-    def run(self, wakeup: int) -> None:
-        """Go on until the command has ended and nobody holds its pipes any more.
+    def run(self, wakeup: int) -> bool:
+        """Go on until the command and all that it left behind have ended; return whether it ended with a result.
 
-        What a command leaves running may go on writing: its output is kept, after the end was told.
+        What a command leaves running may go on writing: its output is kept, after the end was told. And it falls to
+        this process, by which it is found.
         """
-        poll = select.poll()
-        for descriptor in (*self._open, wakeup):
-            poll.register(descriptor, select.POLLIN)
-        if self._daemon is not None:
-            poll.register(self._daemon, select.POLLIN)
+        for descriptor in (*self._open, wakeup, self._daemon.fileno()):
+            self._poll.register(descriptor, select.POLLIN)
         told = False
-        while self._open or self._status is None:
-            for descriptor, _ in poll.poll():
-                if descriptor in self._open:
-                    if not self._read(descriptor):
-                        poll.unregister(descriptor)
-                        os.close(descriptor)
-                elif descriptor == wakeup:
+        while self._open or self._has_children:
+            for descriptor, _ in self._poll.poll():
+                if descriptor == wakeup:
                     os.read(wakeup, 4096)
                     self._reap()
-                elif self._daemon is not None and not _hear(self._daemon):
-                    poll.unregister(descriptor)
-                    self._daemon.close()
-                    self._daemon = None
-                    if self._kills:
-                        self._kill()
+                elif descriptor in self._open:
+                    self._read(descriptor)
+                elif not _hear(self._daemon):
+                    self._lose_daemon(descriptor)
             if self._status is not None and not told:
                 told = True
                 for descriptor in list(self._open):
-                    if not self._drain(descriptor):
-                        poll.unregister(descriptor)
-                        os.close(descriptor)
+                    self._drain(descriptor)
                 self._tell_end(self._status)
         self._output.close()
+        return self._has_result
 
     def _read(self, descriptor: int) -> bool:
         """Take what is in a pipe; False at its end."""
@@ -221,12 +226,15 @@ class Shim:
             self._output.feed(self._open[descriptor], data)
             return True
         self._output.end(self._open.pop(descriptor))
+        self._poll.unregister(descriptor)
+        os.close(descriptor)
         return False
 
-    def _drain(self, descriptor: int) -> bool:
+    def _drain(self, descriptor: int) -> None:
         """Take what the command left in a pipe, and no more: who holds it still may write without end."""
-        full = _PIPE // _READ + 1
-        return all(self._read(descriptor) for _ in range(full))
+        for _ in range(_PIPE // _READ + 1):
+            if not self._read(descriptor):
+                return
 
     def _reap(self) -> None:
         """Take the end of every child: the command's, and those of orphans that fell to this process."""
@@ -234,14 +242,19 @@ class Shim:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
+                self._has_children = False
                 return
             if pid == 0:
                 return
             if pid == self._pid:
                 self._status = os.waitstatus_to_exitcode(status)
 
-    def _kill(self) -> None:
-        """Kill the command and all that belongs to it, because the daemon is gone."""
+    def _lose_daemon(self, descriptor: int) -> None:
+        """Take note that the daemon is gone; kill the command and all that belongs to it, where that was asked."""
+        self._poll.unregister(descriptor)
+        self._daemon.close()
+        if not self._kills:
+            return
         self._killed = self._status is None
         for _ in range(_KILL_TRIES):  # what was forked meanwhile is found by the next look
             found = members.find(self._leader, self._mark, os.getpid())
@@ -257,16 +270,16 @@ class Shim:
         if self._killed:
             return
         result: dict[str, Any] = {"code": status} if status >= 0 else {"signal": -status}
-        result |= {"started_at_ms": self._started_ms, "ended_at_ms": records.now_ms()}
+        result |= {"started_at_ms": self._started_ms, "ended_at_ms": records.now_ms(), "left": self._has_children}
         file = _write_exit(self._folder, result)
-        if self._daemon is not None:
-            _say(self._daemon, {"ended": result})
+        _say(self._daemon, {"ended": result})  # to a daemon that is gone it says nothing
         for _ in range(_FULL_DISK_TRIES):
             if file is not None:
                 break
             time.sleep(1)
             file = _write_exit(self._folder, result)
         if file:
+            self._has_result = True
             with contextlib.suppress(OSError):
                 records.sync(file)  # after the daemon was told: nobody waits for the disk
 
@@ -315,8 +328,8 @@ def _receive_exactly(daemon: int, size: int) -> bytes | None:
 def serve(control: socket.socket, reports: int, wakeup: int, patience: float | None = None) -> bool:
     """Wait for a command at the server's socket, at most `patience` seconds, and keep it until all is over.
 
-    Return whether this process may serve another: it may not when there was none, nor while anything that the command
-    began is its child, which would be taken for the next one's.
+    Return whether this process may serve another: it may not when there was none, and not without a result, because
+    as long as there is no exit record, a living shim means that the command is being kept.
     """
     command = Command(control, reports, patience)
     _rehearse()
@@ -329,17 +342,13 @@ def serve(control: socket.socket, reports: int, wakeup: int, patience: float | N
             return False
         spec: dict[str, Any] = json.loads(part)
         if refused or not started:
-            _withdraw(spec["folder"])
+            if started:
+                _withdraw(spec["folder"])
             _say(daemon, {"refused": json.loads(refused) if refused else {"message": "it ended before it began"}})
             return False
         start: dict[str, Any] = json.loads(started)
         _say(daemon, {"started": start})
-        Shim(daemon, command, spec, start).run(wakeup)
-    try:
-        os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return True
-    return False
+        return Shim(daemon, command, spec, start).run(wakeup)
 
 
 def _withdraw(folder: str) -> None:

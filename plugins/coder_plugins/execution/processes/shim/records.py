@@ -32,6 +32,11 @@ def describe_start(leader: Identity, shim: Identity, policy: str, mark: str) -> 
     }
 
 
+def exists(folder: str) -> bool:
+    """Tell whether a folder has the start record or the exit record of an attempt, readable or not."""
+    return any(os.path.exists(os.path.join(folder, name)) for name in (START, EXIT))  # noqa: PTH110, PTH118 (as below)
+
+
 def create(folder: str, name: str, record: dict[str, Any]) -> None:
     """Write a record where there is none yet, in one write. Raises FileExistsError where there is one."""
     file = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # noqa: PTH118 (as below)

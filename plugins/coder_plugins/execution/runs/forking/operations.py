@@ -7,13 +7,13 @@ from typing import Any, Literal
 import msgspec
 
 from coder_local.api import Conflict, Id, Invalid, NotFound, Refused, Safety, Transaction
-from coder_plugins.execution.definitions.checking import unfold
 from coder_plugins.execution.definitions.records import Body, Definition, Inputs, Steps
+from coder_plugins.execution.definitions.rules import unfold
 from coder_plugins.execution.machine.making import NewRun, make
 from coder_plugins.execution.records import Key, domain
 from coder_plugins.execution.rules.graph import Graph
-from coder_plugins.execution.runs.asking import MOVES, Forked, Moving, checked_steps, confirmed
 from coder_plugins.execution.runs.records import Run
+from coder_plugins.execution.runs.rules import MOVES, Forked, Moving, checked_steps, confirmed
 
 
 @domain.command("execution.runs.retry", emits=MOVES, safety=Safety.DESTRUCTIVE)

@@ -9,8 +9,8 @@ from msgspec import Meta
 from coder_local.api import Conflict, Id, Invalid, Refused, Safety, Transaction
 from coder_plugins.execution.machine import control, waiting
 from coder_plugins.execution.records import StepKey, Word, domain
-from coder_plugins.execution.runs.asking import MOVES, Moving, RunAnswer, WaitAnswer, find_wait, grace_of
 from coder_plugins.execution.runs.records import Run, Signal, SignalReceived, Wait
+from coder_plugins.execution.runs.rules import MOVES, Moving, RunAnswer, WaitAnswer, find_wait, grace_of
 
 Seconds = Annotated[float, Meta(ge=0, le=3_600)]
 Payload = Any

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+from pathlib import Path
+
 import msgspec
 
 from coder_local.api import Conflict, Fault, Invalid, NotFound, Refused, Rights, Safety, Snapshot, Transaction, Value
-from coder_plugins.execution.definitions.checking import check, kinds_of
 from coder_plugins.execution.definitions.records import Checked, Inputs, StepSpec
+from coder_plugins.execution.definitions.rules import check, kinds_of
 from coder_plugins.execution.machine.live import Moves
 from coder_plugins.execution.machine.settling import settle
 from coder_plugins.execution.records import refuse
+from coder_plugins.execution.rules.expansion import of_list, of_matrix
 
 from .records import (
     ApprovalDecided,
@@ -137,6 +141,24 @@ def confirmed(rights: Rights, safety: str) -> Rights:
     return msgspec.structs.replace(rights, confirmed=tuple(dict.fromkeys((*rights.confirmed, *agreed))))
 
 
+def refuse_only(steps: list[StepSpec], only: list[str]) -> None:
+    """Raise `Invalid` if a step that alone is to run is none that a fan-out becomes, as far as that is known."""
+    known: list[str] = []
+    open_: list[str] = []
+    for step in steps:
+        if step.matrix is not None:
+            known += (item.key for item in of_matrix(step.key, step.matrix))
+        elif isinstance(step.foreach, list):
+            known += (item.key for item in of_list(step.key, step.foreach))
+        elif step.foreach is not None:
+            open_.append(f"{step.key}[")
+    for index, key in enumerate(only):
+        if key not in known and not key.startswith(tuple(open_)):
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:20]) or 'none'}"
+            raise Invalid(f"{key} is no step of a fan-out", field=f"/only/{index}", hint=hint)
+
+
 def checked_steps(
     tx: Transaction,
     steps: list[StepSpec],
@@ -146,7 +168,7 @@ def checked_steps(
     approved_hash: str | None = None,
 ) -> Checked:
     """Return the steps as they were checked. Raises `Refused`, `Conflict` or `Invalid`, naming all that is wrong."""
-    checked = check(tx, steps, inputs or {}, folder=folder is not None, parallel=parallel)
+    checked = check(tx, steps, inputs or {}, folder=None if folder is None else Path(folder), parallel=parallel)
     errors = [each for each in checked.findings if each.severity == "error"]
     secret = next((each for each in errors if each.rule == "secret"), None)
     if secret is not None:

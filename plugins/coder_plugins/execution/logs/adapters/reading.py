@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from coder_local.api import format_instant
+from coder_plugins.execution.logs.records import Piece
 from coder_plugins.execution.processes import GAP, STDERR, read_frames
 from coder_plugins.execution.processes.shim.frames import NAME, Frame
-
-from .records import Piece
 
 PAGE = 256 * 1024
 """Bytes of output on a page."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ Kinds = Mapping[str, StepKind[Any]]
 LONGEST_S = 30 * 24 * 3600
 """Seconds of the longest time that a step may be given."""
 _TIMES = ("timeout", "queue_timeout", "total_timeout", "deadline")
+_NO_TIME = "0 is not for ever: leave it out for 10 minutes"
 _WORST = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
 
 
@@ -46,9 +48,9 @@ def _unfold(step: StepSpec) -> StepSpec:
 
 
 def check(
-    read: Snapshot, steps: Sequence[StepSpec], inputs: Mapping[str, Any], *, folder: bool, parallel: int
+    read: Snapshot, steps: Sequence[StepSpec], inputs: Mapping[str, Any], *, folder: Path | None, parallel: int
 ) -> Checked:
-    """Return all that can be said of some steps before they run. `folder` tells whether the run works in one."""
+    """Return all that can be said of some steps before they run. `folder` is the one that the run works in."""
     steps = unfold(steps)
     kinds = kinds_of(read)
     findings = list(_graph_findings(steps))
@@ -115,11 +117,12 @@ def _step_findings(
     index: int,
     inputs: Mapping[str, Any],
     *,
-    folder: bool,
+    folder: Path | None,
     sound: bool,
 ) -> Iterator[Finding]:
     step, field = steps[index], f"/steps/{index}"
     yield from _limit_findings(step, field)
+    yield from _secret_findings(read, f"steps/{index}", step.key, msgspec.to_builtins(step))
     try:
         yield from _reference_findings(steps, index, inputs, sound=sound)
     except ReferenceFault as error:
@@ -129,18 +132,21 @@ def _step_findings(
     if step.compensate is not None:
         how = step.compensate
         yield from _kind_findings(read, kinds, step, how.kind, how.input, f"{field}/compensate", folder=folder)
-    yield from _secret_findings(read, f"steps/{index}/input", step.key, step.input)
 
 
 def _limit_findings(step: StepSpec, field: str) -> Iterator[Finding]:
-    for name in _TIMES:
-        text = getattr(step, name)
-        if text is None:
-            continue
-        seconds = parse_duration(text).total_seconds()
+    times: list[tuple[str, str | None]] = [(name, getattr(step, name)) for name in _TIMES]
+    if step.compensate is not None:
+        times.append(("compensate/timeout", step.compensate.timeout))
+    for name, text in times:
+        seconds = LONGEST_S if text is None else seconds_of(text)
         if not 0 < seconds <= LONGEST_S:
-            hint = "0 is not for ever: leave it out for 10 minutes" if not seconds else "at most P30D"
+            hint = "at most P30D" if seconds else _NO_TIME
             yield _error(step.key, "limit", f"{name} of {step.key} cannot be {text}", f"{field}/{name}", hint)
+    for name, text in (("first", step.retry.first), ("cap", step.retry.cap)):
+        if seconds_of(text) > LONGEST_S:
+            message = f"the {name} wait between attempts at {step.key} cannot be {text}"
+            yield _error(step.key, "limit", message, f"{field}/retry/{name}", "at most P30D")
     if step.foreach is not None and step.matrix is not None:
         yield _error(
             step.key, "limit", f"{step.key} has foreach and matrix; it can have one of them", f"{field}/matrix"
@@ -156,11 +162,18 @@ def _limit_findings(step: StepSpec, field: str) -> Iterator[Finding]:
             yield _error(step.key, "schema", message, f"{field}/when")
 
 
+def seconds_of(text: str) -> float:
+    """Return the seconds of a duration, infinity for one that no calendar holds."""
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError:  # its form was looked at before, so it is too long
+        return float("inf")
+
+
 def _reference_findings(
     steps: Sequence[StepSpec], index: int, inputs: Mapping[str, Any], *, sound: bool
 ) -> Iterator[Finding]:
     step, field = steps[index], f"/steps/{index}"
-    before = _before(steps, step.key) if sound else {each.key for each in steps}
     own = {name: value for name, value in step.input.items() if step.kind != "sub_run" or name != "steps"}
     parts: dict[str, Any] = {"input": own, "foreach": step.foreach, "when": msgspec.to_builtins(step.when)}
     for place in references.find(parts):
@@ -173,7 +186,7 @@ def _reference_findings(
             near = difflib.get_close_matches(rest[0], inputs, 1)
             hint = f"did you mean {near[0]}?" if near else "give it in inputs"
             yield _error(step.key, "reference", f"there is no input {rest[0]}", field + place.pointer, hint)
-        elif root == "steps" and (not rest or rest[0] not in before):
+        elif root == "steps" and not (rest and _ends_before(steps, step, rest[0], sound=sound)):
             name = rest[0] if rest else "?"
             hint = f"add {name} to its needs" if name in {each.key for each in steps} else "there is no such step"
             message = f"{step.key} refers to {text}, which need not have ended before it"
@@ -183,21 +196,22 @@ def _reference_findings(
             yield _error(step.key, "reference", message, field + place.pointer, "give it foreach or matrix")
 
 
-def _before(steps: Sequence[StepSpec], key: str) -> set[str]:
-    """Return the keys of all that must have ended before a step begins."""
-    needs = {step.key: step.needs for step in steps}
-    found: set[str] = set()
-    open_ = list(needs[key])
-    while open_:
-        each = open_.pop()
-        if each not in found:
-            found.add(each)
-            open_ += needs.get(each, [])
-    return found
+def _ends_before(steps: Sequence[StepSpec], step: StepSpec, key: str, *, sound: bool) -> bool:
+    """Tell whether a step must have ended before another begins; of a graph that is none only whether it is there."""
+    if not sound:
+        return any(each.key == key for each in steps)
+    return key in step.needs or key in graph.before(steps, step.key)
 
 
 def _kind_findings(
-    read: Snapshot, kinds: Kinds, step: StepSpec, name: str, input: Mapping[str, Any], field: str, *, folder: bool
+    read: Snapshot,
+    kinds: Kinds,
+    step: StepSpec,
+    name: str,
+    input: Mapping[str, Any],
+    field: str,
+    *,
+    folder: Path | None,
 ) -> Iterator[Finding]:
     kind = kinds.get(name)
     if kind is None:
@@ -205,7 +219,7 @@ def _kind_findings(
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(kinds))}; a plugin may be missing"
         yield _error(step.key, "unknown_kind", f"there is no kind of step {name!r}", f"{field}/kind", hint)
         return
-    if kind.needs_folder and not folder:
+    if kind.needs_folder and folder is None:
         hint = "give the run a folder to work in"
         yield _error(
             step.key, "folder", f"a step of kind {name} works in a folder, and the run has none", "/folder", hint
@@ -215,7 +229,7 @@ def _kind_findings(
         yield _error(step.key, "schema", fault.message, f"{field}/input{fault.field}", fault.hint)
     typed = None if found else _typed(kind, input)
     if typed is not None:
-        for fault in kind.check(read, typed):
+        for fault in (*kind.check(read, typed), *(() if folder is None else kind.check_in(folder, typed))):
             rule = "unknown_operation" if fault.field == "/operation" else "schema"
             yield _error(step.key, rule, fault.message, f"{field}/input{fault.field}", fault.hint)
 
@@ -255,9 +269,13 @@ def _secret_findings(read: Snapshot, field: str, key: str | None, value: Any) ->
 
 def _unapproved(steps: Sequence[StepSpec], seen: Sequence[CheckedStep]) -> Iterator[Finding]:
     """Yield a warning for each step that leaves the machine, or spends, without a person having been asked before."""
-    kinds = {step.key: step.kind for step in steps}
+    specs = {step.key: step for step in steps}
+    asked: set[str] = set()
+    for key in graph.order(steps):
+        if any(need in asked or specs[need].kind == "approval" for need in specs[key].needs):
+            asked.add(key)
     for step in seen:
-        if step.safety == Safety.EXTERNAL and not any(kinds[each] == "approval" for each in _before(steps, step.key)):
+        if step.safety == Safety.EXTERNAL and step.key not in asked:
             yield Finding(
                 severity="warning",
                 step=step.key,

@@ -1,0 +1,96 @@
+"""Clearing up: output and artifacts of ended runs go when they are old, or when there are too many of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from coder_local.api import Context, Snapshot
+from coder_plugins.execution.records import ExecutionSettings, domain
+
+_log = logging.getLogger("coder_local.execution")
+_FIRST_S, _EVERY_S = 300.0, 3_600.0
+_tasks: dict[Path, asyncio.Task[None]] = {}
+
+
+class Kept(NamedTuple):
+    """The folder of one run, or one content."""
+
+    path: Path
+    bytes: int
+    at: float
+    """When it was last written, in seconds since 1970."""
+
+
+@domain.on_start
+async def start(ctx: Context) -> None:
+    """Clear up a while after the start, and then every hour."""
+    _tasks[ctx.folder] = asyncio.create_task(_again(ctx), name="execution: clearing up")
+
+
+@domain.on_stop
+async def stop(ctx: Context) -> None:
+    """Stop clearing up."""
+    task = _tasks.pop(ctx.folder, None)
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _again(ctx: Context) -> None:
+    await asyncio.sleep(_FIRST_S)
+    while True:
+        try:
+            await clear_up(ctx)
+        except Exception:  # noqa: BLE001 - a disk that fails now may not fail in an hour
+            _log.exception("old output could not be cleared up")
+        await asyncio.sleep(_EVERY_S)
+
+
+async def clear_up(ctx: Context) -> int:
+    """Remove what is over its age or over the limit, the oldest first, and return how many bytes that freed.
+
+    Nothing of a run that goes on is touched.
+    """
+    settings = ctx.settings(ExecutionSettings)
+    open_ = await ctx.read(open_runs)
+    oldest = ctx.now_ms() / 1000 - settings.keep_days * 86_400
+    return await asyncio.to_thread(remove, ctx.folder, open_, oldest, settings.keep_mb * 1024 * 1024)
+
+
+def open_runs(read: Snapshot) -> frozenset[str]:
+    """Return the ids of the runs that have not ended."""
+    found = read.rows("SELECT id FROM execution_runs WHERE finished_at IS NULL AND deleted_at IS NULL")
+    return frozenset(id_ for (id_,) in found)
+
+
+def remove(folder: Path, open_: frozenset[str], oldest: float, limit: int) -> int:
+    """Remove what was last written before `oldest`, and of the rest the oldest until `limit` bytes are left."""
+    kept = sorted((*_runs(folder, open_), *_contents(folder)), key=lambda each: each.at)
+    total, freed = sum(each.bytes for each in kept), 0
+    for each in kept:
+        if each.at >= oldest and total - freed <= limit:
+            break
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(each.path) if each.path.is_dir() else each.path.unlink()
+        freed += each.bytes
+    return freed
+
+
+def _runs(folder: Path, open_: frozenset[str]) -> Iterator[Kept]:
+    for path in (folder / "runs").glob("*/*"):
+        if path.name not in open_:
+            stats = [each.stat() for each in (path, *path.rglob("*")) if each.exists()]
+            yield Kept(path, sum(stat.st_size for stat in stats), max(stat.st_mtime for stat in stats))
+
+
+def _contents(folder: Path) -> Iterator[Kept]:
+    for path in (folder / "blobs").glob("*/*"):
+        stat = path.stat()
+        yield Kept(path, stat.st_size, stat.st_mtime)

@@ -1,0 +1,1 @@
+"""Making: plans from templates and from Markdown checklists, without a model."""

@@ -1,0 +1,1 @@
+"""Running: handing an approved plan to execution, and following its run."""

@@ -1,0 +1,169 @@
+"""Commands as steps: their ends, their times, and that nothing of them is left. Acceptance 6 is here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+
+import psutil
+import pytest
+
+from coder_plugins.execution.records import ExecutionSettings
+
+from .bench import Bench, command, step
+
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(os.name == "nt", reason="these are shells of POSIX")]
+
+
+async def gone(pid: int) -> bool:
+    """Tell whether a process is gone, waiting a little for who reaps it."""
+    for _ in range(100):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def pid_in(bench: Bench, name: str) -> int:
+    """Wait for a file that a command writes, and return the number in it."""
+    path = bench.folder / name
+    async with asyncio.timeout(10):
+        while not path.exists() or not path.read_text().strip():
+            await asyncio.sleep(0.005)
+    return int(path.read_text())
+
+
+async def test_a_command_its_output_and_its_environment(bench: Bench) -> None:
+    (bench.folder / "sub").mkdir()
+    own = "$CODER_LOCAL_RUN $CODER_LOCAL_STEP $CODER_LOCAL_ATTEMPT_NUMBER $CODER_LOCAL_IDEMPOTENCY_KEY"
+    shell = f'pwd; echo "{own} $MINE"; echo e >&2'
+    id = await bench.finish(command("a", shell=shell, cwd="sub", env={"MINE": "x"}))
+    output = bench.steps(id)["a"]["output"]
+    assert output == {
+        "exit_code": 0, "signal": None, "stdout": f"{bench.folder.resolve() / 'sub'}\n{id} a 1 {id}/a x\n",
+    }  # fmt: skip
+    pieces = bench.call("execution.logs", run=id, step="a")["items"]
+    assert ("stderr", "e\n") in [(each["stream"], each["text"]) for each in pieces]
+    assert bench.attempts(id, "a")[0]["exit_code"] == 0
+
+
+async def test_arguments_are_not_read_by_a_shell(bench: Bench) -> None:
+    id = await bench.finish(command("a", "echo", "$HOME", "*", "; exit 3"))
+    assert bench.steps(id)["a"]["output"]["stdout"] == "$HOME * ; exit 3\n"
+
+
+async def test_exit_codes(bench: Bench) -> None:
+    id = await bench.finish(
+        command("bad", shell="echo seen; exit 3"), command("ok", shell="exit 3", ok_codes=[0, 3]),
+        command("killed", shell="kill -TERM $$"),
+    )  # fmt: skip
+    found = bench.steps(id)
+    assert (found["bad"]["error"]["word"], found["bad"]["error"]["message"]) == ("exit", "it ended with exit code 3")
+    assert found["bad"]["error"]["data"] == {"exit_code": 3, "signal": None, "stdout": "seen\n"}
+    assert found["ok"]["output"]["exit_code"] == 3
+    assert (found["killed"]["error"]["word"], bench.attempts(id, "killed")[0]["signal"]) == ("signal", "SIGTERM")
+
+
+async def test_json_for_the_steps_after_it(bench: Bench) -> None:
+    id = await bench.finish(
+        command("a", "echo", '{"n": [1, 2]}', output="json"), command("none", "echo", "x", output="none"),
+        command("bad", "echo", "no json", output="json"),
+        command("b", "echo", "n${{ steps.a.output.json.n.1 }}", needs="a"),
+    )  # fmt: skip
+    found = bench.steps(id)
+    assert found["b"]["output"]["stdout"] == "n2\n"
+    assert "stdout" not in found["none"]["output"]
+    assert found["bad"]["error"]["word"] == "output"
+
+
+async def test_6_a_command_that_ignores_the_soft_signal(bench: Bench) -> None:
+    shell = 'trap "" INT TERM; sleep 60 & echo $! > child; echo $$ > own; wait; sleep 60'
+    begun = time.monotonic()
+    id = await bench.finish(command("a", shell=shell, grace="PT1S", more={"timeout": "PT2S"}))
+    assert time.monotonic() - begun < 4
+    attempt = bench.attempts(id, "a")[0]
+    assert (attempt["error"]["word"], attempt["signal"]) == ("timeout", "SIGKILL")
+    assert bench.steps(id)["a"]["status"] == "failed"
+    for name in ("own", "child"):
+        assert await gone(int((bench.folder / name).read_text())), name
+
+
+async def test_cancel_ends_a_command_and_all_its_children(bench: Bench) -> None:
+    child = "import os, time; open('deep', 'w').write(str(os.getpid())); time.sleep(60)"
+    code = (
+        "import subprocess, sys, time;"
+        f" subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True); time.sleep(60)"
+    )
+    id = bench.start(command("a", sys.executable, "-c", code), command("b", "echo", needs="a"))
+    deep = await pid_in(bench, "deep")
+    begun = time.monotonic()
+    bench.call("execution.runs.cancel", id=id, grace=0.5)
+    assert bench.status(id) == "cancelling"
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert time.monotonic() - begun < 5
+    assert await gone(deep)
+    assert bench.attempts(id, "a")[0]["signal"] is not None
+    assert bench.statuses(id) == {"a": "cancelled", "b": "cancelled"}
+
+
+async def test_cancel_while_a_command_is_cancelled_already_is_hastened(bench: Bench) -> None:
+    shell = 'trap "" INT TERM; echo $$ > own; while true; do sleep 0.05; done'
+    id = bench.start(command("a", shell=shell))
+    own = await pid_in(bench, "own")
+    begun = time.monotonic()
+    bench.call("execution.runs.cancel", id=id, grace=30)
+    bench.call("execution.runs.cancel", id=id, grace=0)
+    await bench.until(id)
+    assert time.monotonic() - begun < 5
+    assert await gone(own)
+
+
+async def test_a_command_goes_on_over_a_crash_and_is_not_begun_again(bench: Bench) -> None:
+    shell = "echo begun >> effects; while [ ! -e go ]; do sleep 0.01; done; echo whole; exit 0"
+    id = bench.start(command("a", shell=shell), command("b", "echo", needs="a"))
+    async with asyncio.timeout(10):
+        while not (bench.folder / "effects").exists():
+            await asyncio.sleep(0.005)
+    await bench.crash()
+    (bench.folder / "go").touch()
+    await bench.restart()
+    assert (await bench.until(id))["status"] == "succeeded"
+    assert (bench.folder / "effects").read_text() == "begun\n"
+    assert bench.steps(id)["a"]["output"]["stdout"] == "whole\n"
+    assert [each["state"] for each in bench.attempts(id, "a")] == ["done"]
+
+
+async def test_a_stop_leaves_a_command_that_is_adopted_and_ends_one_that_is_not(bench: Bench) -> None:
+    wait = "while [ ! -e go ]; do sleep 0.01; done"
+    id = bench.start(
+        command("keep", shell=f"echo $$ > keep; {wait}; echo kept"),
+        command("end", shell=f"echo $$ > end; {wait}", on_daemon_death="kill"),
+    )
+    keep, end = await pid_in(bench, "keep"), await pid_in(bench, "end")
+    await bench.engine.stop()
+    assert psutil.pid_exists(keep)
+    assert await gone(end)
+    (bench.folder / "go").touch()
+    await bench.restart()
+    await bench.until_step(id, "keep", "succeeded", "failed")
+    assert bench.steps(id)["keep"]["output"]["stdout"] == "kept\n"
+    assert bench.status(id) in {"needs_decision", "failed"}
+    assert len(bench.attempts(id, "end")) == 1
+
+
+async def test_programs_run_no_more_at_once_than_the_settings_say(bench: Bench) -> None:
+    bench.box.configure(ExecutionSettings(processes=2))
+    shell = "mkdir lock$$ && ls -d lock* | wc -l; sleep 0.05; rmdir lock$$"
+    id = await bench.finish(command("f", shell=shell, more={"foreach": list(range(6))}))
+    counts = [int(each["output"]["stdout"]) for each in bench.steps(id).values() if each["role"] == "item"]
+    assert len(counts) == 6
+    assert max(counts) <= 2
+
+
+async def test_a_program_that_is_gone_when_it_is_to_begin(bench: Bench) -> None:
+    id = await bench.finish(command("a", "./later"), step("t", "timer", {"duration": "PT0S"}))
+    error = bench.steps(id)["a"]["error"]
+    assert error["word"] == "not_found"
+    assert len(bench.attempts(id, "a")) == 1

@@ -1,0 +1,115 @@
+"""Runs below runs: their ends, their stops, and how deep they may stand."""
+
+from __future__ import annotations
+
+from coder_plugins.execution.records import ExecutionSettings
+
+from .bench import Bench, operation, step, work
+
+
+def sub(key: str, *steps: dict[str, object], needs: str = "", **more: object) -> dict[str, object]:
+    return step(key, "sub_run", {"steps": list(steps), **more}, needs=needs.split())
+
+
+async def test_its_end_is_the_end_of_the_step(bench: Bench) -> None:
+    id = await bench.finish(
+        sub("s", work("a", output="${{ inputs.x }}"), inputs={"x": "${{ inputs.y }}"}, name="below"),
+        work("after", "s", output="${{ steps.s.output.output.a }}"),
+        inputs={"y": 7},
+    )
+    found = bench.steps(id)
+    child = bench.run(found["s"]["output"]["run"])
+    assert (child["parent_run"], child["parent_step"], child["depth"], child["name"]) == (id, "s", 1, "below")
+    assert child["status"] == "succeeded"
+    assert found["after"]["output"] == 7
+
+
+async def test_its_failure_is_the_failure_of_the_step(bench: Bench) -> None:
+    id = await bench.finish(sub("s", work("a", fails=1)))
+    error = bench.steps(id)["s"]["error"]
+    assert error["word"] == "sub_run"
+    assert error["message"] == "its run failed: step a failed: attempt 1 failed"
+    assert bench.run(error["data"]["run"])["status"] == "failed"
+
+
+async def test_cancel_goes_down_and_the_run_waits_for_its_children(bench: Bench) -> None:
+    id = bench.start(sub("s", sub("t", work("a", hold=True), work("b", "a"))), work("x", hold=True))
+    await bench.world.until(lambda: bench.world.now["work"] == 2)
+    child = bench.waits(id)["s"]["name"]
+    grandchild = bench.waits(child)["t"]["name"]
+    bench.call("execution.runs.cancel", id=id, grace=1)
+    assert bench.status(id) == bench.status(child) == bench.status(grandchild) == "cancelling"
+    await bench.until(id)
+    assert [bench.status(each) for each in (id, child, grandchild)] == ["cancelled"] * 3
+    assert bench.statuses(id) == {"s": "cancelled", "x": "cancelled"}
+    assert sorted(bench.world.ended) == ["a", "x"]
+    assert bench.run(grandchild)["grace_ms"] == 1000
+
+
+async def test_cancel_of_a_child_alone_fails_its_step(bench: Bench) -> None:
+    id = bench.start(sub("s", work("a", hold=True)))
+    await bench.world.until(lambda: bench.world.begun)
+    bench.call("execution.runs.cancel", id=bench.waits(id)["s"]["name"])
+    run = await bench.until(id)
+    assert (run["status"], run["error"]["word"]) == ("failed", "sub_run")
+
+
+async def test_a_crash_leaves_one_child(bench: Bench) -> None:
+    id = bench.start(sub("s", work("a", hold=True, effect="repeatable")))
+    await bench.world.until(lambda: bench.world.begun)
+    await bench.crash()
+    bench.world.let_go()
+    await bench.restart()
+    assert (await bench.until(id))["status"] == "succeeded"
+    assert bench.rows("runs") == 2
+
+
+async def test_a_definition_that_ran_before(bench: Bench) -> None:
+    first = await bench.finish(work("a", output=1))
+    definition = bench.run(first)["definition"]
+    id = await bench.finish(step("s", "sub_run", {"definition": definition}))
+    assert bench.steps(id)["s"]["output"]["output"] == {"a": 1}
+    id = await bench.finish(step("s", "sub_run", {"definition": "0" * 64}))
+    assert bench.steps(id)["s"]["error"]["word"] == "conflict"
+
+
+async def test_wrong_steps_below_are_a_failure_of_the_step(bench: Bench) -> None:
+    given = {"steps": "${{ inputs.steps }}"}
+    id = await bench.finish(step("s", "sub_run", given), inputs={"steps": [work("a", "b")]})
+    assert bench.run(id)["status"] == "failed"
+    assert bench.steps(id)["s"]["error"]["word"] in {"invalid", "reference"}
+    assert bench.rows("runs") == 1
+
+
+async def test_a_run_that_runs_itself_ends_16_deep(bench: Bench) -> None:
+    id = await bench.finish(step("s", "sub_run", {"definition": "self"}))
+    assert bench.run(id)["status"] == "failed"
+    runs = bench.call("execution.runs.list", limit=50)["items"]
+    assert sorted(each["depth"] for each in runs) == list(range(17))
+    assert {each["status"] for each in runs} == {"failed"}
+    deepest = max(runs, key=lambda each: each["depth"])
+    error = bench.steps(deepest["id"])["s"]["error"]
+    assert error["word"] == "conflict"
+    assert "16 deep" in error["message"]
+
+
+async def test_an_operation_that_starts_its_own_run_ends_16_deep(bench: Bench) -> None:
+    bench.start(operation("again", "world.again"))
+    await bench.so(
+        lambda: "failed" in {each["status"] for each in bench.call("execution.runs.list", limit=50)["items"]}
+    )
+    await bench.turn()
+    runs = bench.call("execution.runs.list", limit=50)["items"]
+    assert sorted(each["depth"] for each in runs) == list(range(17))
+    (failed,) = [each for each in runs if each["status"] == "failed"]
+    assert failed["depth"] == 16
+    assert "16 deep" in failed["error"]["message"]
+
+
+async def test_too_many_sub_runs_within_an_hour(bench: Bench) -> None:
+    bench.box.configure(ExecutionSettings(runs_per_hour=3))
+    child = step("f", "sub_run", {"steps": [work("a")]}, foreach=list(range(5)), max_parallel=1)
+    id = await bench.finish(child)
+    good = [each for each in bench.steps(id).values() if each["role"] == "item" and each["status"] == "succeeded"]
+    assert len(good) == 3
+    assert "within an hour" in bench.steps(id)["f[3]"]["error"]["message"]
