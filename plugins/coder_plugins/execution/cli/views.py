@@ -101,7 +101,7 @@ class Lines(View):
             self._print(f"{at}  {step} | {line}")
         if item["type"] == "run":
             self._print(f"{at}  run {item.get('status')}")
-        elif item["type"] == "wait":
+        elif item["type"] == "wait" and not item.get("approval"):  # what a person must decide is told as a remark
             self._print(f"{at}  {step} waits: {item.get('status')}")
         elif item["type"] == "step":
             reason = found.reason if found else ""
