@@ -118,6 +118,23 @@ CREATE TABLE event_dead (
   PRIMARY KEY (consumer, seq)
 ) STRICT, WITHOUT ROWID;
 
+-- The core's own, 0003_audit.sql
+
+-- Why: who called what cannot be taken back, and what came of it. Lines are added, and go with age; none is changed.
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  at INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  token TEXT,
+  workspace_id TEXT NOT NULL,
+  operation TEXT NOT NULL,
+  safety TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  input_hash TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'a line of audit is not changed'); END;
+
 -- execution.artifact: Something that a step left behind; its content is kept by its hash, for as long as the settings say.
 CREATE TABLE execution_artifacts (
   id TEXT PRIMARY KEY NOT NULL,
@@ -390,6 +407,58 @@ CREATE UNIQUE INDEX planning_links_unique_source_target_kind ON planning_links (
 CREATE INDEX planning_links_by_target ON planning_links (target, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_links_list_id ON planning_links (workspace_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_links_list_source ON planning_links (workspace_id, source, id) WHERE deleted_at IS NULL;
+
+-- planning.plan_version: What a plan was to do at one time. It never changes.
+CREATE TABLE planning_plan_versions (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  plan TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  content TEXT NOT NULL,
+  content_hash TEXT NOT NULL,
+  maker TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  feedback TEXT,
+  run TEXT
+) STRICT;
+CREATE UNIQUE INDEX planning_plan_versions_unique_plan_version ON planning_plan_versions (plan, version) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plan_versions_list_id ON planning_plan_versions (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plan_versions_list_plan ON planning_plan_versions (workspace_id, plan, id) WHERE deleted_at IS NULL;
+
+-- planning.plan: What is to be done, and how far it is; its steps stand in its versions.
+CREATE TABLE planning_plans (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL,
+  title TEXT NOT NULL,
+  goal TEXT NOT NULL,
+  project TEXT,
+  status TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  content_hash TEXT NOT NULL,
+  maker TEXT NOT NULL,
+  run_hash TEXT,
+  findings TEXT NOT NULL,
+  approved_by TEXT,
+  approved_at TEXT,
+  approved_hash TEXT,
+  run TEXT
+) STRICT;
+CREATE INDEX planning_plans_by_project ON planning_plans (project, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plans_list_id ON planning_plans (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plans_list_status ON planning_plans (workspace_id, status, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_plans_list_updated_at ON planning_plans (workspace_id, updated_at, id) WHERE deleted_at IS NULL;
 
 -- planning.project: Tasks that belong together.
 CREATE TABLE planning_projects (

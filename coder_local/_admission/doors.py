@@ -22,7 +22,8 @@ TOKEN_SUBPROTOCOL = "coder-local.token."  # noqa: S105 - a prefix, not a secret
 
 _METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 _HEADERS = (
-    "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Confirm, X-Request-Id, Last-Event-ID"
+    "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-Confirm, X-Request-Id, Last-Event-ID,"
+    " Workspace"
 )
 _EXPOSED = "ETag, Location, Retry-After, X-Request-Id"
 

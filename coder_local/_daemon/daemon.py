@@ -27,6 +27,7 @@ from coder_local import __version__
 from coder_local._admission import Admission
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
+from coder_local._store.tables import Table
 from coder_local._transports.jsonrpc.server import SocketServer
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
@@ -46,7 +47,7 @@ _DAILY_FIRST = 60.0
 _DAILY_EVERY = 3600.0
 """Seconds between two looks at whether a daily snapshot is due."""
 _FIRST_ANSWER = 0.03
-"""Seconds in which whoever waits for the ready line is answered, before imports and housekeeping take the processor."""
+"""Seconds from the ready line in which nothing but plugins is imported, and no house kept: somebody asks already."""
 _TRIM_EVERY = 600.0
 _LOOK_EVERY = 1.0
 
@@ -178,14 +179,18 @@ class Daemon:
 
     def _daily(self) -> None:
         """See to it that there is a snapshot of yesterday to offer when the database is damaged."""
-        self._copying = self._loop.create_task(asyncio.to_thread(self._snapshot_daily))
+        self._copying = self._loop.create_task(
+            asyncio.to_thread(self._look_after_data, self.kernel.registry.tables.all())
+        )
         self._timers["daily"] = self._loop.call_later(_DAILY_EVERY, self._daily)
 
-    def _snapshot_daily(self) -> None:
+    def _look_after_data(self, tables: Sequence[Table]) -> None:
+        store = self.kernel.store
         try:
-            self.kernel.store.snapshot_daily()
+            store.snapshot_daily()
+            store.purge(tables)  # after it: the last snapshot before a record goes for good has it
         except (Error, OSError, sqlite3.Error) as error:
-            _log.warning("no daily snapshot was written: %s", error)
+            _log.warning("no daily snapshot was written, or nothing was purged: %s", error)
 
     def _look(self) -> None:
         """Notice a change of `settings.toml`."""

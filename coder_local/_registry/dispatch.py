@@ -23,12 +23,12 @@ from coder_local._store.feed import Feed
 from coder_local._store.lane import Token
 from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.store import Store
-from coder_local.api import Broken, Context, Error, Kind, Locked, Safety, TimedOut
+from coder_local.api import Broken, Context, Error, Kind, Locked, Operation, Safety, TimedOut
 
 from .answers import cancelled, late, settle
 from .context import OutsideContext
 from .held import Held
-from .principal import Gate, Principal, of_plugin
+from .principal import Gate, Principal, caller_of, of_plugin
 from .registry import Prepared, Registry
 
 Answer = Callable[[bytes | None, Error | None], None]
@@ -39,6 +39,7 @@ Item = Callable[[bytes], "asyncio.Future[None] | None"]
 
 _log = logging.getLogger("coder_local.dispatch")
 _encode = msgspec.json.Encoder().encode
+_MILD = frozenset({Safety.READ, Safety.WRITE})
 _SWEEP = 1.0
 """Seconds between two looks for commands that wait over their deadline behind another."""
 _TURN = 64
@@ -101,6 +102,8 @@ class Dispatcher:
         self.current = ""
         """The operation that runs on the loop now, for the watchdog."""
         self._held: Held[Call] | None = None
+        self.audit: Callable[[Call, Operation], Callable[[], None]] | None = None
+        """Told of each call that is not mild, and what it returns once that was admitted; it may exchange `answer`."""
 
     def hold(self, *besides: str) -> None:
         """Let calls wait for `release`, besides those of the operations named: plugins are not loaded yet."""
@@ -166,8 +169,9 @@ class Dispatcher:
         try:
             if self.closing and call.principal.confirmed is None:  # what runs to its end may still call
                 raise Locked("the daemon is stopping", hint="start it again, then call again")
-            if call.principal.token is not None and call.principal.confirmed is None:
-                self.registry.gate.limit(call.principal)  # first: a call that is wrong costs as much as a right one
+            asker = call.principal
+            if asker.token is not None and asker.confirmed is None and not asker.counted:
+                self.registry.gate.limit(asker)  # first: a call that is wrong costs as much as a right one
             prepared = self.registry.find(call.name)
             if prepared is None:
                 raise self.registry.unknown(call.name)
@@ -182,7 +186,12 @@ class Dispatcher:
     def _run(self, call: Call, prepared: Prepared, input: Any) -> Cancel | None:
         operation = prepared.operation
         confirm = None if operation.kind is Kind.QUERY else input.confirm
+        begun = None
+        if (operation.safety not in _MILD or operation.person_only) and self.audit is not None:
+            begun = self.audit(call, operation)
         self.registry.gate.admit(call.principal, operation, call.raw, confirm)
+        if begun is not None:
+            begun()
         caller = caller_of(call.principal, call.name, call.request_id)
         if operation.kind is Kind.QUERY:
             if prepared.bounded(input):
@@ -320,17 +329,6 @@ async def _pass_on(items: AsyncGenerator[Any, None], take: Item | None) -> None:
             # What never waits would hold the loop, and refill the socket before the wish to cancel was read from it.
             if wait is not None or passed % _TURN == 0:
                 await asyncio.sleep(0)
-
-
-def caller_of(principal: Principal, operation: str, request_id: str) -> Caller:
-    """Return on whose behalf a call runs in the store."""
-    return Caller(
-        principal.actor,
-        principal.workspace,
-        operation,
-        request_id,
-        principal=None if principal.unbound else principal,
-    )
 
 
 def admitted(principal: Principal, safety: Safety) -> Principal:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from coder_local._store.caller import Caller
 from coder_local.api import Operation, Rights, Safety
 
 ALL = frozenset(Safety)
@@ -30,6 +31,9 @@ class Principal(msgspec.Struct, frozen=True):
     confirmed: frozenset[Safety] | None = None
     """In a call that an action makes: the safety word of that action, which was admitted already; with rights that were
     kept, the words that were agreed to. None at the doors."""
+
+    counted: bool = False
+    """Whether the door has counted this call against the limits of its token."""
 
     @property
     def person(self) -> bool:
@@ -76,6 +80,17 @@ def principal_of(rights: Rights) -> Principal:
         owner=rights.owner,
         token=rights.token,
         confirmed=frozenset(rights.confirmed),
+    )
+
+
+def caller_of(principal: Principal, operation: str, request_id: str) -> Caller:
+    """Return on whose behalf a call runs in the store."""
+    return Caller(
+        principal.actor,
+        principal.workspace,
+        operation,
+        request_id,
+        principal=None if principal.unbound else principal,
     )
 
 

@@ -46,6 +46,8 @@ class DaemonSettings(Settings):
 
     origins: list[WebOrigin] = msgspec.field(default_factory=list[WebOrigin])
     """Pages that may call over HTTP besides the daemon's own address: `http://localhost:5173`; no `*` and no `null`."""
+    http_connections: Annotated[int, Meta(ge=8, le=100_000)] = 1024
+    """Connections over HTTP at a time, WebSockets and event streams among them; others are hung up on."""
     linger: Annotated[float, Meta(ge=0)] | None = None
     """Seconds to stay after the last client has left; null to stay until stopped. `serve --linger` comes before it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -11,6 +11,8 @@ from typing import Any
 
 from coder_local.api import Locked
 
+from .faults import OverDeadline, raise_in
+
 _log = logging.getLogger("coder_local.store")
 _PROGRESS_STEPS = 50_000
 """Steps of SQLite, a few milliseconds, between two looks at whether a read was cancelled."""
@@ -29,6 +31,7 @@ class Lane:
         connection.set_progress_handler(self._is_cancelled, _PROGRESS_STEPS)
         self._lock = threading.Lock()
         self._stopping = False
+        self._struck = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -68,31 +71,65 @@ class Lane:
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             work, done, token = item
-            with self._lock:
-                self._current = token
             result, error = None, None
             try:
-                if token.cancelled or self._stopping:
-                    raise sqlite3.OperationalError("interrupted")
-                result = work()
+                try:
+                    with self._lock:
+                        self._current = token  # from here on a strike may land, and must be caught
+                    if token.cancelled or self._stopping:
+                        raise sqlite3.OperationalError("interrupted")
+                    result = work()
+                finally:
+                    self._leave()
             except BaseException as caught:  # noqa: BLE001 - whoever waits must get an answer
+                self._leave_surely()
                 error = _stopped() if self._stopping else caught
-            with self._lock:
-                self._current = None
+                self._end_snapshot()
             try:
                 done(result, error)
             except Exception:  # noqa: BLE001 - a lane that ended here would leave all after this one without an answer
                 _log.exception("a read could not be answered")
 
+    def _leave_surely(self) -> None:
+        """Leave, although a strike may land in the very act of leaving."""
+        while True:
+            try:
+                self._leave()
+            except OverDeadline:
+                continue
+            return
+
+    def _leave(self) -> None:
+        """Leave the part that `interrupt` may strike; a strike that has not landed yet is taken back."""
+        with self._lock:
+            self._current = None
+            if self._struck:
+                self._struck = False
+                raise_in(threading.get_ident(), None)
+
+    def _end_snapshot(self) -> None:
+        """End what a strike left open, or the next function would read an old snapshot, or none."""
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            _log.exception("a snapshot could not be ended")
+
     def _is_cancelled(self) -> bool:
         return self._stopping or (self._current is not None and self._current.cancelled)
 
     def interrupt(self, token: Token) -> None:
-        """Stop a function: at once if it waits, at SQLite's next step if it runs."""
+        """Stop a function: at once if it waits, at the next step of SQLite or of Python if it runs.
+
+        A loop in Python has `OverDeadline` raised in it, once. A C function, such as a sleep, comes to its end first.
+        """
         with self._lock:  # or the interrupt could hit the function after it
             token.cancelled = True
             if self._current is token:
                 self.connection.interrupt()
+                if not self._struck:
+                    self._struck = True
+                    raise_in(self._thread.ident, OverDeadline)
 
 
 def _stopped() -> Locked:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from coder_local.api import Error, Locked
 
-from . import backup, consumers, eventlog, migrations
+from . import audit, backup, consumers, eventlog, migrations, tombstones
 from .caller import Caller, Calls
 from .clock import Clock, SystemClock, instant
 from .connection import MEMORY, open_reader, open_writer
@@ -21,7 +21,7 @@ from .folders import Folders
 from .lane import Lane, Token
 from .migrations import MigrationSet
 from .scope import ReadScope, WriteScope
-from .tables import Tables
+from .tables import Table, Tables
 from .writer import Done, Job, Writer
 
 _log = logging.getLogger("coder_local.store")
@@ -51,6 +51,11 @@ def _written(path: Path) -> tuple[int, ...]:
     finally:
         connection.close()
     return last.get("event", 0), last.get("change", 0)
+
+
+def _purged(_: object, error: BaseException | None) -> None:
+    if error is not None:
+        _log.warning("what is kept no longer could not be taken away: %s", error)
 
 
 class Store:
@@ -400,6 +405,22 @@ class Store:
             backup.copy(connection, target)
         finally:
             connection.close()
+
+    def purge(self, tables: Sequence[Table]) -> None:
+        """Ask the writer to take away records that were deleted long ago, and old lines of audit.
+
+        Looks for the records on the calling thread.
+        """
+        if self.folder is None:
+            return
+        caller = Caller(actor="daemon", operation="store.purge")
+        connection = open_reader(self.path)
+        try:
+            for work in tombstones.due(connection, tables, self.clock.now_ms()):
+                self.submit(work, caller, _purged)
+        finally:
+            connection.close()
+        self.submit(audit.trim, caller, _purged)
 
     def trim_events(self) -> None:
         """Ask the writer to take away events over age or over the cap, some at a time."""

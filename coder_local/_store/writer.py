@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from .caller import Caller, Calls
 from .clock import Clock, IdMaker
 from .eventlog import EventRow
-from .faults import OverDeadline, translate
+from .faults import OverDeadline, raise_in, translate
 from .journal import Journal
 from .scope import WriteScope, unread_expectation
 from .tables import Tables
@@ -61,14 +61,6 @@ class Job:
         self.started = 0.0
         self.result: Any = None
         self.error: BaseException | None = None
-
-
-def _raise_in(thread: int | None, error: type[BaseException] | None) -> None:
-    """Have an exception raised in another thread at its next step of Python, or take that back."""
-    import ctypes  # noqa: PLC0415 - 5 ms, and only for a plugin that does not come to an end
-
-    what = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread or 0), what)
 
 
 class Writer:
@@ -278,7 +270,7 @@ class Writer:
             if time.monotonic() - job.started <= job.deadline:
                 return
             self._struck = True
-            _raise_in(thread.ident, OverDeadline)
+            raise_in(thread.ident, OverDeadline)
 
     def _leave_surely(self) -> None:
         """Leave, although a strike may land in the very act of leaving."""
@@ -295,7 +287,7 @@ class Writer:
             self._current = None
             if self._struck:
                 self._struck = False
-                _raise_in(threading.get_ident(), None)
+                raise_in(threading.get_ident(), None)
 
     def _over_deadline(self) -> int:
         job = self._current

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 import msgspec
 
-from coder_local._registry.dispatch import Call, caller_of
+from coder_local._registry.dispatch import Call
 from coder_local._registry.listeners import BACK_OFF
-from coder_local._registry.principal import OWNER, Principal
+from coder_local._registry.principal import OWNER, Principal, caller_of
 from coder_local._store import changes
 from coder_local._store.caller import Caller
 from coder_local._store.clock import FakeClock

@@ -151,16 +151,26 @@ def _query(input: Mapping[str, Any]) -> str:
 
 
 class Shell:
-    """The command, a process for each call."""
+    """The command, a process for each call; `options` come with each."""
 
-    def __init__(self, daemon: RunningDaemon) -> None:
+    def __init__(self, daemon: RunningDaemon, *options: str) -> None:
         self._data_dir: Path = daemon.data_dir
+        self._options = options
 
     def call(self, name: str, /, **input: Any) -> Any:
         text = json.dumps(input)
         by_pipe = len(text) > _LONG
         ended = subprocess.run(
-            [*command(), "--data-dir", str(self._data_dir), "call", name, "-" if by_pipe else text, "--json"],
+            [
+                *command(),
+                "--data-dir",
+                str(self._data_dir),
+                "call",
+                name,
+                "-" if by_pipe else text,
+                "--json",
+                *self._options,
+            ],
             input=text.encode() if by_pipe else b"",
             env=environment(),
             capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -63,6 +64,7 @@ class Probe:
         self.ran: list[str] = []
         self.domain, self.other = Domain("probe"), Domain("other")
         _declare_inside(self, self.domain)
+        _declare_loops(self, self.domain)
         _declare_outside(self, self.domain)
         _declare_calls(self.domain)
         _declare_other(self.other)
@@ -90,16 +92,6 @@ def _declare_inside(probe: Probe, domain: Domain) -> None:
     def late(read: Snapshot) -> int:
         """Read until the deadline."""
         return int(read.rows(ENDLESS)[0][0])
-
-    @domain.query("probe.spin", deadline=0.2)
-    def spin(read: Snapshot) -> int:
-        """Read a little, again and again, until told not to go on."""
-        try:
-            while not probe.release.is_set():
-                read.rows("SELECT 1")
-        finally:
-            probe.ended.append("spin")
-        return 1
 
     @domain.query("probe.hold_read", deadline=60)
     def hold_read(read: Snapshot) -> str:
@@ -138,6 +130,30 @@ def _declare_inside(probe: Probe, domain: Domain) -> None:
         """Write down that it ran, or fail."""
         probe.ran.append(mode)
         return _end(mode)
+
+
+def _declare_loops(probe: Probe, domain: Domain) -> None:
+    @domain.query("probe.spin", deadline=0.2)
+    def spin(read: Snapshot) -> int:
+        """Read a little, again and again, until told not to go on."""
+        try:
+            while not probe.release.is_set():
+                read.rows("SELECT 1")
+        finally:
+            probe.ended.append("spin")
+        return 1
+
+    @domain.query("probe.loop", deadline=0.2)
+    def loop(read: Snapshot) -> int:
+        """Loop in Python until released, whatever goes wrong in it."""
+        turns = 0
+        try:
+            while not probe.release.is_set():
+                with contextlib.suppress(Exception):
+                    turns += 1
+        finally:
+            probe.ended.append("loop")
+        return turns
 
 
 def _declare_outside(probe: Probe, domain: Domain) -> None:

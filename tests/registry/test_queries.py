@@ -16,6 +16,19 @@ async def test_a_query_of_many_short_reads_stops_at_its_deadline(probe: Probe) -
     assert len(spinning.answers) == 1
 
 
+async def test_a_query_that_loops_in_python_is_stopped_and_the_reader_goes_on(probe: Probe) -> None:
+    looping, following = probe.ask("probe.loop"), probe.ask("probe.ask", mode="ok")
+    error = await looping.error()
+    assert (error.kind, error.message) == ("timeout", "probe.loop took longer than 0.2 s and was stopped")
+    assert await following.answer() == "ok"
+    assert probe.ended == ["loop"]
+    cancelled = probe.ask("probe.loop")
+    assert cancelled.cancel is not None
+    cancelled.cancel()
+    assert (await cancelled.error()).data == {"cancelled": True}
+    assert await probe.ask("probe.ask", mode="ok").answer() == "ok"
+
+
 async def test_a_query_that_waits_behind_a_long_one_gets_its_timeout(probe: Probe) -> None:
     holding = probe.ask("probe.hold_read")
     await asyncio.to_thread(probe.held.wait, 10)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from coder_local._registry.kernel import Kernel
+from coder_local._store.faults import OverDeadline
 from coder_local._store.lane import Lane
 from coder_local._store.scope import Caller, ReadScope
 from coder_local.api import Locked
@@ -41,9 +42,7 @@ def test_a_read_that_is_cancelled_before_its_statement_has_begun_ends(lane: Lane
     assert begun.wait(10)
     token.interrupt()
     go_on.set()
-    error = answers.get(timeout=30)
-    assert isinstance(error, sqlite3.OperationalError)
-    assert error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
+    assert isinstance(answers.get(timeout=30), OverDeadline)
 
 
 def test_a_read_that_is_cancelled_while_it_waits_is_not_run(lane: Lane) -> None:
@@ -57,6 +56,37 @@ def test_a_read_that_is_cancelled_while_it_waits_is_not_run(lane: Lane) -> None:
     assert answers.get(timeout=30) == (True, None)
     assert isinstance(answers.get(timeout=30)[1], sqlite3.OperationalError)
     assert ran == []
+
+
+def test_a_strike_never_hits_the_function_after_and_leaves_no_snapshot_open(lane: Lane) -> None:
+    for _ in range(200):
+        begun = threading.Event()
+        answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+        def loop(begun: threading.Event = begun) -> None:
+            lane.connection.execute("BEGIN")
+            begun.set()
+            while True:
+                pass
+
+        token = lane.submit(loop, lambda *answer, answers=answers: answers.put(answer))
+        lane.submit(lambda: lane.connection.in_transaction, lambda *answer, answers=answers: answers.put(answer))
+        assert begun.wait(10)
+        token.interrupt()
+        token.interrupt()
+        assert isinstance(answers.get(timeout=30)[1], OverDeadline)
+        assert answers.get(timeout=30) == (False, None)
+
+
+def test_a_strike_at_the_very_end_of_a_function_is_taken_back(lane: Lane) -> None:
+    for _ in range(300):
+        answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        token = lane.submit(lambda: 1, lambda *answer, answers=answers: answers.put(answer))
+        lane.submit(lambda: sum(range(200)), lambda *answer, answers=answers: answers.put(answer))
+        token.interrupt()
+        result, error = answers.get(timeout=30)
+        assert result == 1 or isinstance(error, (OverDeadline, sqlite3.OperationalError))
+        assert answers.get(timeout=30) == (19900, None)
 
 
 def test_an_answer_that_cannot_be_given_does_not_end_the_lane(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:

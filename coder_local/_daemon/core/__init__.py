@@ -9,7 +9,7 @@ from __future__ import annotations
 from coder_local._registry.kernel import Kernel
 from coder_local.api import Domain
 
-from . import changes, daemon, events, operations, plugins, settings, store, tokens
+from . import audit, changes, daemon, events, operations, plugins, settings, store, tokens
 from .grants import apply_grants, granted_plugins, read_grants
 
 __all__ = ["apply_grants", "core_domains", "granted_plugins", "read_grants"]
@@ -21,6 +21,7 @@ def core_domains(kernel: Kernel) -> list[Domain]:
         operations.declare(kernel),
         plugins.declare(kernel),
         changes.declare(),
+        audit.declare(kernel),
         events.declare(),
         settings.declare(kernel),
         tokens.declare(kernel),

@@ -19,6 +19,7 @@ from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Context, Domain, Instant, Safety, Snapshot, Unsupported, Value
 
 from .doctor import Report, examine
+from .references import declared
 from .work import apart
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -108,12 +109,12 @@ def declare(kernel: Kernel) -> Domain:
 
     @domain.action("daemon.doctor", safety=Safety.READ)
     async def doctor(ctx: Context) -> Report:  # noqa: ARG001
-        """Look for what is wrong: database file, tables, plugins, settings, permissions, snapshots, room on the disk.
+        """Look for what is wrong: database, tables, references, plugins, settings, permissions, snapshots, disk.
 
         Reads the whole database on a connection of its own; changes nothing, and everything else goes on.
         """
-        tables = kernel.registry.tables.all()
-        return await apart(lambda: examine(kernel, tables))
+        tables, references = kernel.registry.tables.all(), declared(kernel.registry)
+        return await apart(lambda: examine(kernel, tables, references))
 
     @domain.action("daemon.log_level", safety=Safety.WRITE)
     async def log_level(ctx: Context, *, level: LogLevel | None = None) -> LogLevels:  # noqa: ARG001

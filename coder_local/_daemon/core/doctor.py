@@ -16,6 +16,9 @@ from coder_local._store.connection import open_reader
 from coder_local._store.tables import Table
 from coder_local.api import Value
 
+from . import references
+from .references import Reference
+
 OLD_SNAPSHOT_DAYS = 30
 LARGE_LOG = 256 * 2**20
 """Bytes of the write-ahead log above which something keeps it from being begun anew."""
@@ -46,7 +49,7 @@ class Report(Value):
 Check = Iterator[Finding]
 
 
-def examine(kernel: Kernel, tables: Sequence[Table]) -> Report:
+def examine(kernel: Kernel, tables: Sequence[Table], named: Sequence[Reference]) -> Report:
     """Run all checks; one that fails is itself a finding. Takes as long as reading the whole database."""
     checks: list[tuple[str, Callable[[], Check]]] = [
         ("plugins", lambda: _plugins(kernel)),
@@ -57,6 +60,7 @@ def examine(kernel: Kernel, tables: Sequence[Table]) -> Report:
         connected: list[tuple[str, Callable[[sqlite3.Connection], Check]]] = [
             ("database", _database),
             ("tables", lambda connection: _tables(connection, tables)),
+            ("references", lambda connection: _references(connection, named)),
             ("clock", lambda connection: _clock(connection, kernel.store.clock.now_ms())),
             ("listeners", _listeners),
         ]
@@ -106,6 +110,14 @@ def _tables(connection: sqlite3.Connection, tables: Sequence[Table]) -> Check:
     for fault in migrations.verify(connection, tables):
         yield Finding(
             check="tables", state="error", message=fault, hint="install the version of the plugin that made the data"
+        )
+
+
+def _references(connection: sqlite3.Connection, named: Sequence[Reference]) -> Check:
+    for table, field, other, number, first in references.lost(connection, named):
+        message = f"{field} of {number} {table.kind} names a {other.kind} that is not there, first in {first}"
+        yield Finding(
+            check="references", state="warning", message=message, hint="give it another, or delete the record"
         )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from aiohttp import web
@@ -86,6 +86,13 @@ class Asked:
         return self._body or b"null"
 
 
+class Sent(NamedTuple):
+    """The input of a call: the body as it was sent, and with the fields that stand in path and headers."""
+
+    body: bytes
+    raw: bytes
+
+
 class Rest:
     """Answers requests for operations that are no streams."""
 
@@ -108,6 +115,11 @@ class Rest:
             body = await self._send(exchange, target, sent, extra)
         return self.answered(exchange, target, body)
 
+    async def input(self, exchange: Exchange, target: Target, found: Found) -> Sent:
+        """Return the input of what is no query. Raises the named error."""
+        body = await read_body(exchange.request)
+        return Sent(body, _with(body, self._extra(exchange, target, found)))
+
     def _extra(self, exchange: Exchange, target: Target, found: Found) -> dict[str, Any]:
         """Return the fields of the input that stand in path and headers."""
         extra: dict[str, Any] = dict(with_headers(exchange, found))
@@ -125,8 +137,7 @@ class Rest:
         try:
             return await self._call(exchange, target, raw)
         except Invalid as error:
-            if sent:
-                _check_json(sent, error)
+            check_json(sent, error)
             raise
 
     async def _call(self, exchange: Exchange, target: Target, raw: bytes) -> bytes:
@@ -254,8 +265,10 @@ def _patch_of(sent: bytes) -> dict[str, Any] | None:
     return fields if any(isinstance(value, dict) for value in fields.values()) else None
 
 
-def _check_json(sent: bytes, error: Invalid) -> None:
-    """Raise a 400 if the body was no JSON at all, where an input that is wrong has 422."""
+def check_json(sent: bytes, error: Invalid) -> None:
+    """Raise a 400 if a body was sent and is no JSON at all, where an input that is wrong has 422."""
+    if not sent:
+        return
 
     def constant(word: str) -> Any:
         raise ValueError(word)

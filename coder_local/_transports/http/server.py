@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import time
 import uuid
@@ -27,10 +28,11 @@ from .exchange import Exchange, Problem, common_headers, request_id
 from .rest import Rest
 from .routes import Found, Routes
 from .rpc import Rpc
-from .streams import Streams
+from .streams import Streams, is_asked_for
 
 _log = logging.getLogger("coder_local.http")
 _encode = msgspec.json.Encoder().encode
+_WORKSPACE = re.compile(r"[\w.:-]{1,200}", re.ASCII).fullmatch
 _STOP_SECONDS = 5.0
 """How long requests under way have to end when the server stops."""
 
@@ -41,7 +43,8 @@ _Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
 class HttpServer:
     """Serves a kernel over HTTP.
 
-    `health` returns the body of `/health`, `origins` the pages that are allowed; both are asked anew each time.
+    `health` returns the body of `/health`, `origins` the pages that are allowed, `most` how many connections there may
+    be at a time; all are asked anew each time.
     """
 
     def __init__(
@@ -52,12 +55,14 @@ class HttpServer:
         health: Health | None = None,
         origins: Callable[[], Collection[str]] | None = None,
         header_seconds: float = HEADER_SECONDS,
+        most: Callable[[], int] | None = None,
     ) -> None:
         self._kernel = kernel
         self._admission = admission
         self._health = health or self._own_health
         self._origins = origins or (lambda: kernel.registry.settings_of(DaemonSettings).origins)
         self._header_seconds = header_seconds
+        self._most = most or (lambda: kernel.registry.settings_of(DaemonSettings).http_connections)
         self._started = time.monotonic()
         self._rest = Rest(kernel.dispatcher)
         self._events = Events(kernel, admission)
@@ -82,7 +87,7 @@ class HttpServer:
     async def start(self, listening: socket.socket) -> None:
         """Serve on a socket that listens already."""
         self._doors = Doors(self._admission, listening.getsockname()[1], self._origins)
-        server = Server(self._handle, header_seconds=self._header_seconds)
+        server = Server(self._handle, header_seconds=self._header_seconds, most=self._most)
         self._runner = web.ServerRunner(server, shutdown_timeout=_STOP_SECONDS)
         await self._runner.setup()
         await web.SockSite(self._runner, listening, backlog=1024).start()
@@ -109,6 +114,9 @@ class HttpServer:
         if principal is None:
             return web.Response(status=204, headers=common)
         try:
+            self._admission.limit(principal)  # whatever is asked: what no operation takes costs as much
+            if (workspace := request.headers.get("Workspace")) is not None:
+                principal = msgspec.structs.replace(principal, workspace=_workspace(workspace))
             path, _, query = _target(request).partition("?")
             method = "GET" if request.method == "HEAD" else request.method
             exchange = Exchange(request, method, principal, id_, path, query, common)
@@ -128,10 +136,11 @@ class HttpServer:
     async def _route(self, exchange: Exchange) -> web.StreamResponse:
         fixed = self._fixed.get(exchange.path)
         if fixed is not None:
-            self._admission.limit(exchange.principal)
             if exchange.method != "GET":
                 return _not_allowed(exchange, ("GET",))
             return await fixed(exchange)
+        if exchange.principal.token is not None:
+            exchange = exchange._replace(principal=msgspec.structs.replace(exchange.principal, counted=True))
         found = self._routes.find(exchange.path)
         target = found.methods.get(exchange.method)
         if target is None:
@@ -144,6 +153,8 @@ class HttpServer:
             return self._rest.answered(exchange, target, asked.result())
         if kind is Kind.STREAM:
             return await self._stream(exchange, found)
+        if kind is Kind.ACTION and is_asked_for(exchange):
+            return await self._streams.act(exchange, target, await self._rest.input(exchange, target, found))
         return await self._rest.answer(exchange, target, found)
 
     async def _stream(self, exchange: Exchange, found: Found) -> web.StreamResponse:
@@ -180,6 +191,15 @@ class HttpServer:
             generation = registry.generation
             self._openapi = generation, _encode(await asyncio.to_thread(openapi.build, registry))
         return exchange.answer(self._openapi[1])
+
+
+def _workspace(name: str) -> str:
+    if not _WORKSPACE(name):
+        raise Invalid(
+            "the header Workspace is 1 to 200 letters, digits and . _ : -",
+            hint="leave it out for the workspace `default`",
+        )
+    return name
 
 
 def _target(request: web.BaseRequest) -> str:

@@ -20,6 +20,8 @@ from coder_local._store.feed import Reset, Subscription
 from coder_local.api import Conflict, Error, Invalid, RateLimited, Unsupported
 from coder_local.api.errors import Unauthenticated
 
+from .batch import Batch, left_out, wire_of
+
 _log = logging.getLogger("coder_local.daemon")
 PROTOCOL = 1
 IN_FLIGHT = 2048
@@ -144,11 +146,23 @@ class Session:
         if len(parts) > IN_FLIGHT:
             self._send(_failure(b"null", -32600, f"a batch has at most {IN_FLIGHT} calls"))
             return
-        batch = _Batch(self._send)
+        batch = Batch(self._send)
         for part in parts:
+            if batch.full:
+                self._leave_out(bytes(part), batch.expect())
+                continue
             # no event may come before the answer that names its subscription, and a batch is answered at its end
             self._one(bytes(part), batch.expect(), lambda name: batch.then.append(lambda: self._begin(name)))
         batch.begin()
+
+    def _leave_out(self, body: bytes, send: Callable[[bytes], None]) -> None:
+        """Answer a call of a batch whose answers are too large already; nothing of it is done."""
+        try:
+            id_ = _decode(body).id
+        except (msgspec.DecodeError, RecursionError) as error:
+            send(_unreadable(body, error))
+            return
+        send(b"" if id_ is msgspec.UNSET else _error(bytes(id_), left_out("nothing was done")))
 
     def _one(self, body: bytes, send: Callable[[bytes], None], begin: Callable[[str], None]) -> None:
         try:
@@ -422,49 +436,12 @@ class _Listener:
         self._send(_encode({"jsonrpc": "2.0", "method": "events.reset", "params": params}))
 
 
-class _Batch:
-    """Collects the answers of a batch and sends them as one message."""
-
-    def __init__(self, send: Callable[[bytes], None]) -> None:
-        self._send = send
-        self._answers: list[bytes] = []
-        self.then: list[Callable[[], None]] = []
-        """What comes after the answers."""
-        self._open = 0
-        self._begun = False
-
-    def expect(self) -> Callable[[bytes], None]:
-        """Return where one more answer goes; an empty one stands for a notification."""
-        self._open += 1
-        return self._take
-
-    def begin(self) -> None:
-        """All calls have been made: send as soon as all answers are there."""
-        self._begun = True
-        self._finish()
-
-    def _take(self, answer: bytes) -> None:
-        if answer:
-            self._answers.append(answer)
-        self._open -= 1
-        self._finish()
-
-    def _finish(self) -> None:
-        if not self._begun or self._open:
-            return
-        if self._answers:
-            self._send(b"[" + b",".join(self._answers) + b"]")
-        for each in self.then:
-            each()
-
-
 def _result(id_: bytes, body: bytes) -> bytes:
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (id_, body)
 
 
 def _error(id_: bytes, error: Error) -> bytes:
-    wire = {"code": error.code.rpc, "message": error.message, "data": error.to_wire()}
-    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_ or b"null", _encode(wire))
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_ or b"null", _encode(wire_of(error)))
 
 
 def _failure(id_: bytes, code: int, message: str) -> bytes:

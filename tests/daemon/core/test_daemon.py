@@ -118,6 +118,7 @@ async def test_the_doctor_finds_nothing_wrong_with_what_is_whole(notes: Core) ->
             "settings",
             "database",
             "tables",
+            "references",
             "clock",
             "listeners",
             "permissions",
@@ -170,6 +171,33 @@ async def test_the_doctor_finds_a_table_that_is_not_as_its_record_says(disk: Cor
     disk.kernel.take(domain)
     assert [state for state, message in await findings(disk, "tables") if "there is no table things" in message] == [
         "error"
+    ]
+
+
+class Shelf(Record):
+    """A shelf, in a room of another plugin or beside another shelf."""
+
+    beside: str | None = None
+    holder: str = ""
+    holder_type: str = "shelves.shelf"
+
+
+async def test_the_doctor_finds_references_to_what_is_not_there(disk: Core) -> None:
+    domain = Domain("shelves")
+    domain.table("shelves")(Shelf)
+    domain.standard(Shelf, filters=("beside", "holder"), references={"beside": Shelf, "holder": (Shelf,)})
+    disk.kernel.take(domain)
+    for statement in disk.kernel.registry.tables.of(Shelf).ddl():
+        disk.kernel.store.writer.connection.execute(statement)
+    one = await disk.call("shelves.create")
+    await disk.call("shelves.create", beside=one["id"], holder=one["id"])
+    await disk.call("shelves.create", holder="elsewhere", holder_type="rooms.room")
+    await disk.call("shelves.delete", id=one["id"])
+    assert await findings(disk, "references") == [("ok", "nothing is wrong")]
+    bad = await disk.call("shelves.create", beside="gone", holder="gone")
+    assert await findings(disk, "references") == [
+        ("warning", f"{field} of 1 shelves.shelf names a shelves.shelf that is not there, first in {bad['id']}")
+        for field in ("beside", "holder")
     ]
 
 

@@ -258,5 +258,10 @@ async def test_an_origin_is_one_exact_address(core: Core, origin: str) -> None:
 async def test_a_plugin_without_settings_is_not_asked_for_them(core: Core) -> None:
     listed = (await core.call("settings.get"))["items"]
     assert [each["plugin"] for each in listed] == ["daemon", "lamp"]
-    assert listed[0]["values"] == {"origins": [], "linger": None, "log_level": "info"}
+    assert listed[0]["values"] == {
+        "origins": [],
+        "http_connections": 1024,
+        "linger": None,
+        "log_level": "info",
+    }
     assert core.kernel.settings.current(Settings) == Settings()

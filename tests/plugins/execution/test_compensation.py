@@ -25,7 +25,9 @@ async def test_only_of_what_succeeded_and_only_when_the_run_fails(bench: Bench) 
     await bench.finish(work("a", compensate=UNDO), work("b", "a", fails=1, allow_failure=True, compensate=UNDO))
     assert bench.world.begun == ["a", "b"]
     bench.world.begun.clear()
-    await bench.finish(work("a", compensate=UNDO), work("b", "a", fails=1, compensate=UNDO), work("c", "b", compensate=UNDO))
+    await bench.finish(
+        work("a", compensate=UNDO), work("b", "a", fails=1, compensate=UNDO), work("c", "b", compensate=UNDO)
+    )
     assert bench.world.begun == ["a", "b", "a'"]
 
 
@@ -68,9 +70,7 @@ async def test_a_crash_in_the_middle_goes_on_with_the_rest(bench: Bench) -> None
 
 async def test_an_operation_undoes_what_an_operation_made(bench: Bench) -> None:
     undo = {"kind": "operation", "input": {"operation": "world.things.delete", "input": {"id": "${{ output.id }}"}}}
-    id = await bench.finish(
-        operation("a", "world.add", text="x", more={"compensate": undo}), work("b", "a", fails=1)
-    )
+    id = await bench.finish(operation("a", "world.add", text="x", more={"compensate": undo}), work("b", "a", fails=1))
     assert bench.statuses(id)["a'"] == "succeeded"
     assert bench.call("world.things.list")["items"] == []
 
@@ -98,7 +98,9 @@ async def test_an_undo_that_waits_for_a_person(bench: Bench) -> None:
 
 
 async def test_a_step_of_no_kind_at_all_is_not_undone_twice(bench: Bench) -> None:
-    id = await bench.finish(work("a", compensate=UNDO), step("t", "timer", {"duration": "PT0S"}), work("b", "a t", fails=1))
+    id = await bench.finish(
+        work("a", compensate=UNDO), step("t", "timer", {"duration": "PT0S"}), work("b", "a t", fails=1)
+    )
     forked = bench.call("execution.runs.retry", id=id)["run"]["id"]
     await bench.until(forked)
     assert bench.world.begun == ["a", "b", "a'", "b"], "a result that was undone does not stand"

@@ -84,7 +84,11 @@ async def test_cancel_stops_what_runs_and_leaves_out_the_rest(bench: Bench) -> N
     bench.call("execution.runs.cancel", id=id)
     assert bench.status(id) == "cancelling"
     run = await bench.until(id)
-    assert (run["status"], run["error"]["word"], run["error"]["message"]) == ("cancelled", "cancelled", "it was cancelled")
+    assert (run["status"], run["error"]["word"], run["error"]["message"]) == (
+        "cancelled",
+        "cancelled",
+        "it was cancelled",
+    )
     assert set(bench.statuses(id).values()) == {"cancelled"}
     assert bench.world.now["work"] == 0
     assert sorted(bench.world.ended) == ["a", "f[1]"]
@@ -234,7 +238,9 @@ async def test_two_that_need_a_decision_are_named(bench: Bench) -> None:
 
 
 async def test_an_operation_is_never_repeated_nor_lost(bench: Bench) -> None:
-    id = bench.start(work("a"), operation("b", "world.add", "a", text="x"), work("c", "b", hold=True, effect="repeatable"))
+    id = bench.start(
+        work("a"), operation("b", "world.add", "a", text="x"), work("c", "b", hold=True, effect="repeatable")
+    )
     await bench.until_step(id, "b", "succeeded")
     await bench.crash()
     bench.world.let_go()

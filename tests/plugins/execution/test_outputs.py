@@ -212,7 +212,9 @@ async def test_a_file_edit_and_its_difference(bench: Bench) -> None:
         ({"path": "gone", "replace": [{"old": "a", "new": ""}]}, "missing"),
     ],
 )
-async def test_a_file_that_is_not_what_it_should_be_is_left_alone(bench: Bench, more: dict[str, Any], word: str) -> None:
+async def test_a_file_that_is_not_what_it_should_be_is_left_alone(
+    bench: Bench, more: dict[str, Any], word: str
+) -> None:
     (bench.folder / "f").write_text("one\ntwo\n")
     id = await bench.finish(step("e", "file_edit", {"path": "f", **more}))
     assert bench.steps(id)["e"]["error"]["word"] == word

@@ -37,7 +37,8 @@ async def pid_in(bench: Bench, name: str) -> int:
 
 async def test_a_command_its_output_and_its_environment(bench: Bench) -> None:
     (bench.folder / "sub").mkdir()
-    shell = 'pwd; echo "$CODER_LOCAL_RUN $CODER_LOCAL_STEP $CODER_LOCAL_ATTEMPT_NUMBER $CODER_LOCAL_IDEMPOTENCY_KEY $MINE"; echo e >&2'
+    own = "$CODER_LOCAL_RUN $CODER_LOCAL_STEP $CODER_LOCAL_ATTEMPT_NUMBER $CODER_LOCAL_IDEMPOTENCY_KEY"
+    shell = f'pwd; echo "{own} $MINE"; echo e >&2'
     id = await bench.finish(command("a", shell=shell, cwd="sub", env={"MINE": "x"}))
     output = bench.steps(id)["a"]["output"]
     assert output == {
@@ -90,7 +91,11 @@ async def test_6_a_command_that_ignores_the_soft_signal(bench: Bench) -> None:
 
 
 async def test_cancel_ends_a_command_and_all_its_children(bench: Bench) -> None:
-    code = "import os,subprocess,sys,time; subprocess.Popen([sys.executable,'-c',\"import os,time; open('deep','w').write(str(os.getpid())); time.sleep(60)\"], start_new_session=True); time.sleep(60)"
+    child = "import os, time; open('deep', 'w').write(str(os.getpid())); time.sleep(60)"
+    code = (
+        "import subprocess, sys, time;"
+        f" subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True); time.sleep(60)"
+    )
     id = bench.start(command("a", sys.executable, "-c", code), command("b", "echo", needs="a"))
     deep = await pid_in(bench, "deep")
     begun = time.monotonic()
@@ -116,7 +121,7 @@ async def test_cancel_while_a_command_is_cancelled_already_is_hastened(bench: Be
 
 
 async def test_a_command_goes_on_over_a_crash_and_is_not_begun_again(bench: Bench) -> None:
-    shell = 'echo begun >> effects; while [ ! -e go ]; do sleep 0.01; done; echo whole; exit 0'
+    shell = "echo begun >> effects; while [ ! -e go ]; do sleep 0.01; done; echo whole; exit 0"
     id = bench.start(command("a", shell=shell), command("b", "echo", needs="a"))
     async with asyncio.timeout(10):
         while not (bench.folder / "effects").exists():

@@ -9,7 +9,9 @@ from .bench import Bench, pool, step, work
 
 async def test_a_resource_has_one_holder_at_a_time(bench: Bench) -> None:
     ids = [
-        bench.start(work("f", foreach=[0, 1, 2], resources=["port"], holds="port"), work("x", resources=["port"], holds="port"))
+        bench.start(
+            work("f", foreach=[0, 1, 2], resources=["port"], holds="port"), work("x", resources=["port"], holds="port")
+        )
         for _ in range(3)
     ]
     for id in ids:

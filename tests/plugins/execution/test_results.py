@@ -88,7 +88,9 @@ async def test_a_dry_run_tells_what_is_skipped_and_fans_out(bench: Bench) -> Non
 
 
 async def test_rewind_shares_what_was_finished_and_leaves_the_old_run_alone(bench: Bench) -> None:
-    id = await bench.finish(work("a", output=1), work("b", "a", output=2), work("c", "b", output="${{ steps.b.output }}"))
+    id = await bench.finish(
+        work("a", output=1), work("b", "a", output=2), work("c", "b", output="${{ steps.b.output }}")
+    )
     before = bench.call("execution.runs.record", id=id)
     bench.world.begun.clear()
     answer = bench.call("execution.runs.rewind", id=id, step="b", change={"output": 9})
@@ -139,7 +141,9 @@ async def test_a_retry_of_a_cancelled_run(bench: Bench) -> None:
 
 async def test_a_skipped_step_of_the_old_run_does_not_hide_what_comes_after_it(bench: Bench) -> None:
     never = {"value": 1, "equals": 2}
-    id = await bench.finish(work("a"), work("s", "a", when=never), work("z", "a s", join="any"), work("x", "z", fails=1))
+    id = await bench.finish(
+        work("a"), work("s", "a", when=never), work("z", "a s", join="any"), work("x", "z", fails=1)
+    )
     answer = bench.call("execution.runs.retry", id=id)
     await bench.until(answer["run"]["id"])
     assert answer["reused"] == ["a", "z"]

@@ -87,7 +87,11 @@ async def test_an_approval_says_who_decided_and_what_was_seen(bench: Bench) -> N
     )
     await bench.until_step(id, "ok", "waiting")
     wait = bench.waits(id)["ok"]
-    assert (wait["prompt"], wait["shown"], wait["choices"]) == ("Run it?", {"command": "rm -rf x"}, ["approve", "reject"])
+    assert (wait["prompt"], wait["shown"], wait["choices"]) == (
+        "Run it?",
+        {"command": "rm -rf x"},
+        ["approve", "reject"],
+    )
     answer = bench.call(
         "execution.approvals.approve", id=wait["id"], shown_hash=wait["shown_hash"], payload={"note": "fine"}
     )
@@ -106,9 +110,7 @@ async def test_the_hash_is_of_prompt_and_content(bench: Bench) -> None:
 
 
 async def test_a_rejection_fails_the_step_and_leads_elsewhere(bench: Bench) -> None:
-    id = bench.start(
-        step("ok", "approval", {"prompt": "?"}), work("a", "ok"), work("tell", "ok", run_if="failure()")
-    )
+    id = bench.start(step("ok", "approval", {"prompt": "?"}), work("a", "ok"), work("tell", "ok", run_if="failure()"))
     bench.call("execution.approvals.reject", id=bench.waits(id)["ok"]["id"], payload="no")
     run = await bench.until(id)
     assert (run["status"], run["error"]["word"]) == ("failed", "rejected")

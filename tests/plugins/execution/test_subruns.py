@@ -95,7 +95,9 @@ async def test_a_run_that_runs_itself_ends_16_deep(bench: Bench) -> None:
 
 async def test_an_operation_that_starts_its_own_run_ends_16_deep(bench: Bench) -> None:
     bench.start(operation("again", "world.again"))
-    await bench.so(lambda: "failed" in {each["status"] for each in bench.call("execution.runs.list", limit=50)["items"]})
+    await bench.so(
+        lambda: "failed" in {each["status"] for each in bench.call("execution.runs.list", limit=50)["items"]}
+    )
     await bench.turn()
     runs = bench.call("execution.runs.list", limit=50)["items"]
     assert sorted(each["depth"] for each in runs) == list(range(17))

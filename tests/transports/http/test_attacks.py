@@ -259,6 +259,63 @@ async def test_a_scoped_token_is_limited_at_every_path(http):
     assert statuses == [200, 200, 200, 429]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/api/nothing", None),
+        ("PUT", "/api/notes", None),
+        ("GET", "/api/notes?limit=many", None),
+        ("POST", "/api/notes?title=a", {}),
+        ("PATCH", "/api/notes/x", {"id": "y"}),
+    ],
+)
+async def test_what_no_operation_takes_counts_against_the_limit_of_its_token(http, method, path, body):
+    made = await http.new_token(name="busy", scopes=["read", "write"], limits=Limits(per_second=1, burst=3))
+    statuses = [(await http.ask(method, path, body, token=made.token))[0] for _ in range(4)]
+    assert all(400 <= status < 429 for status in statuses[:3]), statuses
+    assert statuses[3] == 429
+
+
+async def test_a_request_counts_once_and_calls_of_a_websocket_count_each(http):
+    made = await http.new_token(name="busy", scopes=["read", "write"], limits=Limits(per_second=1, burst=5))
+    status, note, _ = await http.ask("POST", "/api/notes", {"workspace": "w", "title": "a"}, token=made.token)
+    assert status == 201
+    changed = {"meta": {"colour": "red"}}  # an object is merged: it is read before it is written
+    assert (await http.ask("PATCH", f"/api/notes/{note['id']}", changed, token=made.token))[0] == 200
+    headers = {"Authorization": f"Bearer {made.token}"}
+    async with http.session.ws_connect(http.base + "/rpc", headers=headers) as socket:
+        kinds = []
+        for number in range(3):
+            call = {"jsonrpc": "2.0", "id": number, "method": "notes.get", "params": {"id": note["id"]}}
+            await socket.send_json(call)
+            kinds.append(json.loads((await socket.receive(5)).data).get("error", {}).get("data", {}).get("kind"))
+    assert kinds == [None, None, "rate_limited"]
+
+
+async def test_there_is_a_limit_on_connections_and_room_again_when_one_ends(tmp_path):
+    async with serve(tmp_path, most=lambda: 8) as http:
+        opened = [await asyncio.open_connection("127.0.0.1", http.port) for _ in range(8)]
+        for reader, writer in opened:
+            writer.write(http.head("GET", "/live").encode())
+            assert (await read_answer(reader)).status == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", http.port)
+        writer.write(http.head("GET", "/live").encode())
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await read_answer(reader)
+        writer.close()
+        opened[0][1].close()
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    answer = await http.raw(http.head("GET", "/live", "Connection: close"))
+                except (ConnectionError, asyncio.IncompleteReadError):
+                    continue  # the daemon has not read yet that the other one left
+                break
+        assert answer.status == 200
+        for _, other in opened:
+            other.close()
+
+
 # -- bodies -----------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import socket as sockets
 import aiohttp
 import pytest
 
+from . import workshop
 from .conftest import PAGE, Served
 
 
@@ -292,6 +293,73 @@ async def test_a_stream_waits_for_its_reader_and_ends_with_it(http):
     answer.close()
     async with asyncio.timeout(5):
         while http.kernel.dispatcher.streams:
+            await asyncio.sleep(0)
+
+
+# -- actions that tell how far they are --------------------------------------------------------------------------------
+
+
+async def act(http, path, body, token=None, accept="text/event-stream"):
+    fields = http.headers(Accept=accept)
+    if token is not None:
+        fields["Authorization"] = f"Bearer {token}"
+    return await http.session.post(http.base + path, json=body, headers=fields)
+
+
+async def told(reader: Reader):
+    """Return the next event that is no comment."""
+    while (found := await reader.next())[0] == "comment":
+        pass
+    return found
+
+
+async def test_an_action_tells_its_progress_and_then_its_result_to_who_asks_for_it(http):
+    answer = await act(http, "/api/workshop/saw", {"parts": 3}, accept="text/event-stream, application/json;q=0.5")
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    reader = Reader(answer)
+    found = [await told(reader)]
+    while found[-1][0] == "progress":
+        found.append(await told(reader))
+    assert found[-1] == ("result", "3 pieces")
+    assert found[-2] == ("progress", {"done": 3, "total": 3, "message": "piece 3"})
+    assert found[0] == ("progress", {"done": 1, "total": 3, "message": "piece 1"})
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json, text/event-stream", "application/json"])
+async def test_whoever_does_not_ask_for_progress_gets_the_result_alone(http, accept):
+    answer = await act(http, "/api/workshop/saw", {"parts": 3}, accept=accept)
+    assert (answer.status, await answer.json()) == (200, "3 pieces")
+
+
+async def test_an_action_that_fails_on_its_way_says_how(http):
+    reader = Reader(await act(http, "/api/workshop/saw", {"parts": 3, "break_at": 1}))
+    found = [await told(reader) for _ in range(2)]
+    assert [event for event, _ in found] == ["progress", "error"]
+    assert (found[1][1]["kind"], found[1][1]["status"], found[1][1]["field"]) == ("invalid", 422, "/break_at")
+
+
+async def test_an_action_that_cannot_begin_answers_an_ordinary_problem(http):
+    answer = await act(http, "/api/workshop/saw", {"parts": "many"})
+    assert (answer.status, (await answer.json())["field"]) == (422, "/parts")
+    answer = await http.session.post(
+        http.base + "/api/workshop/saw",
+        data=b"{",
+        headers=http.headers(Accept="text/event-stream", Content_Type="application/json"),
+    )
+    assert (answer.status, (await answer.json())["kind"]) == (400, "invalid")
+    token = (await http.new_token(name="writer", scopes=["write"])).token
+    answer = await act(http, "/api/workshop/saw", {"parts": 1}, token=token)
+    assert (answer.status, (await answer.json())["kind"]) == (403, "refused")
+    answer = await act(http, "/api/workshop/clear", {"what": "all"})
+    assert (answer.status, (await answer.json())["kind"]) == (428, "needs_confirmation")
+
+
+async def test_leaving_cancels_an_action_that_tells_its_progress(http):
+    workshop.stopped.clear()
+    answer = await act(http, "/api/workshop/wait", {"name": "progress"})
+    answer.close()
+    async with asyncio.timeout(5):
+        while "progress" not in workshop.stopped:
             await asyncio.sleep(0)
 
 

@@ -290,3 +290,27 @@ async def test_every_path_that_openapi_names_is_served(http):
             assert problem["detail"] == problem["message"]
             seen += 1
     assert seen >= 20
+
+
+async def test_a_request_is_about_the_workspace_of_its_header(http):
+    made = {}
+    for name in ("default", "garden.2"):
+        headers = {} if name == "default" else {"Workspace": name}
+        _, made[name], _ = await http.ask("POST", "/api/workshop/parts", {"title": name}, **headers)
+    assert {name: part["workspace_id"] for name, part in made.items()} == {name: name for name in made}
+    _, listed, _ = await http.ask("GET", "/api/workshop/parts", Workspace="garden.2")
+    assert [part["title"] for part in listed["items"]] == ["garden.2"]
+    _, listed, _ = await http.ask("GET", "/api/workshop/parts")
+    assert [part["title"] for part in listed["items"]] == ["default"]
+
+
+async def test_a_workspace_gives_no_right(http):
+    token = (await http.new_token(name="reader", scopes=["read"])).token
+    status, problem, _ = await http.ask("POST", "/api/workshop/parts", {"title": "a"}, token=token, Workspace="mine")
+    assert (status, problem["kind"]) == (403, "refused")
+
+
+async def test_a_workspace_with_a_bad_name_is_refused(http):
+    for name in ("", "a b", "x" * 201, "../up"):
+        status, problem, _ = await http.ask("GET", "/api/workshop/parts", Workspace=name)
+        assert (status, problem["kind"]) == (422, "invalid"), name

@@ -117,3 +117,14 @@ async def count(ctx: Context, *, to: int, fail_at: int | None = None, size: int 
         if number == fail_at:
             raise Invalid("counted too far", field="/to")
         yield {"number": number, "pad": "x" * size}
+
+
+@domain.action("workshop.saw", safety=Safety.READ)
+async def saw(ctx: Context, *, parts: int, break_at: int | None = None) -> str:
+    """Saw a part into pieces, and say how far it is."""
+    for part in range(parts):
+        if part == break_at:
+            raise Invalid("the saw broke", field="/break_at")
+        ctx.progress(part + 1, parts, f"piece {part + 1}")
+        await asyncio.sleep(0)
+    return f"{parts} pieces"

@@ -21,6 +21,7 @@ import pytest
 from coder_ipc import framing
 from coder_local._registry.kernel import Kernel
 from coder_local._store.scope import Caller
+from coder_local._transports.jsonrpc import batch
 from coder_local._transports.jsonrpc.server import BODY_LIMIT, SocketServer
 from coder_local._transports.jsonrpc.session import IN_FLIGHT
 from tests.faults.process import Process
@@ -164,6 +165,29 @@ async def test_half_a_frame_is_waited_for(raw: Raw) -> None:
         await raw.writer.drain()
         await asyncio.sleep(0)
     assert (await raw.receive())["id"] == 1
+
+
+async def test_the_answers_of_a_batch_are_bounded_and_the_rest_is_left_out(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw.send(call(1, "notes.create", workspace="w", title="t" * 190))
+    note = (await raw.receive())["result"]
+    limit = 4000
+    monkeypatch.setattr(batch, "ANSWERS_LIMIT", limit)
+    reads = [{**call(0, "notes.get"), "id": f'a,"result":{n}', "params": {"id": note["id"]}} for n in range(20)]
+    raw.send([*reads, call("last", "notes.create", **NOTE)])
+    answers = {answer["id"]: answer for answer in await raw.receive()}
+    assert set(answers) == {each["id"] for each in reads} | {"last"}
+    results = [each for each in answers.values() if "result" in each]
+    errors = [each["error"] for each in answers.values() if "error" in each]
+    assert 2 < len(results) < 10
+    assert len(json.dumps(results)) < limit * 1.2
+    assert {each["data"]["kind"] for each in errors} == {"too_large"}
+    assert sum("carried out" in each["message"] for each in errors) == 1
+    assert sum("nothing was done" in each["message"] for each in errors) == len(errors) - 1
+    assert "nothing was done" in answers["last"]["error"]["message"]
+    raw.send(call(2, "notes.list"))
+    assert len((await raw.receive())["result"]["items"]) == 1
 
 
 async def test_a_batch_is_answered_as_one_and_notifications_not_at_all(raw: Raw) -> None:

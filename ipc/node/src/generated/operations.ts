@@ -22,6 +22,12 @@ export type Place = "environment" | "stored" | "file" | "default";
 
 export type PlanningStatus = "backlog" | "todo" | "doing" | "review" | "done" | "dropped";
 
+/**
+ * draft -> validated -> approved -> running -> succeeded, failed or cancelled; a new version is a draft
+ * again.
+ */
+export type PlanningStatus2 = "draft" | "validated" | "approved" | "running" | "succeeded" | "failed" | "cancelled";
+
 export type Priority = "none" | "low" | "medium" | "high" | "urgent";
 
 export type RunKind = "plan" | "workflow" | "agent" | "command" | "backtest" | "other";
@@ -79,7 +85,7 @@ export interface Artifact {
   meta: Record<string, unknown>;
   run: string;
   key: string;
-  /** The attempt. */
+  /** The attempt; 0 of the joined output of a fan-out. */
   n: number;
   name: string;
   sha256: string;
@@ -134,6 +140,37 @@ export interface Attempt {
   log_bytes: number;
 }
 
+/** One call of an operation that is destructive, leaves the machine, or is for a person alone. */
+export interface AuditLine {
+  seq: number;
+  at: Instant;
+  actor: string;
+  /** Id of the scoped token that it came with. */
+  token: string | null;
+  workspace: string;
+  operation: string;
+  safety: string;
+  /**
+   * `begun` before it is carried out, then `ok` or the kind of the error; what was refused has no `begun`.
+   */
+  outcome: string;
+  request_id: string;
+  /** SHA-256 of the input as it was sent, in hex; the input itself is not kept. */
+  input_hash: string;
+}
+
+/** Input of `audit.list`. */
+export interface AuditListInput {
+  /** 1 to 200 characters. */
+  operation?: string | null;
+  /** 1 to 200 characters. */
+  actor?: string | null;
+  /** `next_cursor` of the page before. At most 2000 characters. */
+  cursor?: string | null;
+  /** Items on the page. 1 to 500; 50 when missing. */
+  limit?: number;
+}
+
 /** Tasks that wait, in the order of the list. */
 export interface BlockedAnswer {
   items: BlockedTask[];
@@ -160,6 +197,13 @@ export interface Body {
 export interface Captured {
   tasks: Task[];
   unparsed: string[];
+}
+
+/** A step that differs. */
+export interface ChangedStep {
+  key: string;
+  /** What differs: `needs`, `input.path`. */
+  fields: string[];
 }
 
 /** Input of `changes.list`. */
@@ -281,19 +325,6 @@ export interface ConditionInput {
   one_of?: unknown[];
 }
 
-/** Some bytes of an artifact. */
-export interface Content {
-  sha256: string;
-  /** Of the whole content. */
-  bytes: number;
-  media_type: string;
-  offset: number;
-  /** If these bytes are UTF-8. */
-  text: string | null;
-  /** If they are not. */
-  base64: string | null;
-}
-
 /** A copy of the database: one file, whole in itself. */
 export interface CopyInfo {
   name: string;
@@ -357,6 +388,17 @@ export interface Damage {
   snapshot: string | null;
 }
 
+/** How two versions of a plan differ. */
+export interface Difference {
+  /** Keys of the steps that are the same. */
+  kept: string[];
+  changed: ChangedStep[];
+  added: string[];
+  removed: string[];
+  /** What differs beside the steps: `folder`, `inputs.path`, `budget_time`. */
+  plan: string[];
+}
+
 /** Some events, oldest first. */
 export interface EventPage {
   items: CloudEvent[];
@@ -376,6 +418,13 @@ export interface EventsListInput {
   types?: string[] | null;
   /** Items on the page. 1 to 500; 50 when missing. */
   limit?: number;
+}
+
+/** A plan that was handed to execution. */
+export interface Execution {
+  plan: Plan;
+  /** Id of its run; see `execution.runs.get`. */
+  run: string;
 }
 
 /** Input of `execution.approvals.approve`. */
@@ -449,6 +498,19 @@ export interface ExecutionCheckInput {
   folder?: string | null;
   /** 1 to 1000; 64 when missing. */
   parallel?: number;
+}
+
+/** Some bytes of an artifact. */
+export interface ExecutionContent {
+  sha256: string;
+  /** Of the whole content. */
+  bytes: number;
+  media_type: string;
+  offset: number;
+  /** If these bytes are UTF-8. */
+  text: string | null;
+  /** If they are not. */
+  base64: string | null;
 }
 
 /** How long a run may take. */
@@ -946,6 +1008,15 @@ export interface MatrixInput {
   exclude?: Record<string, unknown>[];
 }
 
+/**
+ * An amount in the currency's minor unit: `Money(1050, "USD")` is 10.50 dollars, `Money(1050, "JPY")` 1050
+ * yen.
+ */
+export interface Money {
+  minor: number;
+  currency: string;
+}
+
 /** A task whose dates would move; empty on the side where it is not planned. */
 export interface MovedTask {
   id: string;
@@ -1021,6 +1092,173 @@ export interface Piece {
   text: string;
 }
 
+/** What is to be done, and how far it is; its steps stand in its versions. */
+export interface Plan {
+  /** UUIDv7 text, sortable by time; empty until the record is inserted. */
+  id: string;
+  /** The workspace it belongs to; filled with the caller's when empty. */
+  workspace_id: string;
+  created_at: Instant;
+  updated_at: Instant;
+  /** 1 at creation, plus 1 per write. */
+  rev: number;
+  /** Tombstone: set by delete, cleared by undo. */
+  deleted_at: Instant | null;
+  /** Who made it: `user`, `agent:<id>`, `plugin:<name>`, `peer:<id>` or `import:<source>`. */
+  origin: string;
+  /** Free JSON, at most 64 KiB; unknown fields of an import are kept here. */
+  meta: Record<string, unknown>;
+  title: string;
+  goal: string;
+  project: string | null;
+  status: Open<PlanningStatus2>;
+  /** The newest; raised by each change of what the plan does. */
+  version: number;
+  /** SHA-256 of the content of that version. */
+  content_hash: string;
+  /** Who made that version. */
+  maker: string;
+  /** The hash that execution gave its steps when they were validated: the run is held to it. */
+  run_hash: string | null;
+  /** What the last validation found, errors first, at most 200. */
+  findings: PlanFinding[];
+  approved_by: string | null;
+  approved_at: Instant | null;
+  /** What was approved; it is worth something only as long as it is the hash of the content. */
+  approved_hash: string | null;
+  /** The newest run of this version. */
+  run: string | null;
+}
+
+/** A person approved exactly this content of a plan. */
+export interface PlanApproved {
+  plan: string;
+  version: number;
+  content_hash: string;
+}
+
+/** A plan was made, or got a new version. */
+export interface PlanDrafted {
+  plan: string;
+  version: number;
+}
+
+/** One thing about a plan that a person should know before it runs. */
+export interface PlanFinding {
+  severity: Open<"error" | "warning">;
+  /** Key of the step, if it is about one. */
+  step: string | null;
+  /** `unknown_operation`, `cycle`, `schema`, `safety`, `over_budget`, `spends_without_approval`, ... */
+  rule: string;
+  message: string;
+  /** JSON pointer into the content of the plan, `/steps/0/operation`. */
+  field: string | null;
+  /** What puts it right. */
+  fix: string | null;
+}
+
+/** An approved plan was handed to execution. */
+export interface PlanStarted {
+  plan: string;
+  version: number;
+  run: string;
+}
+
+/** One step of a plan. Values in `input` may be references, `${{ steps.build.output.path }}`. */
+export interface PlanStep {
+  key: string;
+  title: string | null;
+  kind: string;
+  /** Of kind `operation`: the full name of the operation, whose input is `input`. */
+  operation: string | null;
+  /** What its kind takes, or its operation. */
+  input: Record<string, unknown>;
+  /** Keys of the steps that must have ended before. */
+  needs: string[];
+  /** The word on its danger that its maker thinks right; validation holds it against the true one. */
+  safety: Open<Safety> | null;
+  /** How long it takes, as its maker thinks; what such steps really took goes before it. */
+  estimate: Duration | null;
+  /** What it costs at most, as its maker thinks. */
+  cost: Money | null;
+  /** What should be true after it, for the person who reads the plan. */
+  expect: string | null;
+  /**
+   * Other fields of a step, handed on to execution as they are: `timeout`, `retry`, `foreach`, `when`, ...
+   */
+  options: Record<string, unknown>;
+}
+
+/** One step of a plan. Values in `input` may be references, `${{ steps.build.output.path }}`. */
+export interface PlanStepInput {
+  /** 1 to 64 characters. */
+  key: string;
+  /** 1 to 300 characters. */
+  title?: string | null;
+  /** 1 to 64 characters; `operation` when missing. */
+  kind?: string;
+  /** Of kind `operation`: the full name of the operation, whose input is `input`. 3 to 200 characters. */
+  operation?: string | null;
+  /** What its kind takes, or its operation. */
+  input?: Record<string, unknown>;
+  /** Keys of the steps that must have ended before. */
+  needs?: string[];
+  /** The word on its danger that its maker thinks right; validation holds it against the true one. */
+  safety?: Safety | null;
+  /** How long it takes, as its maker thinks; what such steps really took goes before it. */
+  estimate?: Duration | null;
+  /** What it costs at most, as its maker thinks. */
+  cost?: Money | null;
+  /** What should be true after it, for the person who reads the plan. At most 1000000 characters. */
+  expect?: string | null;
+  /**
+   * Other fields of a step, handed on to execution as they are: `timeout`, `retry`, `foreach`, `when`, ...
+   */
+  options?: Record<string, unknown>;
+}
+
+/** A plan was checked. */
+export interface PlanValidated {
+  plan: string;
+  version: number;
+  /** Whether nothing was found that keeps it from running. */
+  ok: boolean;
+}
+
+/** What a plan was to do at one time. It never changes. */
+export interface PlanVersion {
+  /** UUIDv7 text, sortable by time; empty until the record is inserted. */
+  id: string;
+  /** The workspace it belongs to; filled with the caller's when empty. */
+  workspace_id: string;
+  created_at: Instant;
+  updated_at: Instant;
+  /** 1 at creation, plus 1 per write. */
+  rev: number;
+  /** Tombstone: set by delete, cleared by undo. */
+  deleted_at: Instant | null;
+  /** Who made it: `user`, `agent:<id>`, `plugin:<name>`, `peer:<id>` or `import:<source>`. */
+  origin: string;
+  /** Free JSON, at most 64 KiB; unknown fields of an import are kept here. */
+  meta: Record<string, unknown>;
+  plan: string;
+  version: number;
+  content: PlanningContent;
+  content_hash: string;
+  maker: string;
+  reason: Open<"made" | "edit" | "feedback" | "failed run">;
+  /** What a person said of the version before. */
+  feedback: string | null;
+  /** The failed run that it answers. */
+  run: string | null;
+}
+
+/** A plan, and one version of what it does. */
+export interface PlanView {
+  plan: Plan;
+  version: PlanVersion;
+}
+
 /** Input of `planning.blocked`. */
 export interface PlanningBlockedInput {
   /** 1 to 64 characters. */
@@ -1037,6 +1275,20 @@ export interface PlanningCaptureInput {
   /** 1 to 64 characters. */
   project?: string | null;
   today?: LocalDate | null;
+}
+
+/** All that a plan does, and what its hash is taken of: who approves, approves exactly this. */
+export interface PlanningContent {
+  steps: PlanStep[];
+  /** Values that steps refer to, as `${{ inputs.name }}`. */
+  inputs: Record<string, unknown>;
+  /** The folder it works in. */
+  folder: string | null;
+  parallel: number;
+  /** How long it may take, as estimated; a plan that takes longer does not pass validation. */
+  budget_time: Duration | null;
+  /** What it may cost, as estimated. */
+  budget_money: Money | null;
 }
 
 /**
@@ -1211,6 +1463,185 @@ export interface PlanningNextInput {
   today?: LocalDate | null;
   /** Tasks in the answer. 1 to 10000; 10 when missing. */
   limit?: number;
+}
+
+/** Input of `planning.plan_versions.get`. */
+export interface PlanningPlanVersionsGetInput {
+  /** Id of the plan version. 1 to 64 characters. */
+  id: string;
+}
+
+/** Input of `planning.plan_versions.list`. */
+export interface PlanningPlanVersionsListInput {
+  /** 1 to 64 characters. */
+  plan?: string | null;
+  /** `id` when missing. */
+  sort?: "id" | "-id";
+  /** Items on the page. 1 to 500; 50 when missing. */
+  limit?: number;
+  /** `next_cursor` of the page before. At most 2000 characters. */
+  cursor?: string | null;
+}
+
+/** Input of `planning.plans.approve`. */
+export interface PlanningPlansApproveInput {
+  /** 1 to 64 characters. */
+  id: string;
+  content_hash: string;
+}
+
+/** Input of `planning.plans.create`. */
+export interface PlanningPlansCreateInput {
+  /** 1 to 300 characters. */
+  title: string;
+  /** At most 1000000 characters. */
+  goal: string;
+  /** 1 to 2000 items. */
+  steps: PlanStepInput[];
+  /** 1 to 64 characters. */
+  project?: string | null;
+  inputs?: Record<string, unknown> | null;
+  /** 1 to 4096 characters. */
+  folder?: string | null;
+  /** 1 to 1000; 64 when missing. */
+  parallel?: number;
+  budget_time?: Duration | null;
+  budget_money?: Money | null;
+}
+
+/** Input of `planning.plans.delete`. */
+export interface PlanningPlansDeleteInput {
+  /** Id of the plan. 1 to 64 characters. */
+  id: string;
+}
+
+/** Input of `planning.plans.diff`. */
+export interface PlanningPlansDiffInput {
+  /** 1 to 64 characters. */
+  id: string;
+  /** At least 1. */
+  earlier?: number | null;
+  /** At least 1. */
+  later?: number | null;
+}
+
+/** Input of `planning.plans.edit`. */
+export interface PlanningPlansEditInput {
+  /** 1 to 64 characters. */
+  id: string;
+  /** 1 to 2000 items. */
+  steps?: PlanStepInput[] | null;
+  inputs?: Record<string, unknown> | null;
+  /** 1 to 4096 characters. */
+  folder?: string | null;
+  /** 1 to 1000. */
+  parallel?: number | null;
+  budget_time?: Duration | null;
+  budget_money?: Money | null;
+  drop?: ("folder" | "budget_time" | "budget_money")[] | null;
+}
+
+/** Input of `planning.plans.execute`. */
+export interface PlanningPlansExecuteInput {
+  /** 1 to 64 characters. */
+  id: string;
+  /** `live` when missing. */
+  mode?: "live" | "dry";
+  /** 1 to 4096 characters. */
+  folder?: string | null;
+  inputs?: Record<string, unknown> | null;
+}
+
+/** Input of `planning.plans.generate`. */
+export interface PlanningPlansGenerateInput {
+  /** At most 1000000 characters. */
+  goal: string;
+  /** 1 to 64 characters. */
+  template?: string | null;
+  /** At most 1000000 characters. */
+  checklist?: string | null;
+  inputs?: Record<string, unknown> | null;
+  /** 1 to 300 characters. */
+  title?: string | null;
+  /** 1 to 64 characters. */
+  project?: string | null;
+  /** 1 to 4096 characters. */
+  folder?: string | null;
+  /** 1 to 1000; 64 when missing. */
+  parallel?: number;
+  budget_time?: Duration | null;
+  budget_money?: Money | null;
+}
+
+/** Input of `planning.plans.get`. */
+export interface PlanningPlansGetInput {
+  /** Id of the plan. 1 to 64 characters. */
+  id: string;
+}
+
+/** Input of `planning.plans.history`. */
+export interface PlanningPlansHistoryInput {
+  /** Id of the plan. 1 to 64 characters. */
+  id: string;
+  /** Items on the page. 1 to 500; 50 when missing. */
+  limit?: number;
+  /** `next_cursor` of the page before. At most 2000 characters. */
+  cursor?: string | null;
+}
+
+/** Input of `planning.plans.list`. */
+export interface PlanningPlansListInput {
+  status?: PlanningStatus2 | null;
+  /** 1 to 64 characters. */
+  project?: string | null;
+  /** Text to find, in any case. 1 to 200 characters. */
+  q?: string | null;
+  /** `id` when missing. */
+  sort?: "id" | "-id" | "updated_at" | "-updated_at";
+  /** Items on the page. 1 to 500; 50 when missing. */
+  limit?: number;
+  /** `next_cursor` of the page before. At most 2000 characters. */
+  cursor?: string | null;
+}
+
+/** Input of `planning.plans.refine`. */
+export interface PlanningPlansRefineInput {
+  /** 1 to 64 characters. */
+  id: string;
+  /** At most 1000000 characters. */
+  feedback?: string | null;
+  /** 1 to 64 characters. */
+  run?: string | null;
+  /** 1 to 2000 items. */
+  steps?: PlanStepInput[] | null;
+}
+
+/** Input of `planning.plans.show`. */
+export interface PlanningPlansShowInput {
+  /** 1 to 64 characters. */
+  id: string;
+  /** At least 1. */
+  version?: number | null;
+}
+
+/** Input of `planning.plans.update`. */
+export interface PlanningPlansUpdateInput {
+  /** Id of the plan. 1 to 64 characters. */
+  id: string;
+  /** Free JSON, at most 64 KiB; unknown fields of an import are kept here. */
+  meta?: Record<string, unknown>;
+  /** 1 to 300 characters. */
+  title?: string;
+  /** At most 1000000 characters. */
+  goal?: string;
+  /** 1 to 64 characters. */
+  project?: string | null;
+}
+
+/** Input of `planning.plans.validate`. */
+export interface PlanningPlansValidateInput {
+  /** 1 to 64 characters. */
+  id: string;
 }
 
 /** Input of `planning.projects.archive`. */
@@ -1805,6 +2236,14 @@ export interface RecurrenceInput {
   rrule?: string | null;
 }
 
+/** A new version of a plan, and how it differs from the one before. */
+export interface Refinement {
+  plan: Plan;
+  version: PlanVersion;
+  difference: Difference;
+  remarks: Remark[];
+}
+
 /** A link that was not made, because it would close a ring. */
 export interface RefusedLink {
   /** Id of the record that states it, as the source has it. */
@@ -1816,6 +2255,15 @@ export interface RefusedLink {
    * before.
    */
   cycle: string[];
+}
+
+/** What was done about something, or why nothing was. */
+export interface Remark {
+  /** Key of the step that failed; None for the feedback. */
+  step: string | null;
+  /** How it failed, as execution calls it: `timeout`, `exit`, ...; or `feedback`. */
+  word: string;
+  message: string;
 }
 
 /** What the doctor found. */
@@ -2082,6 +2530,19 @@ export interface ScheduledTask {
   summary: boolean;
   /** It belongs to another project, and is here because a task of this one waits for it. */
   outside: boolean;
+}
+
+/** A step of a plan, as it was found to be. */
+export interface SeenStep {
+  key: string;
+  /** The true word on its danger; None if nobody could tell. */
+  safety: string | null;
+  /** What may be done about it after a crash, as execution calls it. */
+  effect: string | null;
+  /** How long it takes: the median of what equal steps took, else its own estimate. */
+  time_ms: number | null;
+  /** The 90 % mark of the same. */
+  late_ms: number | null;
 }
 
 /** One setting, and where its value comes from. */
@@ -2570,6 +3031,19 @@ export interface TaskStarted {
   task: string;
 }
 
+/** A template, and what it takes. */
+export interface TemplateInfo {
+  name: string;
+  summary: string;
+  /** JSON Schema of what `planning.plans.generate` takes as `inputs` for it. */
+  inputs: Record<string, unknown>;
+}
+
+/** The templates, by name. */
+export interface TemplateList {
+  items: TemplateInfo[];
+}
+
 /** One term of a score. */
 export interface Term {
   name: Open<"priority" | "due" | "blocking" | "active" | "age" | "tags" | "project" | "inherited">;
@@ -2670,6 +3144,27 @@ export interface UnresolvedLink {
   target: string;
 }
 
+/** What was found out about a plan. */
+export interface Validation {
+  plan: Plan;
+  /** No finding is an error. */
+  ok: boolean;
+  /** Errors first. */
+  findings: PlanFinding[];
+  /**
+   * The worst word of all steps: `read`, `write`, `destructive` or `external`; None if it could not be
+   * checked.
+   */
+  safety: string | null;
+  steps: SeenStep[];
+  /**
+   * How long the longest way through the steps takes, without those that nothing is known of; None for all.
+   */
+  time_ms: number | null;
+  /** Keys of the steps whose time nobody knows. */
+  unknown: string[];
+}
+
 /** Settings of a plugin were changed. Their values are not said: ask `settings.get`. */
 export interface ValueChanged {
   plugin: string;
@@ -2764,6 +3259,18 @@ export interface Events {
   "planning.link.deleted": RecordChanged;
   "planning.link.restored": RecordChanged;
   "planning.link.updated": RecordChanged;
+  "planning.plan.approved": PlanApproved;
+  "planning.plan.created": RecordChanged;
+  "planning.plan.deleted": RecordChanged;
+  "planning.plan.drafted": PlanDrafted;
+  "planning.plan.restored": RecordChanged;
+  "planning.plan.started": PlanStarted;
+  "planning.plan.updated": RecordChanged;
+  "planning.plan.validated": PlanValidated;
+  "planning.plan_version.created": RecordChanged;
+  "planning.plan_version.deleted": RecordChanged;
+  "planning.plan_version.restored": RecordChanged;
+  "planning.plan_version.updated": RecordChanged;
   "planning.project.created": RecordChanged;
   "planning.project.deleted": RecordChanged;
   "planning.project.restored": RecordChanged;
@@ -2788,6 +3295,7 @@ export interface Events {
 
 /** What each operation is, takes and answers. */
 export interface Operations {
+  "audit.list": { kind: "query"; safety: "read"; input: AuditListInput; output: Page<AuditLine> };
   "changes.list": { kind: "query"; safety: "read"; input: ChangesListInput; output: Page<RecordChange> };
   "changes.undo": { kind: "command"; safety: "write"; input: ChangesUndoInput; output: Undone };
   "daemon.doctor": { kind: "action"; safety: "read"; input: NoInput; output: Report };
@@ -2799,7 +3307,7 @@ export interface Operations {
   "execution.approvals.reject": { kind: "command"; safety: "write"; input: ExecutionApprovalsRejectInput; output: WaitAnswer };
   "execution.artifacts.get": { kind: "query"; safety: "read"; input: ExecutionArtifactsGetInput; output: Artifact };
   "execution.artifacts.list": { kind: "query"; safety: "read"; input: ExecutionArtifactsListInput; output: Page<Artifact> };
-  "execution.artifacts.read": { kind: "query"; safety: "read"; input: ExecutionArtifactsReadInput; output: Content };
+  "execution.artifacts.read": { kind: "query"; safety: "read"; input: ExecutionArtifactsReadInput; output: ExecutionContent };
   "execution.attempts.list": { kind: "query"; safety: "read"; input: ExecutionAttemptsListInput; output: Page<Attempt> };
   "execution.check": { kind: "query"; safety: "read"; input: ExecutionCheckInput; output: Checked };
   "execution.estimate": { kind: "query"; safety: "read"; input: ExecutionEstimateInput; output: ExecutionEstimate };
@@ -2837,6 +3345,23 @@ export interface Operations {
   "planning.links.history": { kind: "query"; safety: "read"; input: PlanningLinksHistoryInput; output: Page<RecordChange> };
   "planning.links.list": { kind: "query"; safety: "read"; input: PlanningLinksListInput; output: Page<Link> };
   "planning.next": { kind: "query"; safety: "read"; input: PlanningNextInput; output: NextAnswer };
+  "planning.plan_versions.get": { kind: "query"; safety: "read"; input: PlanningPlanVersionsGetInput; output: PlanVersion };
+  "planning.plan_versions.list": { kind: "query"; safety: "read"; input: PlanningPlanVersionsListInput; output: Page<PlanVersion> };
+  "planning.plans.approve": { kind: "command"; safety: "write"; input: PlanningPlansApproveInput; output: Plan };
+  "planning.plans.create": { kind: "command"; safety: "write"; input: PlanningPlansCreateInput; output: PlanView };
+  "planning.plans.delete": { kind: "command"; safety: "write"; input: PlanningPlansDeleteInput; output: Plan };
+  "planning.plans.diff": { kind: "query"; safety: "read"; input: PlanningPlansDiffInput; output: Difference };
+  "planning.plans.edit": { kind: "command"; safety: "write"; input: PlanningPlansEditInput; output: PlanView };
+  "planning.plans.execute": { kind: "command"; safety: "destructive"; input: PlanningPlansExecuteInput; output: Execution };
+  "planning.plans.generate": { kind: "command"; safety: "write"; input: PlanningPlansGenerateInput; output: PlanView };
+  "planning.plans.get": { kind: "query"; safety: "read"; input: PlanningPlansGetInput; output: Plan };
+  "planning.plans.history": { kind: "query"; safety: "read"; input: PlanningPlansHistoryInput; output: Page<RecordChange> };
+  "planning.plans.list": { kind: "query"; safety: "read"; input: PlanningPlansListInput; output: Page<Plan> };
+  "planning.plans.refine": { kind: "command"; safety: "write"; input: PlanningPlansRefineInput; output: Refinement };
+  "planning.plans.show": { kind: "query"; safety: "read"; input: PlanningPlansShowInput; output: PlanView };
+  "planning.plans.templates": { kind: "query"; safety: "read"; input: NoInput; output: TemplateList };
+  "planning.plans.update": { kind: "command"; safety: "write"; input: PlanningPlansUpdateInput; output: Plan };
+  "planning.plans.validate": { kind: "command"; safety: "write"; input: PlanningPlansValidateInput; output: Validation };
   "planning.projects.archive": { kind: "command"; safety: "write"; input: PlanningProjectsArchiveInput; output: Project };
   "planning.projects.complete": { kind: "command"; safety: "write"; input: PlanningProjectsCompleteInput; output: ProjectClosing };
   "planning.projects.create": { kind: "command"; safety: "write"; input: PlanningProjectsCreateInput; output: Project };
@@ -2892,6 +3417,14 @@ export interface Operations {
 
 /** The operations as nested functions, `client.<operation>(input, options)`. */
 export interface Api {
+  audit: {
+    /**
+     * List who called destructive and external operations and those for a person alone, newest first.
+     *
+     * Lines of all workspaces; they are kept for a year. The holder of a token for some domains sees theirs.
+     */
+    list(input?: AuditListInput, options?: CallOptions): Promise<Page<AuditLine>>;
+  };
   changes: {
     /**
      * List what was changed in the workspace, by whom and with which command, newest first.
@@ -2909,8 +3442,7 @@ export interface Api {
   };
   daemon: {
     /**
-     * Look for what is wrong: database file, tables, plugins, settings, permissions, snapshots, room on the
-     * disk.
+     * Look for what is wrong: database, tables, references, plugins, settings, permissions, snapshots, disk.
      *
      * Reads the whole database on a connection of its own; changes nothing, and everything else goes on.
      */
@@ -2976,7 +3508,7 @@ export interface Api {
       /** List artifacts of the workspace by page, in a stable order. */
       list(input?: ExecutionArtifactsListInput, options?: CallOptions): Promise<Page<Artifact>>;
       /** Return bytes of an artifact from an offset on, as text if they are UTF-8 and in base64 if not. */
-      read(input: ExecutionArtifactsReadInput, options?: CallOptions): Promise<Content>;
+      read(input: ExecutionArtifactsReadInput, options?: CallOptions): Promise<ExecutionContent>;
     };
     attempts: {
       /** List attempts of the workspace by page, in a stable order. */
@@ -3178,6 +3710,89 @@ export interface Api {
       history(input: PlanningLinksHistoryInput, options?: CallOptions): Promise<Page<RecordChange>>;
       /** List links of the workspace by page, in a stable order. */
       list(input?: PlanningLinksListInput, options?: CallOptions): Promise<Page<Link>>;
+    };
+    plan_versions: {
+      /** Return one plan version. */
+      get(input: PlanningPlanVersionsGetInput, options?: CallOptions): Promise<PlanVersion>;
+      /** List plan versions of the workspace by page, in a stable order. */
+      list(input?: PlanningPlanVersionsListInput, options?: CallOptions): Promise<Page<PlanVersion>>;
+    };
+    plans: {
+      /**
+       * Approve exactly what a plan does, for one run. `content_hash` is that of the version that the person
+       * has read.
+       *
+       * Any change of the plan voids it. A plan whose run is over is approved anew to be run again.
+       */
+      approve(input: PlanningPlansApproveInput, options?: CommandOptions): Promise<Plan>;
+      /**
+       * Write down a plan. Nothing of it is checked or started; `planning.plans.validate` is next.
+       *
+       * A step is short, `{key, operation, input, needs}`, or of another kind, `{key, kind: "command", input:
+       * {...}}`; what else execution takes of a step (`timeout`, `foreach`, ...) stands in its `options`.
+       */
+      create(input: PlanningPlansCreateInput, options?: CommandOptions): Promise<PlanView>;
+      /** Delete one plan; it stays in history, and undo brings it back. */
+      delete(input: PlanningPlansDeleteInput, options?: CommandOptions): Promise<Plan>;
+      /** Return how two versions of a plan differ, step by step; without numbers the newest two. */
+      diff(input: PlanningPlansDiffInput, options?: CallOptions): Promise<Difference>;
+      /**
+       * Change what a plan does: a new version, a draft again, whose approval is void. What is not given
+       * stays.
+       *
+       * `drop` takes away what can be left out. Title, goal and project are no part of that:
+       * `planning.plans.update`. Nothing is written if nothing differs.
+       */
+      edit(input: PlanningPlansEditInput, options?: CommandOptions): Promise<PlanView>;
+      /**
+       * Run a plan that a person approved as it is now; its steps run with the caller's rights.
+       *
+       * A dry run resolves everything and runs only what reads: it needs no approval, leaves the status
+       * alone, and may have another `folder` or other `inputs`. A live run takes those of the plan, for they
+       * were approved with it.
+       */
+      execute(input: PlanningPlansExecuteInput, options?: CommandOptions): Promise<Execution>;
+      /**
+       * Make a plan for a goal, from a template or from a Markdown checklist; `maker` in the answer says from
+       * which.
+       *
+       * Nothing of it is checked or started. `inputs` are what the template takes
+       * (`planning.plans.templates`). Of a checklist each open item is a step, from top to bottom: one with a
+       * single `code` in it runs that command, every other one asks a person to do it.
+       */
+      generate(input: PlanningPlansGenerateInput, options?: CommandOptions): Promise<PlanView>;
+      /** Return one plan. */
+      get(input: PlanningPlansGetInput, options?: CallOptions): Promise<Plan>;
+      /** List the changes of one plan, newest first. */
+      history(input: PlanningPlansHistoryInput, options?: CallOptions): Promise<Page<RecordChange>>;
+      /** List plans of the workspace by page, in a stable order. */
+      list(input?: PlanningPlansListInput, options?: CallOptions): Promise<Page<Plan>>;
+      /**
+       * Make a new version of a plan after feedback or a failed run, and tell how it differs, step by step.
+       *
+       * It is a draft, and no approval carries over. With `steps` those are the new version. Without them a
+       * failed run is answered by rule: a step that ran out of time gets twice the time, a program that was
+       * not found is asked for, what failed for a moment is tried again; `remarks` tell of each failure what
+       * was done, or that nothing was. Feedback is kept with the version for whoever writes the steps;
+       * without them it changes none. A plan that failed takes its own run when nothing is given.
+       */
+      refine(input: PlanningPlansRefineInput, options?: CommandOptions): Promise<Refinement>;
+      /** Return a plan with its steps as they are now, or as they were in an earlier version. */
+      show(input: PlanningPlansShowInput, options?: CallOptions): Promise<PlanView>;
+      /** List the templates that a plan can be made from, with what each takes. */
+      templates(input?: NoInput, options?: CallOptions): Promise<TemplateList>;
+      /** Change some fields of one plan; the others stay. */
+      update(input: PlanningPlansUpdateInput, options?: CommandOptions): Promise<Plan>;
+      /**
+       * Check whether a plan can run, and tell all that is wrong or doubtful at once. Nothing is started.
+       *
+       * Its needs go round in no ring, its kinds of steps and operations exist, its inputs fit their schemas,
+       * what a step refers to is made before it, no step calls itself milder than it is, and time and money
+       * are within the budget. A draft without errors becomes `validated`; an approval that does not hold any
+       * more is taken back. Without the plugin execution only the order of the steps is checked, and a
+       * finding says so.
+       */
+      validate(input: PlanningPlansValidateInput, options?: CommandOptions): Promise<Validation>;
     };
     projects: {
       /**
@@ -3395,6 +4010,7 @@ export interface Api {
 
 /** Every operation with its kind. */
 export const operationKinds = {
+  "audit.list": "query",
   "changes.list": "query",
   "changes.undo": "command",
   "daemon.doctor": "action",
@@ -3444,6 +4060,23 @@ export const operationKinds = {
   "planning.links.history": "query",
   "planning.links.list": "query",
   "planning.next": "query",
+  "planning.plan_versions.get": "query",
+  "planning.plan_versions.list": "query",
+  "planning.plans.approve": "command",
+  "planning.plans.create": "command",
+  "planning.plans.delete": "command",
+  "planning.plans.diff": "query",
+  "planning.plans.edit": "command",
+  "planning.plans.execute": "command",
+  "planning.plans.generate": "command",
+  "planning.plans.get": "query",
+  "planning.plans.history": "query",
+  "planning.plans.list": "query",
+  "planning.plans.refine": "command",
+  "planning.plans.show": "query",
+  "planning.plans.templates": "query",
+  "planning.plans.update": "command",
+  "planning.plans.validate": "command",
   "planning.projects.archive": "command",
   "planning.projects.complete": "command",
   "planning.projects.create": "command",

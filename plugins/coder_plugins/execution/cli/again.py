@@ -53,7 +53,11 @@ def _rewind_arguments(parser: Parser) -> None:
     finding.add(parser, needed=True)
     parser.add_argument("step", metavar="STEP", help="the step that it goes on from")
     parser.add_argument(
-        "--change", action="append", default=[], metavar="KEY=VALUE", help="another value in the step's input; KEY:=JSON"
+        "--change",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value in the step's input; KEY:=JSON",
     )
     _again(parser)
 

@@ -144,4 +144,3 @@ class Follower:
 def how_to_follow(run: str) -> str:
     """Return the command that follows a run."""
     return f"coder-local runs follow {run}"
-

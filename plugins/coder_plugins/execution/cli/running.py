@@ -100,7 +100,7 @@ def _folder(plan: Plan, named: Path | None) -> Path:
 
 def check(session: Session, plan: Plan, given: dict[str, Any]) -> dict[str, Any]:
     """Return what the daemon says of a plan; show every finding. Raises `Failure` if the plan cannot run."""
-    asked = {name: given[name] for name in ("steps", "inputs", "folder", "parallel") if name in given}
+    asked: dict[str, Any] = {name: given[name] for name in ("steps", "inputs", "folder", "parallel") if name in given}
     try:
         checked: dict[str, Any] = session.call("execution.check", asked)
     except RemoteError as error:
@@ -140,9 +140,13 @@ def _confirm(session: Session, plan: Plan, given: dict[str, Any], checked: dict[
         return
     lines = [clean(f"{plan.name} ({plan.path.name}) {_MEANING[checked['safety']]}. In {given['folder']} it runs:")]
     kinds = {str(step.get("key")): str(step.get("kind")) for step in rows_of(given["steps"])}
-    lines += [clean(f"  {each['key']:<20}  {kinds.get(each['key'], ''):<10}  {each['safety']}") for each in checked["steps"]]
+    lines += [
+        clean(f"  {each['key']:<20}  {kinds.get(each['key'], ''):<10}  {each['safety']}") for each in checked["steps"]
+    ]
     if not ask("\n".join(lines)):
-        raise Failure("needs_confirmation", f"nobody confirmed that {plan.path.name} may run", hint="give --yes to confirm")
+        raise Failure(
+            "needs_confirmation", f"nobody confirmed that {plan.path.name} may run", hint="give --yes to confirm"
+        )
 
 
 COMMANDS = {"run": Command(_arguments, _run, _ABOUT)}

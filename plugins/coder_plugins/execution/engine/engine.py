@@ -196,8 +196,8 @@ class Engine:
         if self._stopping:
             return Room(0, 0)
         settings = self._ctx.settings(ExecutionSettings)
-        others = len(self.running) - len(self._processes) + self._applying
-        others += sum(1 for each in self._work if isinstance(each, Apply))
+        others = len(self.running) - len(self._processes)
+        others += sum(1 for each in self._work if isinstance(each, Apply))  # not those of this turn: they end in it
         return Room(max(0, settings.processes - len(self._processes)), max(0, settings.others - others))
 
     async def _sleep(self) -> None:

@@ -185,9 +185,10 @@ def _pick(moves: Moves, *, process: bool, limit: int) -> list[tuple[Live, str]]:
                     place = _Place(-step.priority, step.ready_at or "", step.run, step.position, step.key)
                     ready.setdefault(step.workspace_id, []).append(place)
     moved = sum(len(live.touched) for live in moves.lives.values())
-    for workspace, *place in _stored_ready(moves, process=process, limit=limit + moved):
-        if place[2] not in known:
-            ready.setdefault(workspace, []).append(_Place(*place))
+    for workspace, *fields in _stored_ready(moves, process=process, limit=limit + moved):
+        stored = _Place(*fields)
+        if stored.run not in known:
+            ready.setdefault(workspace, []).append(stored)
     return [(moves.load(place.run), place.key) for place in _in_turn([sorted(each) for each in ready.values()], limit)]
 
 

@@ -36,8 +36,7 @@ def expand(moves: Moves, live: Live, key: str) -> None:
     live.set(key, status="running", started_at=moves.now)
     base = len(live.steps) + 1
     for index, item in enumerate(items):
-        live.add(item_step(step, item.key, item.value, base + index))
-        live.touched.add(item.key)
+        live.create(item_step(step, item.key, item.value, base + index))
     keys = [item.key for item in items]
     live.items.setdefault(key, [])
     if live.run.only and not set(live.run.only) & {key}:

@@ -33,9 +33,6 @@ Kinds = Mapping[str, StepKind[Any]]
 
 _KEPT_RUNS = 256
 _KEPT_GRAPHS = 256
-_BASE = frozenset({"id", "workspace_id", "created_at", "updated_at", "rev", "deleted_at", "origin", "meta"})
-_STEP_FIELDS = tuple(name for name in Step.__struct_fields__ if name not in _BASE)
-_RUN_FIELDS = tuple(name for name in Run.__struct_fields__ if name not in _BASE)
 _BEGUN = frozenset({"ready", "running", "waiting", "needs_decision"})
 _lives: OrderedDict[str, Live] = OrderedDict()
 _graphs: OrderedDict[str, tuple[Graph, int]] = OrderedDict()
@@ -60,7 +57,9 @@ class Live:
         self.stored: dict[str, Step] = {}
         """Steps as they are in the database."""
         self.stored_run: Run | None = run if run.rev else None
-        self.touched: set[str] = set()
+        self.touched: dict[str, set[str]] = {}
+        """Steps that were moved, with the names of the fields that were."""
+        self.run_touched: set[str] = set()
         self.dirty = False
         self.count: Counter[str] = Counter()
         """How many steps have each status."""
@@ -90,6 +89,12 @@ class Live:
             self.left[step.parent] += not ended
             self.good[step.parent] += step.status in GOOD_STEP
             self.begun[step.parent] += step.status in _BEGUN
+
+    def create(self, step: Step) -> None:
+        """Take in a step that is new."""
+        self.add(step)
+        self.touched.setdefault(step.key, set())
+        self.dirty = True
 
     @property
     def active(self) -> int:
@@ -122,13 +127,14 @@ class Live:
             self.count[step.status] += 1
             if step.role == "item" and step.parent is not None:
                 self.begun[step.parent] += (step.status in _BEGUN) - (before.status in _BEGUN)
-        self.touched.add(key)
+        self.touched.setdefault(key, set()).update(changes)
         self.dirty = True
         return step
 
     def set_run(self, **changes: Any) -> None:
         """Change the run itself."""
         self.run = replace(self.run, **changes)
+        self.run_touched.update(changes)
         self.dirty = True
 
     @property
@@ -228,23 +234,24 @@ class Moves:
             if not live.dirty:
                 continue
             for key in sorted(live.touched, key=lambda each: live.steps[each].position):
-                self._save_step(live, key)
+                self._save_step(live, key, live.touched[key])
             live.touched.clear()
             live.set_run(moves=live.run.moves + 1)
             stored = live.stored_run
             if stored is None:
                 live.run = self.tx.insert(live.run)
             else:
-                live.run = self.tx.update(stored, **{name: getattr(live.run, name) for name in _RUN_FIELDS})
+                live.run = self.tx.update(stored, **{name: getattr(live.run, name) for name in live.run_touched})
+            live.run_touched.clear()
             live.stored_run = live.run
             live.dirty = False
 
-    def _save_step(self, live: Live, key: str) -> None:
+    def _save_step(self, live: Live, key: str, names: set[str]) -> None:
         step, stored = live.steps[key], live.stored.get(key)
         if stored is None:
             step = self.tx.insert(step)
         else:
-            step = self.tx.update(stored, **{name: getattr(step, name) for name in _STEP_FIELDS})
+            step = self.tx.update(stored, **{name: getattr(step, name) for name in names})
         live.steps[key] = live.stored[key] = step
 
     def say(self, event: Event) -> None:

@@ -100,7 +100,7 @@ def make(moves: Moves, new: NewRun) -> Live:
         hashes = {key: content_hash([hash_, "dry"]) for key, hash_ in hashes.items()}
     for key, spec in live.graph.specs.items():
         fans_out = spec.foreach is not None or spec.matrix is not None
-        live.add(
+        live.create(
             Step(
                 id=f"{run.id}/{key}",
                 workspace_id=run.workspace_id,
@@ -114,7 +114,6 @@ def make(moves: Moves, new: NewRun) -> Live:
                 hash=hashes[key],
             )
         )
-        live.touched.add(key)
     moves.take(live)
     moves.look(live, *live.steps)
     moves.say(RunQueued(run=run.id))

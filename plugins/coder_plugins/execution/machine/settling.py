@@ -327,8 +327,7 @@ def _compensate(moves: Moves, live: Live) -> bool:
             parent=step.key, role="compensation", kind=kind, process=is_process(moves, kind), priority=step.priority,
             hash=f"{step.hash}'",
         )  # fmt: skip
-        live.add(made)
-        live.touched.add(made.key)
+        live.create(made)
         live.todo.append(made.key)
     live.set_run(compensating=True)
     _settle(moves, live)

@@ -16,11 +16,6 @@ from .references import find
 _PLAIN = "`$"
 
 
-@functools.cache  # 2,000 steps are mostly of few kinds
-def _fields(struct: type[Value]) -> dict[str, Any]:
-    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
-
-
 def faults(struct: type[Value], value: Mapping[str, Any], pointer: str = "") -> Iterator[Fault]:
     """Yield every fault of an input against the fields of a type; fields that hold a reference are left out."""
     fields = _fields(struct)

@@ -20,6 +20,8 @@ from coder_plugins.execution.runs.records import Attempt, Run
 from .files import attempt_folder
 from .reading import Decoder, read
 
+END = "end"
+"""The cursor of the last item of a run: after it comes nothing."""
 LOOK_S = 0.2
 """Seconds between two looks at growing output."""
 
@@ -39,7 +41,8 @@ class Following:
     def __init__(self, ctx: Context, run: str, cursor: str | None) -> None:
         self._ctx = ctx
         self._run = run
-        self._place, offsets = parse_cursor(cursor)
+        self._over = cursor == END
+        self._place, offsets = parse_cursor(None if self._over else cursor)
         self._outputs: dict[tuple[str, int], _Output] = {}
         self._offsets = offsets
         self._fresh = cursor is None
@@ -49,15 +52,21 @@ class Following:
         heard = self._ctx.subscribe("execution.*", cursor=self._place or None)
         try:
             run, attempts = await self._ctx.read(_state, self._run)
+            if self._over:
+                return
             self._place = self._place or heard.cursor
-            for attempt in attempts:
-                self._watch(attempt.key, attempt.n)
+            # what a cursor does not name had ended before it, or begins after it, and then an event says so
+            for key, n in [(each.key, each.n) for each in attempts] if self._fresh else list(self._offsets):
+                self._watch(key, n)
             if self._fresh:
                 for item in self._drain():
                     yield item
-                yield self._said("run", run.updated_at, status=run.status)
-            if run.status in ENDED_RUN and self._fresh:
-                return
+                ended = {(each.key, each.n) for each in attempts if each.ended_at is not None}
+                self._outputs = {at: each for at, each in self._outputs.items() if at not in ended}
+                over = run.status in ENDED_RUN
+                yield self._said("run", run.updated_at, over=over, status=run.status)
+                if over:
+                    return
             async for item in self._live(heard):
                 yield item
         finally:
@@ -102,12 +111,13 @@ class Following:
             said.append(self._said("step", event.time, step=data["key"], status="running", attempt=data["attempt"]))
         elif what == "step.finished":
             said.append(self._said("step", event.time, step=data["key"], status=data["status"]))
-        elif what == "step.waiting":
+        elif what == "step.waiting" and data["kind"] != "approval":  # that it waits for one is said with its id
             said.append(self._said("wait", event.time, step=data["key"], status=data["kind"]))
         elif what == "approval.requested":
             said.append(self._said("wait", event.time, step=data["key"], status="approval", approval=data["approval"]))
         elif what in _RUN_WORDS or "status" in data:
-            said.append(self._said("run", event.time, status=data.get("status") or _RUN_WORDS[what]))
+            over = what == "run.finished"
+            said.append(self._said("run", event.time, over=over, status=data.get("status") or _RUN_WORDS[what]))
         return said, what == "run.finished"
 
     def _watch(self, key: str, n: int) -> None:
@@ -128,9 +138,9 @@ class Following:
                     yield self._said("output", piece.at, step=key, attempt=n, stream=piece.stream, text=piece.text)
                 output.offset = offset
 
-    def _said(self, type_: Any, at: str, **rest: Any) -> Said:
-        offsets = {at_: each.offset for at_, each in self._outputs.items() if each.offset}
-        return Said(type=type_, cursor=format_cursor(self._place, offsets), at=at, **rest)
+    def _said(self, type_: Any, at: str, *, over: bool = False, **rest: Any) -> Said:
+        offsets = {at_: each.offset for at_, each in self._outputs.items()}
+        return Said(type=type_, cursor=END if over else format_cursor(self._place, offsets), at=at, **rest)
 
 
 _RUN_WORDS = {
