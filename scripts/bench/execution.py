@@ -45,7 +45,8 @@ class Bench:
     def engine(self) -> Engine:
         """The engine that runs."""
         found = engine_of(self.kernel.dispatcher.context("execution", "execution").folder)
-        assert found is not None, "the kernel was begun"
+        if found is None:
+            raise RuntimeError("the kernel was not begun")
         return found
 
     async def run(self, steps: list[dict[str, Any]], folder: Path | None = None, parallel: int = 1_000) -> float:
@@ -88,13 +89,17 @@ async def bench(folder: Path, *, begin: bool = True) -> AsyncIterator[Bench]:
 
 def rename(text: str) -> dict[str, Any]:
     """Return a step that writes one record."""
-    return {"kind": "operation", "input": {"operation": "planning.projects.update", "input": {"id": "BEN", "name": text}}}
+    return {
+        "kind": "operation",
+        "input": {"operation": "planning.projects.update", "input": {"id": "BEN", "name": text}},
+    }
 
 
 def chain(tag: int) -> list[dict[str, Any]]:
     """Return steps that each wait for the one before."""
-    needs: Callable[[int], list[str]] = lambda n: [f"s{n - 1}"] if n else []
-    return [{"key": f"s{n}", "needs": needs(n), **rename(f"{tag} {n}")} for n in range(CHAIN)]
+    keys = [f"s{number}" for number in range(CHAIN)]
+    needs = [[], *([key] for key in keys)]
+    return [{"key": key, "needs": need, **rename(f"{tag} {key}")} for key, need in zip(keys, needs, strict=False)]
 
 
 def fan(tag: int, **more: Any) -> list[dict[str, Any]]:
@@ -189,7 +194,9 @@ async def resume_figure(folder: Path) -> Figure:
     with contextlib.closing(sqlite3.connect(folder / "coder-local.db")) as connection:
         cut = "UPDATE execution_attempts SET state = 'started', ended_at = NULL WHERE key = 'b'"
         count = connection.execute(cut).rowcount
-        connection.execute("UPDATE execution_steps SET status = 'running', finished_at = NULL, ended = NULL WHERE key = 'b'")
+        connection.execute(
+            "UPDATE execution_steps SET status = 'running', finished_at = NULL, ended = NULL WHERE key = 'b'"
+        )
         connection.commit()
     if count < UNFINISHED:
         raise RuntimeError(f"only {count} steps were begun")

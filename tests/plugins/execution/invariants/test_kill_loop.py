@@ -102,7 +102,9 @@ class Loop:
             effects = [(run, key, 1) for run, work in self.by_id(base).items() for key in lines[str(work)]]
             faults += checks.effects_had_an_intent(base, effects)
             assert not faults, "\n".join(faults)
-            self.open = {run for run, status in base.execute("SELECT id, status FROM execution_runs") if status not in ENDED}
+            self.open = {
+                run for run, status in base.execute("SELECT id, status FROM execution_runs") if status not in ENDED
+            }
 
     def by_id(self, base: sqlite3.Connection) -> dict[str, Path]:
         return {run: self.runs[folder] for run, folder in base.execute("SELECT id, folder FROM execution_runs")}
@@ -189,6 +191,8 @@ def test_nothing_is_lost_or_repeated(tmp_path: Path, record_property: pytest.Rec
     lines = loop.judge()
     for name, value in (("kills", loop.kills), ("lines", lines.total()), ("asked", len(loop.asked))):
         record_property(name, value)
-    print(f"seed {seed}: {loop.kills} kills, {len(loop.runs)} runs, {lines.total()} lines, asked {len(loop.asked)} times")
+    print(
+        f"seed {seed}: {loop.kills} kills, {len(loop.runs)} runs, {lines.total()} lines, asked {len(loop.asked)} times"
+    )
     assert loop.kills >= SECONDS / 5
     assert lines.total() >= loop.kills, "the daemon had something to do"
