@@ -245,8 +245,7 @@ runs = domain.standard(
     sort=("created_at",),
     search=("name",),
 )
-steps = domain.standard(Step, operations=("list",), filters=("run", "status", "kind"), sort=("position",))
-attempts = domain.standard(Attempt, operations=("list",), filters=("run", "key"), sort=("started_at",))
+steps = domain.standard(Step, operations=("list",), filters=("run",))  # each index is written with every step
 artifacts = domain.standard(Artifact, operations=("list", "get"), filters=("run", "key"), sort=("name",))
 waits = domain.standard(Wait, operations=("list",), filters=("run", "status", "kind"), sort=("due_at",))
 
