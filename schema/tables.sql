@@ -187,7 +187,7 @@ CREATE TABLE execution_attempts (
   error TEXT,
   log_bytes INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX execution_attempts_by_run_key ON execution_attempts (run, key, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_by_run ON execution_attempts (run, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_attempts_by_state_boot ON execution_attempts (state, boot, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_attempts_list_id ON execution_attempts (workspace_id, id) WHERE deleted_at IS NULL;
 

@@ -476,6 +476,18 @@ export interface ExecutionArtifactsReadInput {
   limit?: number;
 }
 
+/** Input of `execution.attempts.list`. */
+export interface ExecutionAttemptsListInput {
+  /** 1 to 64 characters. */
+  run?: string | null;
+  /** `id` when missing. */
+  sort?: "id" | "-id";
+  /** Items on the page. 1 to 500; 50 when missing. */
+  limit?: number;
+  /** `next_cursor` of the page before. At most 2000 characters. */
+  cursor?: string | null;
+}
+
 /** Input of `execution.check`. */
 export interface ExecutionCheckInput {
   /** 1 to 2000 items. */
@@ -3291,6 +3303,7 @@ export interface Operations {
   "execution.artifacts.get": { kind: "query"; safety: "read"; input: ExecutionArtifactsGetInput; output: Artifact };
   "execution.artifacts.list": { kind: "query"; safety: "read"; input: ExecutionArtifactsListInput; output: Page<Artifact> };
   "execution.artifacts.read": { kind: "query"; safety: "read"; input: ExecutionArtifactsReadInput; output: ExecutionContent };
+  "execution.attempts.list": { kind: "query"; safety: "read"; input: ExecutionAttemptsListInput; output: Page<Attempt> };
   "execution.check": { kind: "query"; safety: "read"; input: ExecutionCheckInput; output: Checked };
   "execution.estimate": { kind: "query"; safety: "read"; input: ExecutionEstimateInput; output: ExecutionEstimate };
   "execution.kinds": { kind: "query"; safety: "read"; input: NoInput; output: KindList };
@@ -3491,6 +3504,10 @@ export interface Api {
       list(input?: ExecutionArtifactsListInput, options?: CallOptions): Promise<Page<Artifact>>;
       /** Return bytes of an artifact from an offset on, as text if they are UTF-8 and in base64 if not. */
       read(input: ExecutionArtifactsReadInput, options?: CallOptions): Promise<ExecutionContent>;
+    };
+    attempts: {
+      /** List attempts of the workspace by page, in a stable order. */
+      list(input?: ExecutionAttemptsListInput, options?: CallOptions): Promise<Page<Attempt>>;
     };
     runs: {
       /**
@@ -4001,6 +4018,7 @@ export const operationKinds = {
   "execution.artifacts.get": "query",
   "execution.artifacts.list": "query",
   "execution.artifacts.read": "query",
+  "execution.attempts.list": "query",
   "execution.check": "query",
   "execution.estimate": "query",
   "execution.kinds": "query",

@@ -131,7 +131,7 @@ CREATE TABLE execution_attempts (
   log_bytes INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX execution_attempts_by_run_key ON execution_attempts (run, key, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_by_run ON execution_attempts (run, id) WHERE deleted_at IS NULL;
 
 CREATE INDEX execution_attempts_by_state_boot ON execution_attempts (state, boot, id) WHERE deleted_at IS NULL;
 
