@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from coder_plugins.execution.processes import (
+    STDERR,
+    STDOUT,
     Alive,
     Child,
     Command,
     Ended,
     LaunchError,
     NotBegun,
-    STDERR,
-    STDOUT,
     Vanished,
     boot_id,
     find,
