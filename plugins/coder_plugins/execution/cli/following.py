@@ -38,6 +38,8 @@ class Follower:
         """Show the run until it ends, or until nobody here can bring it further; return the exit code."""
         while True:
             try:
+                if not self._state.read:
+                    self._load()
                 self._listen()
                 break
             except KeyboardInterrupt:
@@ -60,13 +62,14 @@ class Follower:
                 self._load()
             for item in items:
                 self._take(item)
-                self._cursor = item["cursor"]
+                if item["type"] != "output" or self._cursor is not None:
+                    self._cursor = item["cursor"]
                 if self._undecided:
                     return
 
     def _take(self, item: dict[str, Any]) -> None:
-        if item["type"] == "run" and not self._state.read:
-            self._load()  # later than the place where the items begin, so nothing falls between the two
+        if item["type"] == "run" and self._cursor is None:
+            self._load()  # once more: later than the place where the events begin, so nothing falls between the two
         if item["type"] == "step" and item.get("status") == "failed" and not item.get("text"):
             item = {**item, "text": self._why(str(item["step"]))}
         known = item.get("step") in self._state.steps

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
+
+NEVER = "--:--:--"
 
 
 def seconds_of(instant: object) -> float | None:
@@ -18,7 +20,12 @@ def seconds_of(instant: object) -> float | None:
 def clock(instant: object) -> str:
     """Return the time of day of an instant in the local zone, to the second."""
     seconds = seconds_of(instant)
-    return "--:--:--" if seconds is None else datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")
+    return NEVER if seconds is None else clock_of(seconds)
+
+
+def clock_of(seconds: float) -> str:
+    """Return the time of day of seconds since 1970, in the local zone."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%H:%M:%S")
 
 
 def length(seconds: float | None) -> str:

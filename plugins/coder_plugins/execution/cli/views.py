@@ -37,7 +37,7 @@ class View:
         yield
 
     def loaded(self) -> None:
-        """The state was read whole."""
+        """The state was read whole; also told when it is read again."""
 
     def said(self, item: dict[str, Any], lines: list[str]) -> None:
         """An item came, with the lines of output that it made whole."""
@@ -46,8 +46,9 @@ class View:
         """The run has ended, and the state was read once more."""
 
     def note(self, text: str) -> None:
-        """Remark something beside the run."""
-        self.output.note(text)
+        """Remark something beside the run, in one or more lines."""
+        for line in text.split("\n"):
+            self.output.note(line)
 
 
 def choose(state: RunState, output: Output, *, as_json: bool) -> View:
@@ -80,6 +81,19 @@ class JsonView(View):
 class Lines(View):
     """A line for whatever happens, as in the log of a build."""
 
+    _begun = False
+
+    def loaded(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        run = self.state.run
+        self._print(f"{times.clock(run.get('started_at'))}  run {run['id']} ({self.state.name}) {self.state.status}")
+        for step in self.state.steps.values():
+            if step.status not in {"pending", "ready"}:
+                at = times.NEVER if step.started is None else times.clock_of(step.started)
+                self._print(f"{at}  {step.key} {step.status}")
+
     def said(self, item: dict[str, Any], lines: list[str]) -> None:
         at, step = times.clock(item.get("at")), str(item.get("step") or "")
         found = self.state.steps.get(step)
@@ -87,7 +101,7 @@ class Lines(View):
             self._print(f"{at}  {step} | {line}")
         if item["type"] == "run":
             self._print(f"{at}  run {item.get('status')}")
-        elif item["type"] == "wait":
+        elif item["type"] == "wait" and not item.get("approval"):  # what a person must decide is told as a remark
             self._print(f"{at}  {step} waits: {item.get('status')}")
         elif item["type"] == "step":
             reason = found.reason if found else ""
@@ -123,9 +137,9 @@ class Screen(View):
 
     def note(self, text: str) -> None:
         if self._live is None:
-            self.output.note(text)
+            super().note(text)
         else:
-            self._live.console.print(clean(text), style="yellow", markup=False, highlight=False)
+            self._live.console.print(clean(text, keep_lines=True), style="yellow", markup=False, highlight=False)
 
     def ended(self) -> None:
         self._stop()

@@ -1,5 +1,6 @@
 """`run` and `runs` in a pipe, against a real daemon."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -132,9 +133,15 @@ def test_a_run_is_started_shown_recorded_and_made_again(run, plan):
     assert "each[a] | other a" in rewound.out
 
 
+@contextlib.contextmanager
 def following(daemon, *arguments):
     argv = [sys.executable, "-m", "coder_local", "--data-dir", daemon.data_dir, *arguments]
-    return subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, env=environment(), stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def read_until(process, word):
@@ -167,10 +174,9 @@ def test_an_approval_is_said_and_given_elsewhere(run, plan, daemon):
     path = plan(steps)
     with following(daemon, "run", path, "--yes") as process:
         read_until(process, "ok waits: approval")
-        said = [process.stderr.readline() for _ in range(3)]
-        assert said[0].startswith("ok: Deploy?")
-        id_ = said[-1].split()[-1] if "approve" in said[-1] else said[0].split()[-1]
-        assert "prod" in "".join(said)
+        said = [process.stderr.readline() for _ in range(5)]
+        assert said[:4] == ["ok: Deploy?\n", "    {\n", '      "to": "prod"\n', "    }\n"]
+        id_ = said[4].removeprefix("decide with: coder-local runs approve ").strip()
         assert run("runs", "approve", id_).code == 0
         assert process.wait(30) == 0
     assert run("runs", "approve", id_).code == 3
@@ -180,7 +186,6 @@ def test_an_approval_is_said_and_given_elsewhere(run, plan, daemon):
         done = run("runs", "reject", "last", "--note", "not today")
         assert done.code == 0, done.err
         assert process.wait(30) == codes.FAILED
-    assert "is_done" not in run("runs", "show", id_).out
     nothing = run("runs", "approve", id_)
     assert (nothing.code, "nothing of run" in nothing.err) == (4, True)
 
