@@ -164,13 +164,18 @@ def _next_due(tx: Transaction) -> str | None:
 def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
     """Begin attempts at ready steps as far as there is room, in turn for each workspace, the most urgent first."""
     jobs: list[Job] = []
-    for process, free in ((True, room.processes), (False, room.others)):
-        taken = 0
-        while taken < free and (picked := _pick(moves, process=process, limit=free - taken)):
-            found = [attempts.claim(moves, live, key, boot) for live, key in picked]
-            jobs += [job for job in found if job is not None]
-            taken += sum(1 for job in found if job is not None)
-            settle(moves)  # a step that could not begin may be what others waited for
+    free = {True: room.processes, False: room.others}
+    again = True
+    while again:
+        again = False
+        for process in free:
+            while free[process] and (picked := _pick(moves, process=process, limit=free[process])):
+                found = [attempts.claim(moves, live, key, boot) for live, key in picked]
+                begun = [job for job in found if job is not None]
+                jobs += begun
+                free[process] -= len(begun)
+                settle(moves)  # a step that could not begin may be what others waited for
+                again = again or (not process and len(begun) < len(found))  # also those that run a program
     return jobs
 
 

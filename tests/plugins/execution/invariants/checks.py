@@ -268,6 +268,14 @@ def each_time_comes_once(base: sqlite3.Connection) -> Iterator[str]:
         yield f"E9: {run}/{key} took {count} signals"
 
 
+def what_undoes_is_not_stopped(base: sqlite3.Connection) -> Iterator[str]:
+    """A compensation comes to an end of its own, whatever becomes of its run, and a run ends after all of them."""
+    for run, key in base.execute(
+        "SELECT run, key FROM execution_steps WHERE role = 'compensation' AND status = 'cancelled'"
+    ):
+        yield f"{run}/{key} undoes a step, and was stopped"
+
+
 class Kept:
     """Remembers what has ended: an end never changes (E2, E6)."""
 
@@ -297,6 +305,7 @@ ALWAYS: tuple[Callable[[sqlite3.Connection], Iterator[str]], ...] = (
     something_will_move_it,
     one_engine,
     each_time_comes_once,
+    what_undoes_is_not_stopped,
 )
 """What holds in every database."""
 

@@ -68,6 +68,17 @@ async def test_a_step_that_waits_for_another_resource_passes_on_the_one_it_was_g
     assert await settled(session, both) == "succeeded"
 
 
+async def test_a_program_begins_in_the_turn_in_which_another_step_makes_room_for_it(session: Session) -> None:
+    """The step before it in the run's own queue turns out to have to wait; nothing else would wake the engine."""
+    first = start(session, step("a", "w.read", input=HELD, resources=["port"]))
+    await session.settle()
+    run = start(session, step("b", "w.read", resources=["port"]), step("c", "w.adoptable"), parallel=1)
+    await session.settle()
+    assert session.steps(run) == {"b": "waiting", "c": "succeeded"}
+    let_go(session, first, "a")
+    assert await settled(session, run) == "succeeded"
+
+
 @pytest.mark.parametrize("kind", ["w.keyed", "w.checkable", "w.adoptable", "w.once"])
 async def test_what_undoes_a_cancelled_run_is_not_cancelled(session: Session, kind: str) -> None:
     run = start(
