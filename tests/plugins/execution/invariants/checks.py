@@ -124,11 +124,11 @@ def the_end_is_the_end(base: sqlite3.Connection) -> Iterator[str]:
         ended = f"JOIN execution_runs r ON r.status IN {ENDED_RUN} AND r.id ="
         for run, key in base.execute(sql.format(ended)):
             yield f"E6: run {run} has ended, and {key} has an {what}"
-    for run, key in base.execute(
-        "SELECT l.run, l.key FROM execution_locks l JOIN execution_steps s ON s.run = l.run AND s.key = l.key"
-        f" WHERE s.status IN {ENDED_STEP}"
+    for run, key, status in base.execute(
+        "SELECT l.run, l.key, s.status FROM execution_locks l JOIN execution_steps s ON s.run = l.run AND s.key = l.key"
+        " WHERE s.status NOT IN ('running', 'needs_decision')"
     ):
-        yield f"E6: step {run}/{key} has ended, and holds a lock"
+        yield f"E6: step {run}/{key} is {status}, and holds a lock"
     for run, key, status in base.execute(
         "SELECT w.run, w.key, s.status FROM execution_waits w JOIN execution_steps s ON s.run = w.run AND s.key = w.key"
         " WHERE w.status = 'open' AND s.status NOT IN ('waiting', 'needs_decision', 'ready')"

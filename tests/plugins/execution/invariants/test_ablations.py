@@ -171,7 +171,7 @@ def test_when_all_starts_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_when_resources_are_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Moves, "free", lambda *_: None)
-    assert finds(SHARED, "holds a lock", clean=True)
+    assert finds(SHARED, "is succeeded, and holds a lock", clean=True)
 
 
 def test_when_resources_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
