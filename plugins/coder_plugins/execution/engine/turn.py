@@ -171,17 +171,22 @@ def _next_due(tx: Transaction) -> str | None:
 def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
     """Begin attempts at ready steps as far as there is room, in turn for each workspace, the most urgent first."""
     jobs: list[Job] = []
+    free = {True: room.processes, False: room.others}
     stored = _stored_queues(moves)
-    for process, free in ((True, room.processes), (False, room.others)):
-        workspaces = [workspace for is_process, workspace in stored if bool(is_process) == process]
-        while free > 0 and (picked := _pick(moves, workspaces, process=process, limit=free)):
-            found = [attempts.claim(moves, live, key, boot) for live, key in picked]
-            begun = [job for job in found if job is not None]
-            jobs += begun
-            if len(begun) == len(picked) < free:
-                break  # that was all
-            free -= len(begun)  # noqa: PLW2901 - what is left of it
-            settle(moves)  # a step that could not begin may be what others waited for
+    again = True
+    while again:
+        again = False
+        for process in free:
+            workspaces = [workspace for is_process, workspace in stored if bool(is_process) == process]
+            while free[process] and (picked := _pick(moves, workspaces, process=process, limit=free[process])):
+                found = [attempts.claim(moves, live, key, boot) for live, key in picked]
+                begun = [job for job in found if job is not None]
+                jobs += begun
+                free[process] -= len(begun)
+                if len(begun) == len(picked):
+                    break  # that was all there is, or all there is room for
+                settle(moves)
+                again = True  # one that could not begin may be what others waited for, in the other queue too
     return jobs
 
 

@@ -158,6 +158,7 @@ def decide(moves: Moves, live: Live, waits: Wait, choice: str, *, by: str, paylo
 
 def _decide_unknown(moves: Moves, live: Live, key: str, choice: str, by: str, payload: Any) -> None:
     if choice == "retry":
+        moves.free(live, key)
         live.set(key, status="pending", ready_at=None, reason=None, recoveries=0)
         moves.look(live, key)
     elif choice == "done":

@@ -85,10 +85,11 @@ def test_without_an_intent_before_the_effect(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_when_what_may_happen_once_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
     end = attempts.end
-    monkeypatch.setattr(
-        attempts, "end",
-        lambda moves, ended: end(moves, msgspec.structs.replace(ended, state="lost") if ended.state == "unknown" else ended),
-    )  # fmt: skip
+
+    def again(moves: Moves, ended: Ended) -> None:
+        end(moves, msgspec.structs.replace(ended, state="lost") if ended.state == "unknown" else ended)
+
+    monkeypatch.setattr(attempts, "end", again)
     assert finds(PAY, "pay is succeeded, and happened 2 times")
 
 
@@ -170,7 +171,7 @@ def test_when_all_starts_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_when_resources_are_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Moves, "free", lambda *_: None)
-    assert finds(SHARED, "holds a lock", clean=True)
+    assert finds(SHARED, "is succeeded, and holds a lock", clean=True)
 
 
 def test_when_resources_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
