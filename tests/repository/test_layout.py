@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins" / "coder_plugins"
 MODULES = {"records", "operations", "rules", "adapters", "jobs", "formats"}
 # These may grow into packages, whose inside is their own business.
-FREE_PACKAGES = {"rules", "adapters", "jobs", "formats"}
+FREE_PACKAGES = {"rules", "adapters", "jobs", "formats", "cli"}
 # A domain whose heart is a machine of its own has the parts of that machine under the names that the field gives them.
 OWN_PACKAGES = {"execution": {"engine", "kinds", "machine", "processes"}}
 

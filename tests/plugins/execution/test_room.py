@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-import coder_plugins.planning as planning
 from coder_local.testing import sandbox
+from coder_plugins import planning
 from coder_plugins.execution import domain
 from coder_plugins.execution.engine.engine import Engine
 

@@ -32,9 +32,7 @@ class Follower:
     without it nobody is there to decide.
     """
 
-    def __init__(
-        self, session: Session, run: str, state: RunState, view: View, decide: Decide | None = None
-    ) -> None:
+    def __init__(self, session: Session, run: str, state: RunState, view: View, decide: Decide | None = None) -> None:
         self._decide = decide
         self._session = session
         self._run = run
@@ -107,7 +105,8 @@ class Follower:
 
     def _why(self, key: str) -> str:
         step = self._session.call("execution.steps.get", {"run": self._run, "step": key})["step"]
-        return str((step.get("error") or {}).get("message") or "")
+        error: dict[str, Any] = step.get("error") or {}
+        return str(error.get("message") or "")
 
     def _decide_all(self) -> None:
         """Have the person here decide what waits for a decision, or say how it is decided."""

@@ -81,7 +81,11 @@ def test_everything_wrong_is_told_with_its_line_and_nothing_runs(run, plan):
     assert "plan.yaml:9: error: there is no field 'rn' (did you mean run?)" in done.err
     assert "3 things are wrong with plan.yaml; nothing was run" in done.err
     unknown = run("run", plan("steps:\n  - key: a\n    kind: timer\n    timeot: PT1S\n    input: {duration: PT1S}\n"))
-    assert (unknown.code, "plan.yaml:4: error: " in unknown.err, "did you mean timeout" in unknown.err) == (2, True, True)
+    assert (unknown.code, "plan.yaml:4: error: " in unknown.err, "did you mean timeout" in unknown.err) == (
+        2,
+        True,
+        True,
+    )
     as_json = run("run", plan(BAD), "--json")
     assert [each["line"] for each in objects(as_json)] == [7, 3, 9]
     assert json.loads(as_json.err)["kind"] == "invalid"
@@ -215,7 +219,13 @@ def silent():
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_following_goes_on_through_the_death_of_the_daemon(run, plan, daemon, tmp_path):
     go = tmp_path / "go"
-    steps = [{"key": "loop", "kind": "command", "input": {"shell": f"echo one; until test -e {go}; do sleep 0.1; done; echo two"}}]
+    steps = [
+        {
+            "key": "loop",
+            "kind": "command",
+            "input": {"shell": f"echo one; until test -e {go}; do sleep 0.1; done; echo two"},
+        }
+    ]
     with following(daemon, "run", plan(steps), "--yes") as process:
         read_until(process, "loop | one")
         found = runtime.read(daemon.data_dir)
