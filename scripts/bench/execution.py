@@ -45,7 +45,8 @@ class Bench:
     def engine(self) -> Engine:
         """The engine that runs."""
         found = engine_of(self.kernel.dispatcher.context("execution", "execution").folder)
-        assert found is not None, "the kernel was begun"
+        if found is None:
+            raise RuntimeError("the kernel was not begun")
         return found
 
     async def run(self, steps: list[dict[str, Any]], folder: Path | None = None, parallel: int = 1_000) -> float:
@@ -88,13 +89,17 @@ async def bench(folder: Path, *, begin: bool = True) -> AsyncIterator[Bench]:
 
 def rename(text: str) -> dict[str, Any]:
     """Return a step that writes one record."""
-    return {"kind": "operation", "input": {"operation": "planning.projects.update", "input": {"id": "BEN", "name": text}}}
+    return {
+        "kind": "operation",
+        "input": {"operation": "planning.projects.update", "input": {"id": "BEN", "name": text}},
+    }
 
 
 def chain(tag: int) -> list[dict[str, Any]]:
     """Return steps that each wait for the one before."""
-    needs: Callable[[int], list[str]] = lambda n: [f"s{n - 1}"] if n else []
-    return [{"key": f"s{n}", "needs": needs(n), **rename(f"{tag} {n}")} for n in range(CHAIN)]
+    keys = [f"s{number}" for number in range(CHAIN)]
+    needs = [[], *([key] for key in keys)]
+    return [{"key": key, "needs": need, **rename(f"{tag} {key}")} for key, need in zip(keys, needs, strict=False)]
 
 
 def fan(tag: int, **more: Any) -> list[dict[str, Any]]:
@@ -181,18 +186,21 @@ async def resume_figure(folder: Path) -> Figure:
     """Measure a start with runs that were cut off in the middle of a step."""
     async with bench(folder) as found:
         await found.ask("planning.projects.create", key="BEN", name="Bench")
-        step = {"kind": "operation", "input": {"operation": "planning.projects.get", "input": {"id": "BEN"}}}
-        steps = [{"key": "a", **step}, {"key": "b", "needs": ["a"], **step}]
-        for _ in range(UNFINISHED):
-            await found.ask("execution.start", steps=[*steps, {"key": "w", "kind": "signal", "input": {"name": "go"}}])
-        connection = found.kernel.store.writer.connection
-    with contextlib.closing(sqlite3.connect(folder / "coder-local.db")) as connection:
-        cut = "UPDATE execution_attempts SET state = 'started', ended_at = NULL WHERE key = 'b'"
-        count = connection.execute(cut).rowcount
-        connection.execute("UPDATE execution_steps SET status = 'running', finished_at = NULL, ended = NULL WHERE key = 'b'")
+        ask = {"kind": "operation", "input": {"operation": "planning.projects.get", "input": {"id": "BEN"}}}
+        go = {"key": "w", "kind": "signal", "input": {"name": "go"}}
+        steps = [{"key": "a", **ask}, {"key": "b", "needs": ["a"], **ask}, go]
+        run = (await found.ask("execution.start", steps=steps))["run"]["id"]
+        while (await found.ask("execution.runs.get", id=run))["counts"].get("succeeded") != 2:
+            await asyncio.sleep(0.01)
+        path = found.kernel.store.path
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE execution_attempts SET state = 'started', ended_at = NULL WHERE key = 'b'")
+        connection.execute(
+            "UPDATE execution_steps SET status = 'running', finished_at = NULL, ended = NULL WHERE key = 'b'"
+        )
+        for table in ("runs", "steps", "attempts", "waits"):
+            _copy_rows(connection, f"execution_{table}", run)
         connection.commit()
-    if count < UNFINISHED:
-        raise RuntimeError(f"only {count} steps were begun")
     async with bench(folder, begin=False) as found:
         engine = Engine(found.kernel.dispatcher.context("execution", "execution"))
         begun = time.perf_counter()
@@ -200,6 +208,21 @@ async def resume_figure(folder: Path) -> Figure:
         taken = time.perf_counter() - begun
         await engine.stop()
     return Figure(f"start with {UNFINISHED:,} runs cut off in a step", "s", taken, None, 5)
+
+
+def _copy_rows(connection: sqlite3.Connection, table: str, run: str) -> None:
+    """Copy the rows of one run for so many others, under ids of their own."""
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    changed = [f"replace({name}, :run, printf('run-%08d', i))" if name in {"id", "run"} else name for name in columns]
+    own = "id = :run" if table == "execution_runs" else "run = :run"
+    if table == "execution_waits":
+        changed[columns.index("id")] = "printf('wait-%08d', i)"
+    connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)"  # noqa: S608
+        f" INSERT INTO {table} ({', '.join(columns)})"
+        f" SELECT {', '.join(changed)} FROM n, (SELECT * FROM {table} WHERE {own})",
+        {"run": run, "count": UNFINISHED - 1},
+    )
 
 
 async def list_figure(few_folder: Path, many_folder: Path) -> Figure:

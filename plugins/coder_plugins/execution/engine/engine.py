@@ -80,10 +80,15 @@ class Engine:
         """Judge what an earlier start left, and begin to work."""
         self.kinds = kinds_of(self._ctx)
         heard = self._ctx.subscribe(*_WAKES)
-        self.boot, jobs = await self._ctx.transact(turns.begin, self.kinds, os.getpid())
+        found = await self._ctx.transact(turns.begin, self.kinds, os.getpid())
+        self.boot = found.boot
         self._clocks = self._ctx.now_ms(), time.monotonic()
-        for job in jobs:
-            self._begin(job)
+        while True:
+            for job in found.jobs:
+                self._begin(job)
+            if found.after is None:
+                break
+            found = await self._ctx.transact(turns.judge, self.kinds, self.boot, found.after)
         self._tasks = [
             asyncio.create_task(self._listen(heard), name="execution: wake"),
             asyncio.create_task(self._loop(), name="execution: turns"),

@@ -23,6 +23,8 @@ from coder_plugins.execution.runs.records import Boot, RunResumed, StepFault, Wa
 
 DUE_LIMIT = 500
 """Waits that one turn lets go; what is due beyond them comes in the next one."""
+JUDGED_AT_ONCE = 250
+"""Attempts of an earlier start that one transaction judges."""
 BUDGET = 1.0
 """Seconds after which a turn begins no more operations: others want the writer too."""
 
@@ -249,26 +251,40 @@ def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None
     return [(id_, grace) for id_, grace in known.items() if (id_,) not in undoing]
 
 
-def begin(tx: Transaction, kinds: Kinds, pid: int) -> tuple[str, list[Job]]:
-    """Note a start of the engine, and judge the attempts that an earlier one left; return those to look after."""
-    boot = tx.insert(Boot(pid=pid)).id
+class Begun(NamedTuple):
+    """A start of the engine, or what one look at the attempts of an earlier one came to."""
+
+    boot: str
+    jobs: list[Job]
+    """Attempts to be looked after: nobody knows what became of them."""
+    after: str | None
+    """The last attempt that was judged; None when there are no more."""
+
+
+def begin(tx: Transaction, kinds: Kinds, pid: int) -> Begun:
+    """Note a start of the engine, and judge the first of the attempts that an earlier one left."""
+    return judge(tx, kinds, tx.insert(Boot(pid=pid)).id, "")
+
+
+def judge(tx: Transaction, kinds: Kinds, boot: str, after: str) -> Begun:
+    """Judge attempts that an earlier start left, some at a time: there may be thousands, and others want the writer."""
     cut_off = tx.rows(
         "SELECT id, run FROM execution_attempts WHERE state IN ('intent', 'started') AND boot <> :boot"
-        " AND deleted_at IS NULL ORDER BY id",
+        " AND id > :after AND deleted_at IS NULL ORDER BY id LIMIT :limit",
         boot=boot,
+        after=after,
+        limit=JUDGED_AT_ONCE,
     )
-    jobs: list[Job] = []
+    more = len(cut_off) == JUDGED_AT_ONCE
     with Moves(tx, kinds) as moves:
         for run in dict.fromkeys(run for _, run in cut_off):
             moves.say(RunResumed(run=run, reason="the daemon was started again"))
-        for id_, _ in cut_off:
-            job = attempts.recover(moves, id_)
-            if job is not None:
-                jobs.append(job)
-        for (id_,) in tx.rows("SELECT id FROM execution_runs WHERE status = 'blocked'"):
-            control.resume(moves, moves.load(id_), "plugins may have changed")
+        jobs = [job for id_, _ in cut_off if (job := attempts.recover(moves, id_)) is not None]
+        if not more:
+            for (id_,) in tx.rows("SELECT id FROM execution_runs WHERE status = 'blocked' AND deleted_at IS NULL"):
+                control.resume(moves, moves.load(id_), "plugins may have changed")
         settle(moves)
-    return boot, jobs
+    return Begun(boot, jobs, cut_off[-1][0] if more else None)
 
 
 def end(tx: Transaction, boot: str) -> None:

@@ -196,14 +196,15 @@ class Moves:
         return live
 
     def _load(self, id: str) -> Live:
-        row = self.tx.rows("SELECT rev FROM execution_runs WHERE id = :id", id=id)
-        if not row:
-            raise NotFound(f"no run with id {id!r}", field="/id", hint="look runs up with execution.runs.list")
         kept = _lives.get(id)
-        if kept is not None and not kept.dirty and kept.run.rev == row[0][0]:
-            _lives.move_to_end(id)
-            return kept
-        run = self.tx.get(Run, id)
+        if kept is not None and not kept.dirty:
+            row = self.tx.rows("SELECT rev FROM execution_runs WHERE id = :id", id=id)
+            if row and row[0][0] == kept.run.rev:
+                _lives.move_to_end(id)
+                return kept
+        run = self.tx.find(Run, id)
+        if run is None:
+            raise NotFound(f"no run with id {id!r}", field="/id", hint="look runs up with execution.runs.list")
         graph, parallel = graph_of(self.tx, run.definition)
         live = Live(run, graph, parallel)
         for step in self.tx.select(Step, "run = :run", order="position, id", run=id):

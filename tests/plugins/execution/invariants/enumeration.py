@@ -44,7 +44,20 @@ PLAN: list[dict[str, Any]] = [
     step("late", "signal", "ask", input={"name": "sent-when-asked-for"}),
     step("below", "sub_run", "read", input={"steps": [step("pay", "w.once"), mark("mark", "pay")]}),
     step("each", "w.keyed", "send", foreach=["a", "b", "c"], max_parallel=2),
-    step("bad", "w.read", "late", "early", "each", "build", "test", "edit", "sleep", "again", "below", input={"fails": -1}),
+    step(
+        "bad",
+        "w.read",
+        "late",
+        "early",
+        "each",
+        "build",
+        "test",
+        "edit",
+        "sleep",
+        "again",
+        "below",
+        input={"fails": -1},
+    ),
     step("left", "w.once", "bad"),
     step("last", "w.keyed", "bad", run_if="always()"),
 ]
@@ -93,7 +106,9 @@ def _judge(session: Session, run: str) -> Outcome:
         faults.append(f"E7: the run is {session.status(run)} and does not come to its end: {session.steps(run)}")
     kinds = {
         (of, key): (kind, status)
-        for of, key, kind, status in session.base.execute("SELECT run, key, kind, status FROM execution_steps WHERE role <> 'fan_out'")
+        for of, key, kind, status in session.base.execute(
+            "SELECT run, key, kind, status FROM execution_steps WHERE role <> 'fan_out'"
+        )
     }
     for place, (kind, status) in kinds.items():
         count = session.world.effects[place]

@@ -70,7 +70,9 @@ class Session:
             "SELECT count(*) FROM execution_attempts WHERE run = ? AND key = ? AND n = ? AND state = 'started'",
             (step.run, step.key, step.attempt),
         ).fetchone()[0]
-        return None if found else f"E1: {step.run}/{step.key} is about to have an effect, and no open attempt is on disk"
+        return (
+            None if found else f"E1: {step.run}/{step.key} is about to have an effect, and no open attempt is on disk"
+        )
 
     # -- the engine ---------------------------------------------------------------------------------------------------
 
@@ -161,7 +163,8 @@ class Session:
     def steps(self, run: str) -> dict[str, str]:
         """Return the statuses of a run's steps, and of those of the runs below it, by key."""
         found = {
-            key: status for key, status in self.base.execute("SELECT key, status FROM execution_steps WHERE run = ?", (run,))
+            key: status
+            for key, status in self.base.execute("SELECT key, status FROM execution_steps WHERE run = ?", (run,))
         }
         for child, key in self.base.execute("SELECT id, parent_step FROM execution_runs WHERE parent_run = ?", (run,)):
             found |= {f"{key}.{step}": status for step, status in self.steps(child).items()}

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any
 from unittest.mock import patch
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -213,7 +213,9 @@ class ExecutionMachine(RuleBasedStateMachine):
         runs = session.base.execute(
             f"SELECT id, status, reason FROM execution_runs WHERE status NOT IN {tuple(ENDED)}"
         ).fetchall()
-        session.faults.append(f"E7: these do not come to their ends: {[(each, session.steps(each[0])) for each in runs]}")
+        session.faults.append(
+            f"E7: these do not come to their ends: {[(each, session.steps(each[0])) for each in runs]}"
+        )
 
     def _judge(self) -> None:
         """Hold the world to what the steps say: what succeeded happened once, and nothing happened twice."""
@@ -230,7 +232,8 @@ class ExecutionMachine(RuleBasedStateMachine):
 
     def _policy(self, run: str, key: str) -> str:
         (body,) = self.session.base.execute(
-            "SELECT d.body FROM execution_definitions d JOIN execution_runs r ON r.definition = d.id WHERE r.id = ?", (run,)
+            "SELECT d.body FROM execution_definitions d JOIN execution_runs r ON r.definition = d.id WHERE r.id = ?",
+            (run,),
         ).fetchone()
         if key.endswith("'"):
             return "ask"

@@ -17,13 +17,16 @@ from coder_plugins.execution.processes import (
     STDOUT,
     Alive,
     Child,
+    Command,
     Ended,
+    LaunchError,
     NotBegun,
     Vanished,
     boot_id,
     find,
     posix,
     read_frames,
+    start,
 )
 from coder_plugins.execution.processes.shim import frames, identity
 
@@ -185,9 +188,22 @@ async def test_stopping_a_command_without_its_shim(commands):
 
 
 async def test_an_empty_folder_was_never_begun_unless_the_machine_has_started_since(tmp_path):
+    assert find(tmp_path, "an earlier boot") == Vanished()
     assert find(tmp_path) == NotBegun()
     assert find(tmp_path, boot_id()) == NotBegun()
-    assert find(tmp_path, "an earlier boot") == Vanished()
+
+
+async def test_a_command_that_was_found_not_to_have_begun_cannot_begin_late(commands):
+    """The daemon may have been killed when it had just handed it over; the next attempt is another command."""
+    folder, traces = commands.new_attempt(), commands.folder / "traces"
+    assert find(folder) == NotBegun()
+    command = Command(argv=("touch", str(traces)), cwd=commands.folder, env={"PATH": os.environ["PATH"]})
+    with pytest.raises(LaunchError):
+        await start(folder, command)
+    assert not traces.exists()
+    assert find(folder) == NotBegun()
+    await (await commands.start("touch", str(traces))).wait()
+    assert traces.exists()
 
 
 @pytest.mark.parametrize("change", ["started", "boot"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,16 @@ CHECKLIST = """
 - [-] Dropped
 - [ ] Prepare
 """
+
+
+@pytest.fixture(autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the programs that the plans name on the PATH: a plan with one that is not there cannot run."""
+    folder = tmp_path_factory.mktemp("programs")
+    for name in ("ruff", "pytest"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def by_key(view: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ async def test_example_15_after_a_failed_run(box: Sandbox, company: Company, cre
 async def test_a_failed_run_is_answered_by_rule_and_what_no_rule_mends_is_told(
     box: Sandbox, company: Company, create: Create, tmp_path: Path
 ) -> None:
-    missing = {"key": "run", "kind": "command", "input": {"run": ["no-such-program-anywhere"]}, "needs": ["s1"]}
+    missing = {"key": "run", "kind": "command", "input": {"run": ["./no-such-program-anywhere"]}, "needs": ["s1"]}
     id = create(S1, missing, {**s3("wrong.txt"), "needs": ["s1"]}, folder=str(tmp_path))["id"]
     async with box.running():
         run, _ = await run_to_end(box, company, id)

@@ -131,7 +131,7 @@ PARTS = st.tuples(
 
 
 @settings(deadline=None)
-@given(PARTS, st.dates(date(1980, 1, 1), date(2030, 1, 1)), st.integers(0, 9_000))
+@given(PARTS, st.dates(date(1980, 1, 1), date(2030, 1, 1)), st.integers(0, 5_900))  # with 4,000 more, a day under WALK
 def test_a_walk_that_begins_later_finds_the_same_dates(parts, start, days):
     frequency, interval, rest = parts
     rule = Recurrence("fixed", start=start, rrule=f"FREQ={frequency};INTERVAL={interval}{rest}")

@@ -11,6 +11,8 @@ from .identity import Identity
 
 START = "start.json"
 EXIT = "exit.json"
+FORBIDDEN = "forbidden"
+"""In the place of a start record: its command must not begin any more."""
 
 
 def now_ms() -> int:
@@ -44,6 +46,17 @@ def create(folder: str, name: str, record: dict[str, Any]) -> None:
         os.write(file, json.dumps(record).encode("ascii"))
     finally:
         os.close(file)
+
+
+def forbid(folder: str) -> bool:
+    """Keep a command that has not begun from beginning; False if it has begun meanwhile."""
+    try:
+        create(folder, START, {FORBIDDEN: True})
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        return True  # a shim is told of a folder that is there
+    return True
 
 
 def write(folder: str, name: str, record: dict[str, Any]) -> int:
