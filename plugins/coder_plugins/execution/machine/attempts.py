@@ -242,6 +242,7 @@ def _failed(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool
 
 
 def _begin_anew(moves: Moves, live: Live, key: str, why: str) -> None:
+    moves.free(live, key)  # others of its fan-out may come before it now, and would wait for it
     live.set(key, status="pending", ready_at=None, reason=why)
     moves.look(live, key)
 

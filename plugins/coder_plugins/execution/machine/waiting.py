@@ -35,7 +35,7 @@ def wait(moves: Moves, live: Live, key: str, what: Wait) -> Wait:
         replace(what, run=live.run.id, key=key, workspace_id=live.run.workspace_id, shown_hash=shown_hash)
     )
     live.waits[key] = made
-    live.dirty = True
+    live.dirty = moves.times_moved = True
     if what.kind == "queue":
         return made
     live.set(key, status="needs_decision" if what.kind == "decision" else "waiting", reason=what.prompt or what.name)
@@ -158,6 +158,7 @@ def decide(moves: Moves, live: Live, waits: Wait, choice: str, *, by: str, paylo
 
 def _decide_unknown(moves: Moves, live: Live, key: str, choice: str, by: str, payload: Any) -> None:
     if choice == "retry":
+        moves.free(live, key)
         live.set(key, status="pending", ready_at=None, reason=None, recoveries=0)
         moves.look(live, key)
     elif choice == "done":

@@ -37,8 +37,8 @@ def find(folder: Path, boot: str | None = None) -> NotBegun | Alive | Ended | Va
     certain. The start record is not waited for to be on the disk, so after a power cut its absence proves nothing:
     with a `boot` that is not the present one, it means vanished and not never begun.
 
-    What has not begun is kept from it: a daemon may have been killed just when it had handed the command to a shim, which
-    would begin it after this look, beside the attempt that follows.
+    What has not begun is kept from it: a daemon may have been killed just when it had handed the command to a shim,
+    which would begin it after this look, beside the attempt that follows.
     """
     if (ended := records.read(str(folder), records.EXIT)) is not None:
         return Ended(msgspec.convert(ended, Exit))

@@ -124,11 +124,11 @@ def the_end_is_the_end(base: sqlite3.Connection) -> Iterator[str]:
         ended = f"JOIN execution_runs r ON r.status IN {ENDED_RUN} AND r.id ="
         for run, key in base.execute(sql.format(ended)):
             yield f"E6: run {run} has ended, and {key} has an {what}"
-    for run, key in base.execute(
-        "SELECT l.run, l.key FROM execution_locks l JOIN execution_steps s ON s.run = l.run AND s.key = l.key"
-        f" WHERE s.status IN {ENDED_STEP}"
+    for run, key, status in base.execute(
+        "SELECT l.run, l.key, s.status FROM execution_locks l JOIN execution_steps s ON s.run = l.run AND s.key = l.key"
+        " WHERE s.status NOT IN ('running', 'needs_decision')"
     ):
-        yield f"E6: step {run}/{key} has ended, and holds a lock"
+        yield f"E6: step {run}/{key} is {status}, and holds a lock"
     for run, key, status in base.execute(
         "SELECT w.run, w.key, s.status FROM execution_waits w JOIN execution_steps s ON s.run = w.run AND s.key = w.key"
         " WHERE w.status = 'open' AND s.status NOT IN ('waiting', 'needs_decision', 'ready')"
@@ -245,7 +245,7 @@ def one_engine(base: sqlite3.Connection) -> Iterator[str]:
 
 
 def each_time_comes_once(base: sqlite3.Connection) -> Iterator[str]:
-    """E9: a moment that is waited for comes once: a timer fires once, never early, and a retry once for each failure."""
+    """E9: a moment that is waited for comes once: a timer never fires early, a retry comes once for each failure."""
     for run, key, count in base.execute(
         "SELECT run, key, count(*) FROM execution_waits WHERE kind = 'timer' GROUP BY run, key HAVING count(*) > 1"
     ):
@@ -256,8 +256,8 @@ def each_time_comes_once(base: sqlite3.Connection) -> Iterator[str]:
     ):
         yield f"E9: {run}/{key} was due at {due}, and came at {at}"
     for run, key, waits, failed in base.execute(
-        "SELECT w.run, w.key, count(*), (SELECT count(*) FROM execution_attempts a WHERE a.run = w.run AND a.key = w.key"
-        " AND a.state = 'failed') FROM execution_waits w WHERE w.kind = 'retry' GROUP BY w.run, w.key"
+        "SELECT w.run, w.key, count(*), (SELECT count(*) FROM execution_attempts a WHERE a.run = w.run"
+        " AND a.key = w.key AND a.state = 'failed') FROM execution_waits w WHERE w.kind = 'retry' GROUP BY w.run, w.key"
     ):
         if waits > failed:
             yield f"E9: {run}/{key} waited {waits} times to be tried again, and failed {failed} times"
@@ -266,6 +266,14 @@ def each_time_comes_once(base: sqlite3.Connection) -> Iterator[str]:
         " GROUP BY run, consumed_by HAVING count(*) > 1"
     ):
         yield f"E9: {run}/{key} took {count} signals"
+
+
+def what_undoes_is_not_stopped(base: sqlite3.Connection) -> Iterator[str]:
+    """A compensation comes to an end of its own, whatever becomes of its run, and a run ends after all of them."""
+    for run, key in base.execute(
+        "SELECT run, key FROM execution_steps WHERE role = 'compensation' AND status = 'cancelled'"
+    ):
+        yield f"{run}/{key} undoes a step, and was stopped"
 
 
 class Kept:
@@ -297,6 +305,7 @@ ALWAYS: tuple[Callable[[sqlite3.Connection], Iterator[str]], ...] = (
     something_will_move_it,
     one_engine,
     each_time_comes_once,
+    what_undoes_is_not_stopped,
 )
 """What holds in every database."""
 

@@ -1,4 +1,4 @@
-"""An engine in memory that can be ended like a killed process, begun anew, and driven until it has nothing left to do."""
+"""An engine in memory that is ended like a killed process, begun anew, and driven until nothing is left to do."""
 
 from __future__ import annotations
 
@@ -60,7 +60,6 @@ class Session:
         self.crashes = 0
         self.asked = 0
         """How many questions a person was asked because of a crash."""
-        self._passed = 0
         world.looks = self._has_an_intent
         use(world)
 
@@ -162,10 +161,7 @@ class Session:
 
     def steps(self, run: str) -> dict[str, str]:
         """Return the statuses of a run's steps, and of those of the runs below it, by key."""
-        found = {
-            key: status
-            for key, status in self.base.execute("SELECT key, status FROM execution_steps WHERE run = ?", (run,))
-        }
+        found: dict[str, str] = dict(self.base.execute("SELECT key, status FROM execution_steps WHERE run = ?", (run,)))
         for child, key in self.base.execute("SELECT id, parent_step FROM execution_runs WHERE parent_run = ?", (run,)):
             found |= {f"{key}.{step}": status for step, status in self.steps(child).items()}
         return found

@@ -85,10 +85,11 @@ def test_without_an_intent_before_the_effect(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_when_what_may_happen_once_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
     end = attempts.end
-    monkeypatch.setattr(
-        attempts, "end",
-        lambda moves, ended: end(moves, msgspec.structs.replace(ended, state="lost") if ended.state == "unknown" else ended),
-    )  # fmt: skip
+
+    def again(moves: Moves, ended: Ended) -> None:
+        end(moves, msgspec.structs.replace(ended, state="lost") if ended.state == "unknown" else ended)
+
+    monkeypatch.setattr(attempts, "end", again)
     assert finds(PAY, "pay is succeeded, and happened 2 times")
 
 
@@ -141,7 +142,7 @@ def test_when_no_program_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_when_a_start_does_not_judge_what_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     def blind(tx: Any, kinds: Any, pid: int) -> Any:
-        return tx.insert(Boot(pid=pid)).id, []
+        return turns.Begun(tx.insert(Boot(pid=pid)).id, [], None)
 
     monkeypatch.setattr(turns, "begin", blind)
     assert finds(PAY, "E8:")
@@ -170,7 +171,7 @@ def test_when_all_starts_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_when_resources_are_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Moves, "free", lambda *_: None)
-    assert finds(SHARED, "holds a lock", clean=True)
+    assert finds(SHARED, "is succeeded, and holds a lock", clean=True)
 
 
 def test_when_resources_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

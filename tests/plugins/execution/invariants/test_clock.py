@@ -1,4 +1,4 @@
-"""The clock on the wall jumps, is set, goes through daylight saving and a leap day: what is due comes once, at its time."""
+"""The clock on the wall jumps, is set, goes through daylight saving and a leap day: what is due comes once, in time."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ def test_the_plan_has_everything_in_it() -> None:
     assert outcome.faults == []
     assert (outcome.asked, outcome.crashes) == (0, 0)
     assert {step["kind"] for step in PLAN} == {
-        "operation", "timer", "approval", "signal", "sub_run", "w.read", "w.once", "w.keyed", "w.checkable", "w.adoptable",
+        "operation", "timer", "approval", "signal", "sub_run", "w.read",
+        "w.once", "w.keyed", "w.checkable", "w.adoptable",
     }  # fmt: skip
     failed = {key for key, status in outcome.steps.items() if status not in {"succeeded"}}
     assert failed == {"bad", "left"}

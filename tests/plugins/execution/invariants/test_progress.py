@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .enumeration import mark, step
-from .harness import Session
+from .harness import ENDED, Session
 from .world import World
 
 HELD = {"holds": True}
@@ -66,6 +66,35 @@ async def test_a_step_that_waits_for_another_resource_passes_on_the_one_it_was_g
     assert session.status(both) == "waiting"
     let_go(session, second, "a")
     assert await settled(session, both) == "succeeded"
+
+
+async def test_a_program_begins_in_the_turn_in_which_another_step_makes_room_for_it(session: Session) -> None:
+    """The step before it in the run's own queue turns out to have to wait; nothing else would wake the engine."""
+    first = start(session, step("a", "w.read", input=HELD, resources=["port"]))
+    await session.settle()
+    run = start(session, step("b", "w.read", resources=["port"]), step("c", "w.adoptable"), parallel=1)
+    await session.settle()
+    assert session.steps(run) == {"b": "waiting", "c": "succeeded"}
+    let_go(session, first, "a")
+    assert await settled(session, run) == "succeeded"
+
+
+@pytest.mark.parametrize("kind", ["w.read", "w.once"])
+async def test_a_step_that_a_crash_cut_off_does_not_keep_its_resource(session: Session, kind: str) -> None:
+    """Another one of its fan-out may come before it now, and would wait for what it holds, and it for that one."""
+    rest = {"foreach": [0, 1, 2], "max_parallel": 1, "resources": ["port"]}
+    run = start(session, step("each", kind, input=HELD, **rest))
+    await session.settle()
+    await session.bury()
+    await session.begin()
+    await session.settle()
+    for _ in range(10):
+        for gate in session.world.gates.values():
+            gate.set()
+        await session.settle()
+        if session.status(run) not in ENDED:
+            session.attend()
+    assert await settled(session, run) == "succeeded"
 
 
 @pytest.mark.parametrize("kind", ["w.keyed", "w.checkable", "w.adoptable", "w.once"])
