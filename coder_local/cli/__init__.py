@@ -9,10 +9,10 @@ Promises, each kept by a test:
 - A failing command exits with the code of its error's kind (docs/protocol.md), 130 after Ctrl-C.
 - Text of records cannot steer the terminal, and no console encoding makes a command crash.
 
-Modules: `app` (words to commands), `shipped` and `api` (those of plugins, and what they may import), `serve`, `session` (one daemon, asked by one command), `catalogue` (its operations),
-`schema` and `members` (a JSON Schema as options), `operation` and `group` (a command for each operation), `stopped` and
-`stale` (why it did not work), `output`, `tables`, `columns`, `phrases` and `progress` (what is shown); the built-in
-commands have modules by their names.
+Modules: `app` (words to commands), `shipped` and `api` (the commands of plugins, and what they may import), `serve`,
+`session` (one daemon, asked by one command), `catalogue` (its operations), `schema` and `members` (a JSON Schema as
+options), `operation` and `group` (a command for each operation), `stopped` and `stale` (why it did not work), `output`,
+`tables`, `columns`, `phrases` and `progress` (what is shown); the built-in commands have modules by their names.
 """
 
 from __future__ import annotations
