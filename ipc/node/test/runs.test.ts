@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import * as errors from "../src/errors.js";
-import { connect, type CallOptions, type Client } from "../src/index.js";
+import { connect, type CommandOptions, type Client } from "../src/index.js";
 import type { ExecutionStartInput, Said } from "../src/generated/operations.js";
 import { Daemon } from "./daemon.js";
 
@@ -22,7 +22,7 @@ after(async () => {
 });
 
 /** Call as a shell does: the person is asked, and says yes to exactly this. */
-async function agreed<T>(call: (options: CallOptions) => Promise<T>): Promise<T> {
+async function agreed<T>(call: (options: CommandOptions) => Promise<T>): Promise<T> {
   const asked: unknown = await call({}).catch((error: unknown) => error);
   assert.ok(asked instanceof errors.NeedsConfirmationError, String(asked));
   return call({ confirm: asked.token });

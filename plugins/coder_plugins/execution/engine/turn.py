@@ -176,7 +176,7 @@ def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
     again = True
     while again:
         again = False
-        for process in free:
+        for process in (True, False):
             workspaces = [workspace for is_process, workspace in stored if bool(is_process) == process]
             while free[process] and (picked := _pick(moves, workspaces, process=process, limit=free[process])):
                 found = [attempts.claim(moves, live, key, boot) for live, key in picked]
