@@ -48,7 +48,7 @@ def operation(key: str, name: str, needs: str = "", *, more: dict[str, Any] | No
     return step(key, "operation", {"operation": name, "input": input}, needs=needs.split(), **(more or {}))
 
 
-def command(key: str, *run: str, needs: str = "", more: dict[str, Any] | None = None, **input: Any) -> Any:
+def command(key: str, *run: str | float, needs: str = "", more: dict[str, Any] | None = None, **input: Any) -> Any:
     """Return a step of kind `command`; without arguments `shell` is given."""
     given = {"run": list(run), **input} if run else input
     return step(key, "command", given, needs=needs.split(), **(more or {}))

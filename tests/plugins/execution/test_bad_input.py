@@ -454,3 +454,31 @@ async def test_a_retry_or_rewind_from_a_step_that_is_none(bench: Bench) -> None:
 async def test_a_run_that_is_not_there(bench: Bench, name: str) -> None:
     with pytest.raises(NotFound):
         bench.call(f"execution.runs.{name}", id="nothing")
+
+
+# -- what undoes a step -----------------------------------------------------------------------------------------------
+
+
+def undone_by(value: str, key: str = "a", needs: str = "") -> dict[str, Any]:
+    return work(key, needs, compensate={"kind": "work", "input": {"output": value}})
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("outputs", "names nothing"), ("inputs.no", "there is no input no"), ("steps.zzz.output", "no such step"),
+     ("item", "no fan-out")],
+)  # fmt: skip
+async def test_a_reference_in_what_undoes_a_step(bench: Bench, text: str, part: str) -> None:
+    error = bench.refused(undone_by("${{ %s }}" % text))
+    wrong(error, Invalid, "/steps/0/compensate/input/output", part)
+
+
+async def test_what_undoes_a_step_may_name_its_output_and_any_step(bench: Bench) -> None:
+    id = await bench.finish(
+        undone_by("${{ output }} ${{ steps.b.status }}"), work("b", "a", fails=1), inputs={}
+    )
+    assert bench.steps(id)["a'"]["output"] == "null failed"
+
+
+async def test_output_is_a_word_only_of_what_undoes_a_step(bench: Bench) -> None:
+    wrong(bench.refused(work("a", output="${{ output }}")), Invalid, "/steps/0/input/output", "names nothing")

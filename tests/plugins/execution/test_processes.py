@@ -167,3 +167,9 @@ async def test_a_program_that_is_gone_when_it_is_to_begin(bench: Bench) -> None:
     error = bench.steps(id)["a"]["error"]
     assert error["word"] == "not_found"
     assert len(bench.attempts(id, "a")) == 1
+
+
+async def test_numbers_among_the_arguments(bench: Bench) -> None:
+    matrix = {"axes": {"py": [3.12, 3]}}
+    id = await bench.finish(command("c", "echo", "${{ matrix.py }}", 7, more={"matrix": matrix}))
+    assert [each["stdout"] for each in bench.steps(id)["c"]["output"]] == ["3.12 7\n", "3 7\n"]

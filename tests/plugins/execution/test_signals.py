@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coder_local.api import Conflict, Invalid, Refused
+from coder_local.api import Conflict, Invalid, Refused, TooLarge
 
 from .bench import Bench, operation, step, work, wrong
 
@@ -161,3 +161,21 @@ async def test_a_decision_survives_a_crash(bench: Bench) -> None:
     bench.call("execution.approvals.approve", id=wait)
     await bench.restart()
     assert (await bench.until(id))["status"] == "succeeded"
+
+
+async def test_what_is_sent_along_is_limited(bench: Bench) -> None:
+    id = bench.start(step("w", "signal", {"name": "go"}), step("ok", "approval", {"prompt": "?"}))
+    large, fits = "x" * (1024 * 1024 - 1), "x" * (1024 * 1024 - 2)
+    approval = bench.waits(id)["ok"]["id"]
+    for name, input, field in (
+        ("runs.signal", {"id": id, "name": "go", "payload": large}, "/payload"),
+        ("approvals.approve", {"id": approval, "payload": large}, "/payload"),
+        ("approvals.reject", {"id": approval, "payload": large}, "/payload"),
+        ("runs.resume", {"id": id, "choice": "done", "output": large}, "/output"),
+    ):
+        with pytest.raises(TooLarge) as caught:
+            bench.call(f"execution.{name}", **input)
+        assert (caught.value.field, caught.value.data["limit"]) == (field, 1024 * 1024)
+    assert bench.rows("signals") == 0
+    bench.call("execution.runs.signal", id=id, name="go", payload=fits)
+    assert bench.steps(id)["w"]["status"] == "succeeded"

@@ -174,19 +174,23 @@ def _reference_findings(
     steps: Sequence[StepSpec], index: int, inputs: Mapping[str, Any], *, sound: bool
 ) -> Iterator[Finding]:
     step, field = steps[index], f"/steps/{index}"
-    own = {name: value for name, value in step.input.items() if step.kind != "sub_run" or name != "steps"}
-    parts: dict[str, Any] = {"input": own, "foreach": step.foreach, "when": msgspec.to_builtins(step.when)}
+    parts: dict[str, Any] = {
+        "input": _own_input(step.kind, step.input), "foreach": step.foreach, "when": msgspec.to_builtins(step.when),
+    }  # fmt: skip
+    if step.compensate is not None:
+        parts["compensate"] = {"input": _own_input(step.compensate.kind, step.compensate.input)}
     for place in references.find(parts):
         root, rest = place.path[0], place.path[1:]
-        text = ".".join(place.path)
-        if root not in references.ROOTS:
-            hint = f"it begins with one of {', '.join(references.ROOTS)}"
+        text, undoes = ".".join(place.path), place.pointer.startswith("/compensate/")
+        roots = (*references.ROOTS, "output") if undoes else references.ROOTS
+        if root not in roots:
+            hint = f"it begins with one of {', '.join(roots)}"
             yield _error(step.key, "reference", f"{text} names nothing", field + place.pointer, hint)
         elif root == "inputs" and rest and rest[0] not in inputs:
             near = difflib.get_close_matches(rest[0], inputs, 1)
             hint = f"did you mean {near[0]}?" if near else "give it in inputs"
             yield _error(step.key, "reference", f"there is no input {rest[0]}", field + place.pointer, hint)
-        elif root == "steps" and not (rest and _ends_before(steps, step, rest[0], sound=sound)):
+        elif root == "steps" and not (rest and _ends_before(steps, step, rest[0], sound=sound and not undoes)):
             name = rest[0] if rest else "?"
             hint = f"add {name} to its needs" if name in {each.key for each in steps} else "there is no such step"
             message = f"{step.key} refers to {text}, which need not have ended before it"
@@ -196,8 +200,16 @@ def _reference_findings(
             yield _error(step.key, "reference", message, field + place.pointer, "give it foreach or matrix")
 
 
+def _own_input(kind: str, input: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an input without the steps of a sub-run: what they refer to is their own run's."""
+    return {name: value for name, value in input.items() if kind != "sub_run" or name != "steps"}
+
+
 def _ends_before(steps: Sequence[StepSpec], step: StepSpec, key: str, *, sound: bool) -> bool:
-    """Tell whether a step must have ended before another begins; of a graph that is none only whether it is there."""
+    """Tell whether a step must have ended before another begins.
+
+    Of a graph that is none, and of what undoes a step (all have ended then), only whether it is there.
+    """
     if not sound:
         return any(each.key == key for each in steps)
     return key in step.needs or key in graph.before(steps, step.key)

@@ -32,7 +32,7 @@ from coder_plugins.execution.processes import (
 )
 from coder_plugins.execution.processes.shim.frames import NAME, STDOUT
 from coder_plugins.execution.rules.clear import SCHEME
-from coder_plugins.execution.rules.references import refers
+from coder_plugins.execution.rules.references import as_text, refers
 
 from .folders import inside, is_absolute, leads_out, outside
 from .records import CommandInput
@@ -104,7 +104,7 @@ class CommandKind(WorkKind[CommandInput]):
 def _program_faults(folder: Path, input: CommandInput) -> Iterable[Fault]:
     """Yield a fault for a program that is not there; one below the folder may be made by a step before."""
     path = input.env.get("PATH", os.environ.get("PATH", ""))
-    name = input.run[0] if input.run else ""
+    name = as_text(input.run[0]) if input.run else ""
     if not name or refers(name) or refers(path) or path.startswith(SCHEME):
         return
     if not is_absolute(name):
@@ -175,7 +175,7 @@ async def _command(step: StepRun, input: CommandInput) -> Command:
 
 def _arguments(input: CommandInput) -> Sequence[str]:
     if input.run is not None:
-        return input.run
+        return [as_text(each) for each in input.run]
     assert input.shell is not None  # noqa: S101 - `check` saw to it
     if sys.platform == "win32":
         return ["cmd.exe", "/d", "/s", "/c", input.shell]
@@ -237,7 +237,7 @@ async def _ask_check(step: StepRun, input: CommandInput) -> Found:
         return gone
     folder = step.folder / "check"
     folder.mkdir(exist_ok=True, mode=0o700)
-    asked = msgspec.structs.replace(await _command(step, input), argv=tuple(input.check), on_daemon_death="kill")
+    asked = msgspec.structs.replace(await _command(step, input), argv=tuple(map(as_text, input.check)), on_daemon_death="kill")
     try:
         ended = await (await start(folder, asked)).wait()
     except LaunchError as error:

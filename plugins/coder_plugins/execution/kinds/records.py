@@ -16,6 +16,8 @@ from coder_plugins.execution.runs.records import Wait
 I = TypeVar("I", bound=Value)  # noqa: E741 - the input of a kind
 Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
 """A path below the folder of the run, or an absolute one inside it."""
+Argument = str | int | float
+"""A number is written as in JSON: the values of a matrix often are numbers."""
 Environment = dict[str, str]
 """Variables by name; a value may be a `secret://` reference."""
 
@@ -42,7 +44,7 @@ class OperationInput(Value):
 class CommandInput(Value):
     """A step of kind `command`: a program with its arguments, in a session of its own."""
 
-    run: Annotated[list[str], Meta(min_length=1, max_length=10_000)] | None = None
+    run: Annotated[list[Argument], Meta(min_length=1, max_length=10_000)] | None = None
     """The program and its arguments; no shell reads them."""
     shell: Annotated[str, Meta(min_length=1, max_length=100_000)] | None = None
     """Instead of `run`: a line for the shell, asked for by name."""
@@ -54,7 +56,7 @@ class CommandInput(Value):
     """How long it is given after the soft signal; without it SIGINT, 7.5 s, SIGTERM, 2.5 s, SIGKILL."""
     on_daemon_death: Literal["adopt", "kill"] = "adopt"
     """Whether it goes on when the daemon dies, and its end is found later."""
-    check: Annotated[list[str], Meta(min_length=1, max_length=10_000)] | None = None
+    check: Annotated[list[Argument], Meta(min_length=1, max_length=10_000)] | None = None
     """A program that tells with exit code 0 that it was done; asked when a crash left that undecided."""
     artifacts: Annotated[list[Path], Meta(max_length=1_000)] = msgspec.field(default_factory=list[Path])
     """Files that are kept when it ended well, below `cwd`; `*`, `?` and `**` stand for names."""

@@ -84,10 +84,11 @@ def _resolve_text(text: str, scope: Mapping[str, Any], *, lenient: bool) -> Any:
     whole = _REFERENCE.fullmatch(text)
     if whole is not None:
         return named(whole)
-    return _REFERENCE.sub(lambda match: _as_text(named(match)), text)
+    return _REFERENCE.sub(lambda match: as_text(named(match)), text)
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a value as it stands inside a text: as JSON unless it is a text itself."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 

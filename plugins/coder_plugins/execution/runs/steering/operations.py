@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
-from coder_local.api import Conflict, Id, Invalid, Refused, Safety, Transaction
+from coder_local.api import Conflict, Id, Invalid, Refused, Safety, TooLarge, Transaction
 from coder_plugins.execution.machine import control, waiting
-from coder_plugins.execution.records import StepKey, Word, domain
+from coder_plugins.execution.records import INLINE_LIMIT, StepKey, Word, domain
 from coder_plugins.execution.runs.records import Run, Signal, SignalReceived, Wait
 from coder_plugins.execution.runs.rules import MOVES, Moving, RunAnswer, WaitAnswer, find_wait, grace_of
 
@@ -57,6 +58,7 @@ def resume(
     `choice` is that decision: `retry` does it again, `done` takes `output` for its result, `skip` leaves it out, `fail`
     takes it for failed. `step` names it where there are several.
     """
+    _refuse_large(output, "/output")
     with Moving(tx) as moves:
         live = moves.open(id, "resumed")
         asked = [each for each in live.waits.values() if each.kind == "decision" and step in {None, each.key}]
@@ -73,6 +75,14 @@ def resume(
             )
         control.resume(moves, live, "a person said so" if tx.actor == "user" else f"{tx.actor} said so")
     return RunAnswer(run=live.run)
+
+
+def _refuse_large(payload: Any, field: str) -> None:
+    """Raise `TooLarge` for a payload that is larger than the output of a step may be."""
+    if len(msgspec.json.encode(payload)) > INLINE_LIMIT:
+        raise TooLarge(
+            "this is over 1 MiB", field=field, hint="write a file, and give its path", data={"limit": INLINE_LIMIT}
+        )
 
 
 def _which(run: Run, asked: list[Wait], step: str | None) -> Invalid | Conflict:
@@ -108,6 +118,7 @@ def reject(
 
 
 def _decide(tx: Transaction, id: str, choice: str, shown_hash: str | None, payload: Any) -> WaitAnswer:
+    _refuse_large(payload, "/payload")
     found = find_wait(tx, id)
     if shown_hash is not None and shown_hash != found.shown_hash:
         raise Refused(
@@ -136,6 +147,7 @@ def signal(
 
     One with the same `dedupe_key` is taken for the same.
     """
+    _refuse_large(payload, "/payload")
     with Moving(tx) as moves:
         live = moves.open(id, "signalled")
         if dedupe_key is not None:
