@@ -51,6 +51,7 @@ _WAKES = (
     "execution.signal.received",
 )  # fmt: skip
 """What a command says that gives the engine something to do. Its own turns say some of them too; one more is cheap."""
+_PLUGINS = "plugins.plugin.changed"
 
 
 class Engine:
@@ -72,6 +73,7 @@ class Engine:
         self._due: str | None = None
         self._clocks = (0, 0.0)
         self._stopping = False
+        self._plugins_changed = False
         self._at_work: contextlib.AbstractContextManager[None] | None = None
         self.trouble: str | None = None
         """Why results cannot be written now, if they cannot."""
@@ -82,7 +84,7 @@ class Engine:
     async def start(self) -> None:
         """Judge what an earlier start left, and begin to work."""
         self.kinds = kinds_of(self._ctx)
-        heard = self._ctx.subscribe(*_WAKES)
+        heard = self._ctx.subscribe(*_WAKES, _PLUGINS)
         found = await self._ctx.transact(turns.begin, self.kinds, os.getpid())
         self.boot = found.boot
         self._clocks = self._ctx.now_ms(), time.monotonic()
@@ -135,7 +137,8 @@ class Engine:
         self._wake.set()
 
     async def _listen(self, heard: Any) -> None:
-        async for _ in heard:
+        async for event in heard:
+            self._plugins_changed |= event.type == _PLUGINS
             self.wake()
 
     # -- turns --------------------------------------------------------------------------------------------------------
@@ -160,7 +163,11 @@ class Engine:
 
     async def _turn(self, work: Sequence[Work]) -> None:
         self.turns += 1
+        self.kinds = kinds_of(self._ctx)  # anew each time: the kinds of a plugin that was disabled must go with it
         await self._note_jump()
+        if self._plugins_changed:
+            self._plugins_changed = False
+            await self._ctx.transact(turns.unblock, self.kinds)
         self._applying = sum(1 for each in work if isinstance(each, Apply))
         running = list(dict.fromkeys(run for run, _, _ in self.running))
         found: Turn = await self._ctx.transact(
@@ -198,7 +205,6 @@ class Engine:
             _log.warning("results of %d steps wait to be written: %s", len(work), error.message)
             return
         _log.error("a turn failed", exc_info=error)
-        self.kinds = kinds_of(self._ctx)
         kept, self._work = self._work, []
         for each in kept:
             try:
@@ -252,7 +258,9 @@ class Engine:
         kind = self.kinds[job.kind]
         if kind.process:
             self._processes.add(at)
-        task = self.running[at] = asyncio.create_task(self._carry(job, at), name=f"execution: {job.run}/{job.key}")
+        task = self.running[at] = asyncio.create_task(
+            self._carry(job, kind, at), name=f"execution: {job.run}/{job.key}"
+        )
         task.add_done_callback(lambda _: self._gone(at))
 
     def _gone(self, at: tuple[str, str, int]) -> None:
@@ -260,8 +268,8 @@ class Engine:
         self._processes.discard(at)
         self._steps.pop(at, None)
 
-    async def _carry(self, job: Job, at: tuple[str, str, int]) -> None:
-        step, kind = self._steps.setdefault(at, Attempting(self._ctx, job)), self.kinds[job.kind]
+    async def _carry(self, job: Job, kind: StepKind[Any], at: tuple[str, str, int]) -> None:
+        step = self._steps.setdefault(at, Attempting(self._ctx, job))
         assert isinstance(kind, WorkKind)  # noqa: S101 - no other kind has attempts
         if job.state == "intent":
             ended = await self._prepare(step, kind, at)
