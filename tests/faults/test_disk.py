@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 import subprocess
@@ -77,7 +78,8 @@ def test_after_room_is_made_it_writes_again(small_disk: Path) -> None:
     process = start_on(small_disk)
     with process.client() as client:
         free = shutil.disk_usage(small_disk).free
-        ballast.write_bytes(b"\0" * (free - 4096))
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            file.write(b"\0" * (free - 4096))  # the daemon may have taken some of it meanwhile
         with pytest.raises(RemoteError, match="disk is full"):
             for number in range(50):
                 create(client, str(number), 50_000)
