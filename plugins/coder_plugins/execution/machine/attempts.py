@@ -220,10 +220,11 @@ def end(moves: Moves, ended: Ended) -> None:
         _unknown(moves, live, key, ended)
     else:
         assert ended.error is not None  # noqa: S101 - the engine gives a failure its reason
-        _failed(moves, live, key, ended.error, retry=ended.retry)
+        fail(moves, live, key, ended.error, retry=ended.retry)
 
 
-def _failed(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -> None:
+def fail(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -> None:
+    """Have a step that failed wait for its next attempt, or end it if there is none."""
     spec, step = live.spec(key), live.steps[key]
     over = (
         spec.total_timeout is not None and step.active_ms >= parse_duration(spec.total_timeout).total_seconds() * 1000

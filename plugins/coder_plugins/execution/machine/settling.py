@@ -24,7 +24,7 @@ from coder_plugins.execution.runs.records import (
 )
 
 from . import fanout, waiting
-from .attempts import resolve_input, word_of
+from .attempts import fail, resolve_input, word_of
 from .live import Live, Moves
 from .making import is_process, scope_of
 
@@ -377,8 +377,11 @@ def _tell_parent(moves: Moves, live: Live) -> None:
     else:
         message = f"its run {run.status}" + (f": {run.error.message}" if run.error else "")
         fault = StepFault(word="sub_run", message=message, data={"run": run.id, "status": run.status})
-        status = "cancelled" if run.status == "cancelled" and parent.run.cancelling else "failed"
-        moves.end(parent, run.parent_step, status, error=fault, reason=None)
+        if run.status == "cancelled" and parent.run.cancelling:
+            moves.end(parent, run.parent_step, "cancelled", error=fault, reason=None)
+        else:
+            moves.close_wait(parent, run.parent_step)
+            fail(moves, parent, run.parent_step, fault, retry=run.status != "cancelled")
 
 
 def _let_next_begin(moves: Moves, live: Live) -> None:
