@@ -187,12 +187,9 @@ CREATE TABLE execution_attempts (
   error TEXT,
   log_bytes INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX execution_attempts_by_run_key ON execution_attempts (run, key, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_by_run ON execution_attempts (run, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_attempts_by_state_boot ON execution_attempts (state, boot, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_attempts_list_id ON execution_attempts (workspace_id, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_attempts_list_run ON execution_attempts (workspace_id, run, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_attempts_list_key ON execution_attempts (workspace_id, key, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_attempts_list_started_at ON execution_attempts (workspace_id, started_at, id) WHERE deleted_at IS NULL;
 
 -- execution.boot: One start of the engine; attempts of another one were cut off.
 CREATE TABLE execution_boots (
@@ -349,9 +346,6 @@ CREATE INDEX execution_steps_by_run ON execution_steps (run, id) WHERE deleted_a
 CREATE INDEX execution_steps_by_status_process_workspace_id_priority_ready_at ON execution_steps (status, process, workspace_id, priority, ready_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_steps_by_hash ON execution_steps (hash, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_steps_list_id ON execution_steps (workspace_id, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_steps_list_status ON execution_steps (workspace_id, status, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_steps_list_kind ON execution_steps (workspace_id, kind, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_steps_list_position ON execution_steps (workspace_id, position, id) WHERE deleted_at IS NULL;
 
 -- execution.wait: What a step waits for.
 CREATE TABLE execution_waits (

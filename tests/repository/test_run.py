@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from coder_ipc.runtime import read
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.alone
+
+STEPS = [str(number) for number in range(1, 13)]
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def run(script: str, *arguments: object, **environment: str) -> subprocess.Compl
 
 
 def steps(output: str) -> list[str]:
-    return re.findall(r"^(\d)\. ", output, re.MULTILINE)
+    return re.findall(r"^(\d+)\. ", output, re.MULTILINE)
 
 
 def number(pattern: str, output: str) -> int:
@@ -59,7 +62,7 @@ def number(pattern: str, output: str) -> int:
 def test_the_tour_shows_the_main_job_and_run_again_it_doubles_nothing(data_dir: Path) -> None:
     first = run("tour.py", "--once", "--data-dir", data_dir)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert steps(first.stdout) == list("12345678")
+    assert steps(first.stdout) == STEPS
     created = number(r"beads-\w+\.jsonl \(beads\) -> project \w+: (\d+) created", first.stdout)
     assert created >= 50
     ready = number(r"(\d+) tasks of \w+ are ready", first.stdout)
@@ -70,6 +73,7 @@ def test_the_tour_shows_the_main_job_and_run_again_it_doubles_nothing(data_dir: 
     assert number(r"A day lost on one of these (\d+) is a day lost", first.stdout) > 0
     assert number(r"(\d+) planning\.task\.created", first.stdout) > created
     assert "planning.task.completed" in first.stdout
+    assert_the_run_was_cut_off_and_nothing_ran_twice(first)
     assert "The daemon has stopped." in first.stdout
     assert "\x1b" not in first.stdout
     assert read(data_dir) is None
@@ -80,6 +84,32 @@ def test_the_tour_shows_the_main_job_and_run_again_it_doubles_nothing(data_dir: 
     assert number(unchanged, second.stdout) == created
     assert "planning.task.created" not in second.stdout
     assert number(r"(\d+) tasks of \w+ are ready", second.stdout) == ready
+
+
+def assert_the_run_was_cut_off_and_nothing_ran_twice(tour: subprocess.CompletedProcess[str]) -> None:
+    killed = number(r"kill -9: the daemon \(pid (\d+)\) dies while the step `test` runs", tour.stderr)
+    started = number(r"Started: pid (\d+)", tour.stdout)
+    assert killed == started
+    text = " ".join(tour.stdout.split())
+    assert f"The daemon with pid {killed} was killed; the step `test` went on without it" in text
+    assert re.search(r"and [\d.]+ (bytes|KiB) of its output were recovered", text)
+    assert "9 attempts at 9 steps; the note stands in README.md once, and the server was asked once." in text
+    assert "approved by the tour, in your name" in text
+    recorded = tour.stdout.partition("12. The flight recorder")[2]
+    attempts = re.findall(r"^ +1\. done, (\w+), [\d.]+ m?s", recorded, re.MULTILINE)
+    assert Counter(attempts) == {"adoptable": 7, "checkable": 1, "repeatable": 1}
+    assert re.search(r"^ +test  command  succeeded$", recorded, re.MULTILINE)
+
+
+def test_a_daemon_that_others_use_is_not_killed_and_the_checkout_stays_as_it_was(data_dir: Path) -> None:
+    before = (ROOT / "README.md").read_bytes()
+    run("tour.py", "--no-tour", "--data-dir", data_dir)
+    with Client.connect(data_dir):
+        tour = run("tour.py", "--once", "--data-dir", data_dir)
+    assert tour.returncode == 0, tour.stdout + tour.stderr
+    assert "one other program uses this daemon, so it is not killed" in " ".join(tour.stdout.split())
+    assert "kill -9: " not in tour.stdout + tour.stderr
+    assert (ROOT / "README.md").read_bytes() == before
 
 
 def test_the_daemon_goes_on_and_a_second_run_attaches(data_dir: Path) -> None:
@@ -99,7 +129,7 @@ def test_the_daemon_goes_on_and_a_second_run_attaches(data_dir: Path) -> None:
 def test_it_runs_on_a_narrow_terminal_with_an_old_code_page(data_dir: Path) -> None:
     tour = run("tour.py", "--once", "--data-dir", data_dir, COLUMNS="40", PYTHONIOENCODING="cp1252")
     assert tour.returncode == 0, tour.stdout + tour.stderr
-    assert steps(tour.stdout) == list("12345678")
+    assert steps(tour.stdout) == STEPS
 
 
 def test_a_failure_in_the_middle_says_what_failed_and_how_to_go_on(data_dir: Path) -> None:

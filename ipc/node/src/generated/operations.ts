@@ -480,10 +480,8 @@ export interface ExecutionArtifactsReadInput {
 export interface ExecutionAttemptsListInput {
   /** 1 to 64 characters. */
   run?: string | null;
-  /** 1 to 200 characters. */
-  key?: string | null;
   /** `id` when missing. */
-  sort?: "id" | "-id" | "started_at" | "-started_at";
+  sort?: "id" | "-id";
   /** Items on the page. 1 to 500; 50 when missing. */
   limit?: number;
   /** `next_cursor` of the page before. At most 2000 characters. */
@@ -702,11 +700,8 @@ export interface ExecutionStepsGetInput {
 export interface ExecutionStepsListInput {
   /** 1 to 64 characters. */
   run?: string | null;
-  status?: StepStatus | null;
-  /** 1 to 64 characters. */
-  kind?: string | null;
   /** `id` when missing. */
-  sort?: "id" | "-id" | "position" | "-position";
+  sort?: "id" | "-id";
   /** Items on the page. 1 to 500; 50 when missing. */
   limit?: number;
   /** `next_cursor` of the page before. At most 2000 characters. */

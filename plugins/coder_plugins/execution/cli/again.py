@@ -38,12 +38,12 @@ def _retry(session: Session, arguments: Namespace) -> int:
     old = finding.view_of(session, arguments.run)["run"]
     given: dict[str, Any] = {"id": old["id"], "source": arguments.source}
     known: dict[str, Any] = old["inputs"]
-    if arguments.plan is not None:
-        plan = planfile.read(arguments.plan)
+    plan = None if arguments.plan is None else planfile.read(arguments.plan)
+    if plan is not None:
         known = {**known, **plan.content.get("inputs", {})}
         given |= {"definition": "latest", "steps": plan.content["steps"]}
     given["inputs"] = planfile.inputs(known, arguments.input)
-    if arguments.plan is not None:
+    if plan is not None:
         running.check(session, plan, {**given, **({"folder": old["folder"]} if old.get("folder") else {})})
     _confirm(session, f"retry {old['name']} ({old['status']}) from {arguments.source}")
     return _report(session, session.call("execution.runs.retry", given, yes=True), arguments)

@@ -93,8 +93,9 @@ def _decide(session: Session, arguments: Namespace, choice: str) -> int:
 
 def _wait(session: Session, named: str, step: str | None) -> dict[str, Any]:
     """Return the wait that is meant by a run, or by its own id."""
+    run = finding.id_of(session, named)
     try:
-        waits = asking.open_waits(session, finding.id_of(session, named))
+        waits = asking.open_waits(session, run)
     except RemoteError as error:
         if error.kind != "not_found":
             raise
@@ -102,7 +103,7 @@ def _wait(session: Session, named: str, step: str | None) -> dict[str, Any]:
         waits = [each for each in rows_of(everything) if each["id"] == named]
         if not waits:
             raise
-    return asking.the_one([each for each in waits if each["kind"] == "approval"], named, step)
+    return asking.the_one([each for each in waits if each["kind"] == "approval"], run, step)
 
 
 def _say(session: Session, answer: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -13,23 +14,32 @@ from . import asking, codes
 from .state import RunState
 from .views import View, choose
 
+Decide = Callable[[dict[str, Any]], str | None]
+
 
 def follow(session: Session, run: str) -> int:
     """Show a run until it ends, and return the exit code for it."""
     state = RunState()
     with choose(state, session.output, as_json=session.settings.json) as view:
-        return Follower(session, run, state, view).follow()
+        decide = asking.ask if asking.is_there(session) else None
+        return Follower(session, run, state, view, decide).follow()
 
 
 class Follower:
-    """One follower of one run."""
+    """One follower of one run.
 
-    def __init__(self, session: Session, run: str, state: RunState, view: View) -> None:
+    `decide` is asked for a choice where the run waits for a person, and answers None to leave it to somebody else;
+    without it nobody is there to decide.
+    """
+
+    def __init__(self, session: Session, run: str, state: RunState, view: View, decide: Decide | None = None) -> None:
+        self._decide = decide
         self._session = session
         self._run = run
         self._state = state
         self._view = view
         self._cursor: str | None = None
+        self._placed = False
         self._asked: set[str] = set()
         self._interrupted = False
         self._undecided = False
@@ -60,16 +70,21 @@ class Follower:
         with closing(self._session.items("execution.runs.follow", given)) as items:
             if self._cursor is not None:
                 self._load()
+                self._placed = True
             for item in items:
                 self._take(item)
-                if item["type"] != "output" or self._cursor is not None:
-                    self._cursor = item["cursor"]
+                self._cursor = item["cursor"]
+                self.heard(item)
                 if self._undecided:
                     return
 
+    def heard(self, item: dict[str, Any]) -> None:
+        """Look at an item that was shown; for a subclass."""
+
     def _take(self, item: dict[str, Any]) -> None:
-        if item["type"] == "run" and self._cursor is None:
+        if item["type"] == "run" and not self._placed:
             self._load()  # once more: later than the place where the events begin, so nothing falls between the two
+            self._placed = True
         if item["type"] == "step" and item.get("status") == "failed" and not item.get("text"):
             item = {**item, "text": self._why(str(item["step"]))}
         known = item.get("step") in self._state.steps
@@ -79,7 +94,7 @@ class Follower:
         if item["type"] == "wait" and item.get("approval"):
             self._decide_all()
         if item["type"] == "run" and item.get("status") == "needs_decision":
-            self._undecided = not asking.is_there(self._session)
+            self._undecided = self._decide is None
 
     def _load(self) -> None:
         view = self._session.call("execution.runs.get", {"id": self._run})
@@ -90,7 +105,8 @@ class Follower:
 
     def _why(self, key: str) -> str:
         step = self._session.call("execution.steps.get", {"run": self._run, "step": key})["step"]
-        return str((step.get("error") or {}).get("message") or "")
+        error: dict[str, Any] = step.get("error") or {}
+        return str(error.get("message") or "")
 
     def _decide_all(self) -> None:
         """Have the person here decide what waits for a decision, or say how it is decided."""
@@ -98,11 +114,11 @@ class Follower:
             if wait["id"] in self._asked:
                 continue
             self._asked.add(wait["id"])
-            if not asking.is_there(self._session):
+            if self._decide is None:
                 self._view.note(f"{asking.shown(wait)}\ndecide with: {asking.how(wait)}")
                 continue
             with self._view.aside():
-                choice = asking.ask(wait)
+                choice = self._decide(wait)
             if choice is None:
                 self._view.note(f"left for later: {asking.how(wait)}")
                 continue

@@ -24,7 +24,8 @@ def lines(recorded: dict[str, Any], width: int) -> list[str]:
 def step_lines(view: dict[str, Any], width: int) -> list[str]:
     """Return one step and its attempts, in order."""
     step: dict[str, Any] = view["step"]
-    reason = step.get("reason") or (step.get("error") or {}).get("message")
+    error: dict[str, Any] = step.get("error") or {}
+    reason: Any = error.get("message") or step.get("reason")
     if step.get("reused_from"):
         reason = f"taken over from {step['reused_from']}"
     head = f"{step['key']}  {step['kind']}  {step['status']}{f': {reason}' if reason else ''}"

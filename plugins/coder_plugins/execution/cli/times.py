@@ -29,7 +29,7 @@ def clock_of(seconds: float) -> str:
 
 
 def length(seconds: float | None) -> str:
-    """Return a time span in the two largest units that say something: `14 ms`, `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
+    """Return a time span in the units that say something: `14 ms`, `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
     if seconds is None:
         return ""
     seconds = max(seconds, 0.0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from coder_local.cli.api import Output, clean, is_terminal, to_json, width
@@ -32,18 +32,18 @@ class View:
         """Leave the terminal as it was."""
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> Generator[None]:
         """Stand aside while a person is asked something."""
         yield
 
     def loaded(self) -> None:
-        """The state was read whole; also told when it is read again."""
+        """Show the state, which was read whole; it may be read again later."""
 
     def said(self, item: dict[str, Any], lines: list[str]) -> None:
-        """An item came, with the lines of output that it made whole."""
+        """Show an item that came, with the lines of output that it made whole."""
 
     def ended(self) -> None:
-        """The run has ended, and the state was read once more."""
+        """Show the end of the run; the state was read once more."""
 
     def note(self, text: str) -> None:
         """Remark something beside the run, in one or more lines."""
@@ -64,14 +64,17 @@ class JsonView(View):
     _begun = False
 
     def loaded(self) -> None:
+        """Show the state when it was first read."""
         if not self._begun:
             self._print({"type": "started", "run": self.state.run})
         self._begun = True
 
     def said(self, item: dict[str, Any], lines: list[str]) -> None:  # noqa: ARG002
+        """Show an item."""
         self._print(item)
 
     def ended(self) -> None:
+        """Show the end."""
         self._print({"type": "ended", "run": self.state.run})
 
     def _print(self, value: dict[str, Any]) -> None:
@@ -84,6 +87,7 @@ class Lines(View):
     _begun = False
 
     def loaded(self) -> None:
+        """Show the state when it was first read."""
         if self._begun:
             return
         self._begun = True
@@ -95,6 +99,7 @@ class Lines(View):
                 self._print(f"{at}  {step.key} {step.status}")
 
     def said(self, item: dict[str, Any], lines: list[str]) -> None:
+        """Show an item."""
         at, step = times.clock(item.get("at")), str(item.get("step") or "")
         found = self.state.steps.get(step)
         for line in lines:
@@ -109,6 +114,7 @@ class Lines(View):
             self._print(f"{at}  {step} {item.get('status')}{again}{f': {reason}' if reason else ''}")
 
     def ended(self) -> None:
+        """Show the end."""
         self._print("\n".join(closing(self.state)))
 
     def _print(self, text: str) -> None:
@@ -128,7 +134,8 @@ class Screen(View):
         self._stop()
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> Generator[None]:
+        """Take the tree off the screen meanwhile."""
         self._stop()
         try:
             yield
@@ -136,12 +143,14 @@ class Screen(View):
             self._begin()
 
     def note(self, text: str) -> None:
+        """Remark something above the tree."""
         if self._live is None:
             super().note(text)
         else:
             self._live.console.print(clean(text, keep_lines=True), style="yellow", markup=False, highlight=False)
 
     def ended(self) -> None:
+        """Show the end."""
         self._stop()
         print("\n".join(closing(self.state)), flush=True)  # noqa: T201
 
@@ -173,7 +182,7 @@ class _Drawing:
             head = f"{self._state.name}: {self._state.status}, {summary(self._state.counts())}"
             found = tree.lines(self._state, now)
         shown = tree.fitted(found, max(options.size.height - 3, 3))
-        signs = tree.SIGNS if (console.encoding or "").startswith("utf") else tree.PLAIN_SIGNS
+        signs = signs_for(console.encoding)
         columns = max(options.max_width - 1, 20)
         yield Text(head[:columns], style="bold", no_wrap=True)
         for line, shown_as in zip(shown, tree.text(shown, columns, signs), strict=True):
@@ -208,8 +217,10 @@ def _is_fan_out(state: RunState, step: StepState) -> bool:
 
 def tree_text(state: RunState) -> str:
     """Return the tree of a run as it stands, cut to the terminal."""
-    signs = tree.SIGNS
-    with suppress(LookupError, UnicodeEncodeError):
-        "".join(signs.values()).encode(sys.stdout.encoding or "ascii")
-        return "\n".join(tree.text(tree.lines(state, time.time(), outputs=False), width(), signs))
-    return "\n".join(tree.text(tree.lines(state, time.time(), outputs=False), width(), tree.PLAIN_SIGNS))
+    found = tree.lines(state, time.time(), outputs=False)
+    return "\n".join(tree.text(found, width(), signs_for(sys.stdout.encoding)))
+
+
+def signs_for(encoding: str | None) -> dict[str, str]:
+    """Return the signs that a console of an encoding can show."""
+    return tree.SIGNS if (encoding or "").lower().startswith("utf") else tree.PLAIN_SIGNS

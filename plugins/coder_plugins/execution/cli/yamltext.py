@@ -6,6 +6,7 @@ dates. Two equal keys, tags and values that hold themselves are refused.
 
 from __future__ import annotations
 
+import importlib
 import re
 from typing import Any, NamedTuple
 
@@ -42,9 +43,11 @@ class Parsed(NamedTuple):
 
 def parse(text: str) -> Parsed:
     """Return the value of a YAML text. Raises `YamlError`."""
-    import yaml  # type: ignore[import-untyped]  # noqa: PLC0415 - 30 ms that other commands need not
+    yaml: Any = importlib.import_module("yaml")  # 30 ms that other commands need not, and no types
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the base is untyped
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # wheels have the first, other builds may not
+
+    class Loader(base):  # type: ignore[misc]  # the base is untyped
         """Leaves plain words alone; what they mean is decided here."""
 
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - how PyYAML names the table it looks into

@@ -43,6 +43,8 @@ JUMP_S = 5.0
 """A difference between the two clocks that counts as a jump."""
 PARK_S = 8.0
 """Seconds that attempts are given to end when the daemon stops; programs that are adopted are left running at once."""
+SOON_S = 600.0
+"""A wait that is due within so many seconds keeps the daemon from stopping for want of clients."""
 _BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
 _WAKES = (
     "execution.run.queued", "execution.run.cancelled", "execution.run.resumed", "execution.approval.decided",
@@ -70,6 +72,7 @@ class Engine:
         self._due: str | None = None
         self._clocks = (0, 0.0)
         self._stopping = False
+        self._at_work: contextlib.AbstractContextManager[None] | None = None
         self.trouble: str | None = None
         """Why results cannot be written now, if they cannot."""
         self.turns = 0
@@ -109,6 +112,7 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self.running.values(), return_exceptions=True)
+        self._hold()
         if self.boot:
             with contextlib.suppress(Error):
                 await self._ctx.transact(turns.end, self.boot)
@@ -174,6 +178,18 @@ class Engine:
             self._work[:0] = found.left
         if found.more or found.left:
             self.wake()
+        self._hold()
+
+    def _hold(self) -> None:
+        """Keep the daemon from stopping for want of clients while steps are done, or are due soon."""
+        soon = self._due is not None and parse_instant(self._due).timestamp() - self._ctx.now_ms() / 1000 < SOON_S
+        busy = bool(self.running or self._work or soon) and not self._stopping
+        if busy and self._at_work is None:
+            self._at_work = self._ctx.at_work()
+            self._at_work.__enter__()
+        elif not busy and self._at_work is not None:
+            self._at_work.__exit__(None, None, None)
+            self._at_work = None
 
     async def _recover_turn(self, error: Exception, work: Sequence[Work]) -> None:
         """Find the one result that no transaction takes, if the store itself is well, and fail its step."""

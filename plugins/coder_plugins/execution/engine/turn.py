@@ -83,6 +83,7 @@ def turn(
     `boot` is the start of the engine, `machine` that of the machine, `running` the runs with attempts of this engine.
     """
     applied, left = _apply(tx, [each for each in work if isinstance(each, Apply)])
+    due, let_go = _next_due(tx), 0
     with Moves(tx, kinds) as moves:
         go = [
             attempts.prepared(moves, job.run, job.key, job.n, facts)
@@ -90,11 +91,14 @@ def turn(
         ]
         for ended in (*applied, *(each for each in work if isinstance(each, Ended))):
             attempts.end(moves, ended)
-        due = _let_go(moves)
+        if due is not None and due <= moves.now:
+            let_go = _let_go(moves)
         settle(moves)
         jobs = _claim(moves, (boot, machine), room)
         stop = _to_stop(moves, running)
-    return Turn(jobs, go, stop, list(left), _next_due(tx), due >= DUE_LIMIT)
+    if moves.times_moved:
+        due = _next_due(tx)
+    return Turn(jobs, go, stop, list(left), due, let_go >= DUE_LIMIT)
 
 
 def _apply(tx: Transaction, applies: Sequence[Apply]) -> tuple[list[Ended], Sequence[Apply]]:
@@ -150,6 +154,7 @@ def _let_go(moves: Moves) -> int:
     for (id_,) in late:
         live = moves.load(id_)
         live.set_run(deadline_at=None)
+        moves.times_moved = True
         control.cancel(moves, live, grace_ms=None, compensate=False, timed_out=True)
     return len(due)
 
@@ -167,21 +172,32 @@ def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
     """Begin attempts at ready steps as far as there is room, in turn for each workspace, the most urgent first."""
     jobs: list[Job] = []
     free = {True: room.processes, False: room.others}
+    stored = _stored_queues(moves)
     again = True
     while again:
         again = False
-        for process in free:
-            while free[process] and (picked := _pick(moves, process=process, limit=free[process])):
+        for process in (True, False):
+            workspaces = [workspace for is_process, workspace in stored if bool(is_process) == process]
+            while free[process] and (picked := _pick(moves, workspaces, process=process, limit=free[process])):
                 found = [attempts.claim(moves, live, key, boot) for live, key in picked]
                 begun = [job for job in found if job is not None]
                 jobs += begun
                 free[process] -= len(begun)
-                settle(moves)  # a step that could not begin may be what others waited for
-                again = again or (not process and len(begun) < len(found))  # also those that run a program
+                if len(begun) == len(picked):
+                    break  # that was all there is, or all there is room for
+                settle(moves)
+                again = True  # one that could not begin may be what others waited for, in the other queue too
     return jobs
 
 
-def _pick(moves: Moves, *, process: bool, limit: int) -> list[tuple[Live, str]]:
+def _stored_queues(moves: Moves) -> list[tuple[Any, ...]]:
+    """Return which queues have ready steps on disk: whether they are of processes, and of which workspace."""
+    return moves.tx.rows(
+        "SELECT DISTINCT process, workspace_id FROM execution_steps WHERE status = 'ready' AND deleted_at IS NULL"
+    )
+
+
+def _pick(moves: Moves, workspaces: Sequence[str], *, process: bool, limit: int) -> list[tuple[Live, str]]:
     """Return ready steps. What this transaction has moved is not in the database yet, so both are looked at."""
     ready: dict[str, list[_Place]] = {}
     known = set(moves.lives)
@@ -192,7 +208,7 @@ def _pick(moves: Moves, *, process: bool, limit: int) -> list[tuple[Live, str]]:
                     place = _Place(-step.priority, step.ready_at or "", step.run, step.position, step.key)
                     ready.setdefault(step.workspace_id, []).append(place)
     moved = sum(len(live.touched) for live in moves.lives.values())
-    for workspace, *fields in _stored_ready(moves, process=process, limit=limit + moved):
+    for workspace, *fields in _stored_ready(moves, workspaces, process=process, limit=limit + moved):
         stored = _Place(*fields)
         if stored.run not in known:
             ready.setdefault(workspace, []).append(stored)
@@ -210,14 +226,9 @@ class _Place(NamedTuple):
     key: str
 
 
-def _stored_ready(moves: Moves, *, process: bool, limit: int) -> list[tuple[Any, ...]]:
-    workspaces = moves.tx.rows(
-        "SELECT DISTINCT workspace_id FROM execution_steps WHERE status = 'ready' AND process = :process"
-        " AND deleted_at IS NULL",
-        process=process,
-    )
+def _stored_ready(moves: Moves, workspaces: Sequence[str], *, process: bool, limit: int) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
-    for (workspace,) in workspaces:
+    for workspace in workspaces:
         found += moves.tx.rows(
             "SELECT workspace_id, -priority, ready_at, run, position, key FROM execution_steps WHERE status = 'ready'"
             " AND process = :process AND workspace_id = :workspace AND deleted_at IS NULL"

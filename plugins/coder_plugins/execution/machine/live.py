@@ -163,6 +163,8 @@ class Moves:
         self.lives: dict[str, Live] = {}
         self.unsettled: list[Live] = []
         """Runs in which something moved that others hang on."""
+        self.times_moved = False
+        """Whether something that is due at a time came or went."""
 
     def __enter__(self) -> Self:
         return self
@@ -297,7 +299,7 @@ class Moves:
         wait = live.waits.pop(key, None)
         if wait is None:
             return None
-        live.dirty = True
+        live.dirty = self.times_moved = True
         return self.tx.update(wait, status="closed", **changes)
 
     def free(self, live: Live, key: str) -> None:

@@ -35,7 +35,7 @@ def wait(moves: Moves, live: Live, key: str, what: Wait) -> Wait:
         replace(what, run=live.run.id, key=key, workspace_id=live.run.workspace_id, shown_hash=shown_hash)
     )
     live.waits[key] = made
-    live.dirty = True
+    live.dirty = moves.times_moved = True
     if what.kind == "queue":
         return made
     live.set(key, status="needs_decision" if what.kind == "decision" else "waiting", reason=what.prompt or what.name)

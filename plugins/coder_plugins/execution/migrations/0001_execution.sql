@@ -103,12 +103,6 @@ CREATE INDEX execution_steps_by_hash ON execution_steps (hash, id) WHERE deleted
 
 CREATE INDEX execution_steps_list_id ON execution_steps (workspace_id, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX execution_steps_list_status ON execution_steps (workspace_id, status, id) WHERE deleted_at IS NULL;
-
-CREATE INDEX execution_steps_list_kind ON execution_steps (workspace_id, kind, id) WHERE deleted_at IS NULL;
-
-CREATE INDEX execution_steps_list_position ON execution_steps (workspace_id, position, id) WHERE deleted_at IS NULL;
-
 CREATE TABLE execution_attempts (
   id TEXT PRIMARY KEY NOT NULL,
   workspace_id TEXT NOT NULL,
@@ -137,17 +131,11 @@ CREATE TABLE execution_attempts (
   log_bytes INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX execution_attempts_by_run_key ON execution_attempts (run, key, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_by_run ON execution_attempts (run, id) WHERE deleted_at IS NULL;
 
 CREATE INDEX execution_attempts_by_state_boot ON execution_attempts (state, boot, id) WHERE deleted_at IS NULL;
 
 CREATE INDEX execution_attempts_list_id ON execution_attempts (workspace_id, id) WHERE deleted_at IS NULL;
-
-CREATE INDEX execution_attempts_list_run ON execution_attempts (workspace_id, run, id) WHERE deleted_at IS NULL;
-
-CREATE INDEX execution_attempts_list_key ON execution_attempts (workspace_id, key, id) WHERE deleted_at IS NULL;
-
-CREATE INDEX execution_attempts_list_started_at ON execution_attempts (workspace_id, started_at, id) WHERE deleted_at IS NULL;
 
 CREATE TABLE execution_waits (
   id TEXT PRIMARY KEY NOT NULL,

@@ -142,7 +142,7 @@ class Step(Record):
     """Why it was skipped, or what it waits for."""
 
 
-@domain.table("attempts", indexes=(("run", "key"), ("state", "boot")), history=False)
+@domain.table("attempts", indexes=(("run",), ("state", "boot")), history=False)
 class Attempt(Record):
     """One attempt at a step; its id is `<run>/<key>/<n>`."""
 
@@ -245,8 +245,8 @@ runs = domain.standard(
     sort=("created_at",),
     search=("name",),
 )
-steps = domain.standard(Step, operations=("list",), filters=("run", "status", "kind"), sort=("position",))
-attempts = domain.standard(Attempt, operations=("list",), filters=("run", "key"), sort=("started_at",))
+steps = domain.standard(Step, operations=("list",), filters=("run",))  # each index is written with every step
+attempts = domain.standard(Attempt, operations=("list",), filters=("run",))
 artifacts = domain.standard(Artifact, operations=("list", "get"), filters=("run", "key"), sort=("name",))
 waits = domain.standard(Wait, operations=("list",), filters=("run", "status", "kind"), sort=("due_at",))
 

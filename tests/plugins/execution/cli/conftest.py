@@ -3,7 +3,9 @@ import json
 import pytest
 
 from coder_local.testing.daemon import environment, running
-from tests.cli.conftest import command as command
+from tests.cli.conftest import command
+
+__all__ = ["command"]
 
 
 @pytest.fixture(scope="session")

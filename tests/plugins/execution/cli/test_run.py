@@ -56,10 +56,9 @@ def test_a_plan_runs_and_each_thing_that_happens_is_a_line(run, plan):
     done = run("run", plan(GOOD), "--yes", "--input", "who=me", "--input", "often=3")
     assert done.code == 0, done.err
     lines = [line[10:] for line in done.out.splitlines()]
-    assert "hello running" in lines
-    assert "hello | hello me 3" in lines
-    assert {"each[a] | item a", "each[b] | item b", "each succeeded"} <= set(lines)
-    assert lines.index("hello succeeded") < lines.index("each[a] running")
+    assert lines[0].startswith("run ")
+    assert {"hello | hello me 3", "each[a] | item a", "each[b] | item b", "each succeeded"} <= set(lines)
+    assert lines.index("hello succeeded") < lines.index("each succeeded")
     assert " succeeded after " in done.out.splitlines()[-1]
 
 
@@ -177,7 +176,6 @@ def test_an_approval_is_said_and_given_elsewhere(run, plan, daemon):
     ]
     path = plan(steps)
     with following(daemon, "run", path, "--yes") as process:
-        read_until(process, "ok waits: approval")
         said = [process.stderr.readline() for _ in range(5)]
         assert said[:4] == ["ok: Deploy?\n", "    {\n", '      "to": "prod"\n', "    }\n"]
         id_ = said[4].removeprefix("decide with: coder-local runs approve ").strip()
@@ -186,7 +184,7 @@ def test_an_approval_is_said_and_given_elsewhere(run, plan, daemon):
     assert run("runs", "approve", id_).code == 3
     id_ = run("run", path, "--yes", "--detach").out.strip()
     with following(daemon, "runs", "follow", id_) as process:
-        read_until(process, "waits: approval")
+        assert process.stderr.readline() == "ok: Deploy?\n"
         done = run("runs", "reject", "last", "--note", "not today")
         assert done.code == 0, done.err
         assert process.wait(30) == codes.FAILED

@@ -54,5 +54,5 @@ def test_aliases_of_aliases_do_not_grow_beyond_all_bounds():
 
 
 def test_depth_has_a_bound():
-    with pytest.raises(YamlError, match="deeply|nesting"):
+    with pytest.raises(YamlError, match=r"deeply|nesting"):
         parse("[" * 3000 + "]" * 3000)

@@ -142,7 +142,7 @@ def test_when_no_program_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_when_a_start_does_not_judge_what_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     def blind(tx: Any, kinds: Any, pid: int) -> Any:
-        return tx.insert(Boot(pid=pid)).id, []
+        return turns.Begun(tx.insert(Boot(pid=pid)).id, [], None)
 
     monkeypatch.setattr(turns, "begin", blind)
     assert finds(PAY, "E8:")
