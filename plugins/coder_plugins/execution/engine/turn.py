@@ -259,12 +259,8 @@ def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None
     )
     known: dict[str, int | None] = dict(found)
     known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
-    undoing = moves.tx.rows(  # all that there was to stop has ended; what undoes it goes on
-        "SELECT DISTINCT run FROM execution_steps WHERE run IN (SELECT value FROM json_each(:ids))"
-        " AND role = 'compensation'",
-        ids=list(known),
-    )
-    return [(id_, grace) for id_, grace in known.items() if (id_,) not in undoing]
+    # what undoes a run is not stopped with it: all else of the run has ended when that begins
+    return [(id_, grace) for id_, grace in known.items() if not moves.load(id_).undoing]
 
 
 class Begun(NamedTuple):

@@ -142,6 +142,11 @@ class Live:
         """Whether the run is at its end."""
         return self.run.status in ENDED_RUN
 
+    @property
+    def undoing(self) -> bool:
+        """Whether what the run did is being undone."""
+        return any(step.role == "compensation" for step in self.steps.values())
+
     def with_status(self, *words: str) -> list[Step]:
         """Return the steps that have one of some statuses, in order."""
         return sorted((step for step in self.steps.values() if step.status in words), key=lambda step: step.position)

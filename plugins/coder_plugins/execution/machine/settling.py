@@ -260,7 +260,7 @@ def _show(moves: Moves, live: Live) -> None:
     run, count = live.run, live.count
     if run.reason is not None and not count["pending"]:
         live.set_run(reason=None)
-    if run.cancelling and not any(step.role == "compensation" for step in live.steps.values()):
+    if run.cancelling and not live.undoing:
         status = "cancelling"
     elif run.paused and not live.running:
         status = "paused"
