@@ -186,6 +186,9 @@ def _reference_findings(
     parts: dict[str, Any] = {
         "input": _own_input(step.kind, step.input), "foreach": step.foreach, "when": msgspec.to_builtins(step.when),
     }  # fmt: skip
+    if any(references.find(msgspec.to_builtins(step.matrix))):
+        hint = "use foreach, whose items may be references"
+        yield _error(step.key, "reference", "the values of a matrix are no references", f"{field}/matrix", hint)
     if step.compensate is not None:
         parts["compensate"] = {"input": _own_input(step.compensate.kind, step.compensate.input)}
     for place in references.find(parts):
