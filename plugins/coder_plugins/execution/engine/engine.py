@@ -184,6 +184,12 @@ class Engine:
         _log.error("a turn failed", exc_info=error)
         self.kinds = kinds_of(self._ctx)
         kept, self._work = self._work, []
+        try:
+            await self._turn([])
+        except Exception as own:  # noqa: BLE001 - no result is at fault, so none may be given up
+            self.trouble = str(own)
+            self._work[:0] = kept
+            return
         for each in kept:
             try:
                 await self._turn([each])
