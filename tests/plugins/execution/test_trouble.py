@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,3 +43,42 @@ async def test_a_turn_that_fails_takes_no_result_away(bench: Bench, monkeypatch:
     assert (await bench.until(id))["status"] == "succeeded"
     assert len(calls) > 4
     assert [each["state"] for each in bench.attempts(id, "a")] == ["done"]
+
+
+async def test_a_disk_that_is_full_before_an_effect(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared, calls = failing(attempts.prepared, Locked("the disk is full"), 2)
+    monkeypatch.setattr(attempts, "prepared", prepared)
+    id = await bench.finish(step("e", "file_edit", {"path": "x", "content": "y"}))
+    assert bench.statuses(id) == {"e": "succeeded"}
+    assert len(calls) == 3
+    assert (bench.folder / "x").read_text() == "y"
+
+
+async def test_facts_that_cannot_be_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared, _ = failing(attempts.prepared, RuntimeError("too odd"), 2)
+    monkeypatch.setattr(attempts, "prepared", prepared)
+    id = await bench.finish(step("e", "file_edit", {"path": "x", "content": "y"}))
+    assert bench.steps(id)["e"]["error"]["message"] == "RuntimeError: too odd"
+    assert not (bench.folder / "x").exists()
+
+
+async def test_a_disk_that_is_full_for_a_large_output(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, calls = failing(attempt.put, OSError(errno.ENOSPC, "full"), 2)
+    monkeypatch.setattr(attempt, "put", put)
+    monkeypatch.setattr(attempt, "AGAIN_S", 0.01)
+    id = await bench.finish(work("a", size=2_000_000))
+    assert bench.statuses(id) == {"a": "succeeded"}
+    assert bench.steps(id)["a"]["artifact"]
+    assert (len(calls), bench.world.begun) == (3, ["a"])
+
+
+async def test_a_kind_that_answers_with_what_is_no_json(bench: Bench) -> None:
+    id = await bench.finish(work("a", odd=True, retry={"max": 3, "first": "PT0S"}))
+    assert bench.steps(id)["a"]["error"]["word"] == "output"
+    assert bench.world.begun == ["a"], "it was done, and is not done again"
+
+
+async def test_a_kind_that_gives_up_by_itself(bench: Bench) -> None:
+    id = await bench.finish(work("a", gives_up=True), work("b", "a"))
+    assert (bench.run(id)["status"], bench.run(id)["error"]["word"]) == ("failed", "stopped")
+    assert bench.statuses(id) == {"a": "failed", "b": "skipped"}
