@@ -482,3 +482,8 @@ async def test_what_undoes_a_step_may_name_its_output_and_any_step(bench: Bench)
 
 async def test_output_is_a_word_only_of_what_undoes_a_step(bench: Bench) -> None:
     wrong(bench.refused(work("a", output="${{ output }}")), Invalid, "/steps/0/input/output", "names nothing")
+
+
+async def test_a_reference_in_a_matrix(bench: Bench) -> None:
+    error = bench.refused(work("a", matrix={"axes": {"x": ["${{ inputs.y }}"]}}), inputs={"y": 1})
+    wrong(error, Invalid, "/steps/0/matrix", "no references", "foreach")

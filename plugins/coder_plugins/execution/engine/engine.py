@@ -151,8 +151,7 @@ class Engine:
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - results must not be lost, and the loop must not end
-                self._work[:0] = [each for each in work if not isinstance(each, Prepared)]
-                self._give_up_preparing(work)
+                self._work[:0] = work
                 await self._recover_turn(error, work)
                 failures += 1
                 await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF)) - 1])
@@ -200,6 +199,12 @@ class Engine:
         _log.error("a turn failed", exc_info=error)
         self.kinds = kinds_of(self._ctx)
         kept, self._work = self._work, []
+        try:
+            await self._turn([])
+        except Exception as own:  # noqa: BLE001 - no result is at fault, so none may be given up
+            self.trouble = str(own)
+            self._work[:0] = kept
+            return
         for each in kept:
             try:
                 await self._turn([each])
@@ -207,11 +212,8 @@ class Engine:
                 self._work.append(each)
             except Exception as own:  # noqa: BLE001 - it is told as the failure of its step
                 self._work.append(_refused(each, own))
-
-    def _give_up_preparing(self, work: Sequence[Work]) -> None:
-        for each in work:
-            if isinstance(each, Prepared):
-                self._tell(each, False)
+                if isinstance(each, Prepared):
+                    self._tell(each, False)
 
     def _room(self) -> Room:
         if self._stopping:

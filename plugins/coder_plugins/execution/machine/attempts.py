@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from coder_local.api import Error, Rights, Value, WorkKind, parse_duration, parse_instant
+from coder_local.api import Error, Refused, Rights, Safety, Value, WorkKind, parse_duration, parse_instant
 from coder_plugins.execution.definitions.records import StepSpec
 from coder_plugins.execution.rules import retries
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
@@ -20,7 +20,8 @@ from .waiting import DECISIONS, wait
 
 RECOVERIES = 3
 """After so many crashes in the middle of one step a person is asked, whatever the step is."""
-_AGAIN = frozenset({"repeatable", "keyed"})
+_FREE = frozenset({Safety.READ, Safety.WRITE})
+"""Words that nobody has to agree to."""
 _chance = random.SystemRandom()
 
 
@@ -99,6 +100,7 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
         if not isinstance(kind, WorkKind):
             raise ReferenceFault(f"{step.kind} is no kind of step that does something")
         typed = msgspec.convert(input, kind.input)
+        _refuse_more(moves, live.run.rights, step.kind, kind.safety(moves.tx, typed))
         effect, prepares = kind.effect(moves.tx, typed), kind.prepares(typed)
     except (ReferenceFault, msgspec.ValidationError, Error) as error:
         moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
@@ -121,6 +123,22 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
     live.set(key, status="running", attempts=n, started_at=step.started_at or moves.now, reason=None)
     moves.say(StepStarted(step=step.id, run=step.run, key=key, attempt=n))
     return job_of(live, attempt, state)
+
+
+def _refuse_more(moves: Moves, rights: Rights, kind: str, safety: Safety) -> None:
+    """Raise `Refused` where a step is more than whoever started the run may do, or has agreed to.
+
+    Operations are asked for at their own gate as well; a program or a request has no other one than this.
+    """
+    if rights.token is not None:
+        with moves.tx.acting(rights):
+            pass  # raises if the token was revoked
+    if safety not in rights.scopes or (safety not in _FREE and safety not in rights.confirmed):
+        raise Refused(
+            f"{rights.actor} may not have done what is {safety}, and this step of kind {kind} is",
+            hint=f"start the run with rights that have the word {safety}",
+            data={"rule": "safety", "safety": str(safety)},
+        )
 
 
 def word_of(error: Exception) -> str:
@@ -212,6 +230,9 @@ def end(moves: Moves, ended: Ended) -> None:
     live.set(key, active_ms=step.active_ms + ended.active_ms)
     if ended.state == "done":
         moves.end(live, key, "succeeded", output=ended.output, artifact=ended.artifact)
+    elif ended.state == "cancelled" and not live.run.cancelling:  # its kind gave up by itself
+        fault = ended.error or StepFault(word="stopped", message="it was stopped, and nobody had asked for that")
+        _failed(moves, live, key, fault, retry=ended.retry)
     elif ended.state == "cancelled":
         moves.end(live, key, "cancelled", reason="the run was cancelled")
     elif ended.state == "lost":

@@ -70,6 +70,8 @@ def make(moves: Moves, new: NewRun) -> Live:
     depth = 0 if new.parent is None else new.parent.depth + 1
     if new.parent is not None:
         _refuse_endless(moves, new.parent, depth)
+    graph = Graph(new.body.steps)
+    hashes = graph.hashes(new.inputs)  # of what is no graph: nothing must be written then
     run = moves.tx.insert(
         Run(
             id=new.id,
@@ -94,8 +96,7 @@ def make(moves: Moves, new: NewRun) -> Live:
             redo=new.redo,
         )
     )
-    live = Live(run, Graph(new.body.steps), new.body.parallel)
-    hashes = live.graph.hashes(new.inputs)
+    live = Live(run, graph, new.body.parallel)
     if new.mode == "dry":  # what would have been is no result for a run that does it
         hashes = {key: content_hash([hash_, "dry"]) for key, hash_ in hashes.items()}
     for key, spec in live.graph.specs.items():

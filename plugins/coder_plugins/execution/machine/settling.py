@@ -180,8 +180,10 @@ def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: Wai
     try:
         input = msgspec.convert(resolve_input(live, key, spec), kind.input)
         waiting.begin(moves, live, key, kind, input)
-    except (ReferenceFault, msgspec.ValidationError, Error, ValueError, OverflowError) as error:
+    except (ReferenceFault, Error, ValueError, OverflowError) as error:  # a ValidationError is a ValueError
         moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
+    except Exception as error:  # noqa: BLE001 - it fails its step, and not the turn of all others
+        moves.end(live, key, "failed", error=StepFault(word="broken", message=f"{type(error).__name__}: {error}"))
 
 
 def _holds(moves: Moves, live: Live, key: str, when: Condition | None) -> bool:
