@@ -232,7 +232,7 @@ def end(moves: Moves, ended: Ended) -> None:
         moves.end(live, key, "succeeded", output=ended.output, artifact=ended.artifact)
     elif ended.state == "cancelled" and not live.run.cancelling:  # its kind gave up by itself
         fault = ended.error or StepFault(word="stopped", message="it was stopped, and nobody had asked for that")
-        _failed(moves, live, key, fault, retry=ended.retry)
+        fail(moves, live, key, fault, retry=ended.retry)
     elif ended.state == "cancelled":
         moves.end(live, key, "cancelled", reason="the run was cancelled")
     elif ended.state == "lost":
