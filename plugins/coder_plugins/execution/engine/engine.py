@@ -22,6 +22,7 @@ from coder_local.api import (
     Locked,
     StepError,
     StepKind,
+    Subscription,
     TimedOut,
     Transaction,
     WorkKind,
@@ -134,9 +135,10 @@ class Engine:
         """Have a turn begun soon."""
         self._wake.set()
 
-    async def _listen(self, heard: Any) -> None:
-        async for _ in heard:
-            self.wake()
+    async def _listen(self, heard: Subscription) -> None:
+        with heard:
+            async for _ in heard:
+                self.wake()
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
@@ -276,11 +278,14 @@ class Engine:
         """Find out and have written what must be known before the effect; return the end if it does not go on."""
         job = step.job
         try:
-            facts = await kind.prepare(step, msgspec.convert(job.input, kind.input))
+            async with asyncio.timeout(job.timeout_ms / 1000):
+                facts = await kind.prepare(step, msgspec.convert(job.input, kind.input))
         except asyncio.CancelledError:
             return Ended(run=job.run, key=job.key, n=job.n, state="cancelled")
         except StepError as error:
             return failed(job, error)
+        except TimeoutError:
+            return failed(job, StepError("what must be known before it begins took too long", word="timeout"))
         except Exception as error:  # noqa: BLE001 - it fails its step
             return _refused(Ended(run=job.run, key=job.key, n=job.n, state="failed"), error)
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
