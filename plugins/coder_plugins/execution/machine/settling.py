@@ -10,6 +10,7 @@ from coder_local.api import Error, Safety, WorkKind, parse_duration, parse_insta
 from coder_plugins.execution.definitions.records import Condition, StepSpec
 from coder_plugins.execution.kinds.records import WaitKind
 from coder_plugins.execution.records import ENDED_STEP, GOOD_STEP
+from coder_plugins.execution.rules import graph
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
 from coder_plugins.execution.runs.records import (
     CompensationEnd,
@@ -124,15 +125,21 @@ def _verdict(live: Live, step: Step, spec: StepSpec) -> str:
     needs = [live.steps[need] for need in spec.needs]
     open_ = sum(1 for need in needs if need.status not in ENDED_STEP)
     good = sum(1 for need in needs if _counts_as_good(live, need))
-    failed = any(need.status in {"failed", "cancelled"} and not _counts_as_good(live, need) for need in needs)
     enough = len(needs) if spec.join == "all" else min(1, len(needs)) if spec.join == "any" else spec.join
     if spec.run_if == "always()":
         return "wait" if open_ else "run"
     if spec.run_if == "failure()":
-        return "run" if failed and not open_ else "wait" if open_ else "skip"
+        return "wait" if open_ else "run" if _failed_before(live, spec) else "skip"
     if good >= enough:
         return "run"
     return "wait" if good + open_ >= enough and open_ else "skip"
+
+
+def _failed_before(live: Live, spec: StepSpec) -> bool:
+    """Tell whether a step failed that this one needs, or that led to one being left out that it needs."""
+    before = graph.before(list(live.graph.specs.values()), spec.key)
+    found = [live.steps[key] for key in before]
+    return any(step.status in {"failed", "cancelled"} and not _counts_as_good(live, step) for step in found)
 
 
 def _counts_as_good(live: Live, step: Step) -> bool:
