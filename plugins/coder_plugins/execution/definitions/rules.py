@@ -21,6 +21,7 @@ Kinds = Mapping[str, StepKind[Any]]
 LONGEST_S = 30 * 24 * 3600
 """Seconds of the longest time that a step may be given."""
 _TIMES = ("timeout", "queue_timeout", "total_timeout", "deadline")
+_WAITS = frozenset({"approval", "signal", "timer"})
 _NO_TIME = "0 is not for ever: leave it out for 10 minutes"
 _WORST = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
 
@@ -156,6 +157,9 @@ def _limit_findings(step: StepSpec, field: str) -> Iterator[Finding]:
         if seconds_of(text) > LONGEST_S:
             message = f"the {name} wait between attempts at {step.key} cannot be {text}"
             yield _error(step.key, "limit", message, f"{field}/retry/{name}", "at most P30D")
+    if step.cache and step.kind in _WAITS:
+        message = f"{step.key} waits, and what came of that once is no result for another run"
+        yield _error(step.key, "limit", message, f"{field}/cache", "take cache away")
     if step.foreach is not None and step.matrix is not None:
         yield _error(
             step.key, "limit", f"{step.key} has foreach and matrix; it can have one of them", f"{field}/matrix"
