@@ -103,12 +103,14 @@ class Engine:
         rest = [task for task in self.running.values() if not task.done()]
         if rest:
             await asyncio.wait(rest, timeout=PARK_S)
+        parked = list(self.running.values())
         for at in list(self.running):
             self._park(at)
+        await asyncio.gather(*parked, return_exceptions=True)  # one may have come to its end all the same
         await self._last_turn()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self.running.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.boot:
             with contextlib.suppress(Error):
                 await self._ctx.transact(turns.end, self.boot)

@@ -155,6 +155,8 @@ def _let_go(moves: Moves) -> int:
         live = moves.load(id_)
         live.set_run(deadline_at=None)
         moves.times_moved = True
+        if live.run.cancelling:
+            continue  # how it is stopped was said already
         control.cancel(moves, live, grace_ms=None, compensate=False, timed_out=True)
     return len(due)
 

@@ -272,6 +272,9 @@ def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
     """Do with a step that a crash left undecided what its `on_unknown` says."""
     spec = live.spec(key)
     message = "" if ended.error is None else ended.error.message
+    if live.run.cancelling and live.steps[key].role != "compensation":  # as what waited for a decision when it was
+        moves.end(live, key, "cancelled", reason=f"the run was cancelled, and a crash had cut it off: {message}")
+        return
     tired = live.steps[key].recoveries > RECOVERIES
     if not tired and (spec.idempotent or spec.on_unknown == "rerun"):
         _begin_anew(moves, live, key, "a crash cut it off, and it may be done again")
