@@ -97,18 +97,22 @@ def _error(step: str | None, rule: str, message: str, field: str | None = None, 
 
 
 def _graph_findings(steps: Sequence[StepSpec]) -> Iterator[Finding]:
-    keys = [step.key for step in steps]
+    keys = dict.fromkeys(step.key for step in steps)
+    before: set[str] = set()
     for index, step in enumerate(steps):
-        if step.key in keys[:index]:
+        if step.key in before:
             yield _error(step.key, "duplicate", f"two steps are called {step.key}", f"/steps/{index}/key")
+        before.add(step.key)
+        told: set[str] = set()
         for place, need in enumerate(step.needs):
             field = f"/steps/{index}/needs/{place}"
             if need not in keys:
                 near = difflib.get_close_matches(need, keys, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys[:20])}"
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(list(keys)[:20])}"
                 yield _error(step.key, "unknown_step", f"{step.key} needs {need}, which is no step", field, hint)
-            elif need in step.needs[:place]:
+            elif need in told:
                 yield _error(step.key, "duplicate", f"{step.key} needs {need} twice", field)
+            told.add(need)
         if isinstance(step.join, int) and step.join > len(step.needs):
             message = f"{step.key} needs {len(step.needs)} steps, so {step.join} of them cannot succeed"
             yield _error(step.key, "join", message, f"/steps/{index}/join")

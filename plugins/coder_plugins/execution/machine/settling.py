@@ -119,8 +119,7 @@ def _verdict(live: Live, step: Step, spec: StepSpec) -> str:
     if step.role == "item":
         return "run"
     if step.role == "compensation":
-        before = [each for each in live.steps.values() if each.role == "compensation" and each.position < step.position]
-        return "run" if all(each.status in ENDED_STEP for each in before) else "wait"
+        return "run" if step.key == live.undoing[live.undone] else "wait"
     needs = [live.steps[need] for need in spec.needs]
     open_ = sum(1 for need in needs if need.status not in ENDED_STEP)
     good = sum(1 for need in needs if _counts_as_good(live, need))
@@ -285,7 +284,7 @@ def _show(moves: Moves, live: Live) -> None:
     run, count = live.run, live.count
     if run.reason is not None and not count["pending"]:
         live.set_run(reason=None)
-    if run.cancelling and not any(step.role == "compensation" for step in live.steps.values()):
+    if run.cancelling and not live.undoing:
         status = "cancelling"
     elif run.paused and not live.running:
         status = "paused"
@@ -308,7 +307,7 @@ def _end(moves: Moves, live: Live) -> None:
     """Bring a run to its end, or first undo what it did, the last first."""
     run = live.run
     failed = [step for step in live.with_status("failed") if _is_failure(live, step)]
-    undone = [step for step in live.steps.values() if step.role == "compensation"]
+    undone = [live.steps[key] for key in live.undoing]
     to_undo = run.compensating or (failed and not run.cancelling)
     if to_undo and not undone and _compensate(moves, live):
         return
