@@ -469,14 +469,12 @@ def undone_by(value: str, key: str = "a", needs: str = "") -> dict[str, Any]:
      ("item", "no fan-out")],
 )  # fmt: skip
 async def test_a_reference_in_what_undoes_a_step(bench: Bench, text: str, part: str) -> None:
-    error = bench.refused(undone_by("${{ %s }}" % text))
+    error = bench.refused(undone_by("${{ " + text + " }}"))
     wrong(error, Invalid, "/steps/0/compensate/input/output", part)
 
 
 async def test_what_undoes_a_step_may_name_its_output_and_any_step(bench: Bench) -> None:
-    id = await bench.finish(
-        undone_by("${{ output }} ${{ steps.b.status }}"), work("b", "a", fails=1), inputs={}
-    )
+    id = await bench.finish(undone_by("${{ output }} ${{ steps.b.status }}"), work("b", "a", fails=1), inputs={})
     assert bench.steps(id)["a'"]["output"] == "null failed"
 
 

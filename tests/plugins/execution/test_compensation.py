@@ -110,7 +110,7 @@ async def test_what_was_undone_is_done_and_undone_again(bench: Bench) -> None:
     assert bench.world.begun == ["a", "b", "a'", "a", "b", "a'"], "a result that was undone does not stand"
 
 
-async def test_what_is_asked_of_hundreds_grows_with_their_number_alone(
+async def test_what_is_asked_of_many_grows_with_their_number_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
@@ -121,6 +121,6 @@ async def test_what_is_asked_of_hundreds_grows_with_their_number_alone(
         return verdict(live, step, spec)
 
     monkeypatch.setattr(settling, "_verdict", counting)
-    id = await bench.finish(work("f", foreach=list(range(300)), compensate=UNDO), work("b", "f", fails=1))
-    assert bench.call("execution.runs.get", id=id)["counts"] == {"succeeded": 601, "failed": 1}
-    assert len([key for key in looked if key.endswith("'")]) <= 2 * 300
+    id = await bench.finish(work("f", foreach=list(range(80)), compensate=UNDO), work("b", "f", fails=1))
+    assert bench.call("execution.runs.get", id=id)["counts"] == {"succeeded": 161, "failed": 1}
+    assert len([key for key in looked if key.endswith("'")]) <= 2 * 80

@@ -241,7 +241,7 @@ async def test_contents_of_a_run_that_goes_on_are_kept(bench: Bench) -> None:
     assert await jobs.clear_up(bench.ctx) == 0
     (item,) = bench.call("execution.artifacts.list")["items"]
     part = bench.call("execution.artifacts.read", id=item["id"], offset=1_999_990, limit=100)
-    assert part["text"] == "xxxxxxxxxxx\""
+    assert part["text"] == 'xxxxxxxxxxx"'
     bench.call("execution.runs.signal", id=id, name="go")
     await bench.until(id)
     assert await jobs.clear_up(bench.ctx) == 2_000_002

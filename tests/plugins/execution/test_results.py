@@ -214,7 +214,10 @@ async def test_an_earlier_result_is_of_the_same_folder(bench: Bench) -> None:
     other = bench.folder / "other"
     other.mkdir()
     await bench.finish(work("a", output=1, cache=True))
-    assert bench.steps(await bench.finish(work("a", output=1, cache=True), folder=str(other)))["a"]["status"] == "succeeded"
+    assert (
+        bench.steps(await bench.finish(work("a", output=1, cache=True), folder=str(other)))["a"]["status"]
+        == "succeeded"
+    )
     assert bench.steps(await bench.finish(work("a", output=1, cache=True)))["a"]["status"] == "reused"
 
 

@@ -259,7 +259,9 @@ class Engine:
         kind = self.kinds[job.kind]
         if kind.process:
             self._processes.add(at)
-        task = self.running[at] = asyncio.create_task(self._carry(job, kind, at), name=f"execution: {job.run}/{job.key}")
+        task = self.running[at] = asyncio.create_task(
+            self._carry(job, kind, at), name=f"execution: {job.run}/{job.key}"
+        )
         task.add_done_callback(lambda _: self._gone(at))
 
     def _gone(self, at: tuple[str, str, int]) -> None:

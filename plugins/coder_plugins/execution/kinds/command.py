@@ -251,7 +251,9 @@ async def _ask_check(step: StepRun, input: CommandInput) -> Found:
         return gone
     folder = step.folder / "check"
     folder.mkdir(exist_ok=True, mode=0o700)
-    asked = msgspec.structs.replace(await _command(step, input), argv=tuple(map(as_text, input.check)), on_daemon_death="kill")
+    asked = msgspec.structs.replace(
+        await _command(step, input), argv=tuple(map(as_text, input.check)), on_daemon_death="kill"
+    )
     try:
         ended = await (await start(folder, asked)).wait()
     except LaunchError as error:

@@ -10,7 +10,6 @@ import msgspec
 
 from coder_plugins.execution.definitions.records import Matrix
 
-
 _KEY_LIMIT = 200
 
 
