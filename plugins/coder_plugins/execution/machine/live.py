@@ -255,6 +255,8 @@ class Moves:
             live.run_touched.clear()
             live.stored_run = live.run
             live.dirty = False
+            if live.ended:  # nothing moves it any more, and its outputs may be large
+                _lives.pop(live.run.id, None)
 
     def _save_step(self, live: Live, key: str, names: set[str]) -> None:
         step, stored = live.steps[key], live.stored.get(key)
