@@ -310,7 +310,14 @@ class Daemon:
         if linger is None:
             linger = self.kernel.settings.current(DaemonSettings).linger
         if linger is not None:
-            self._linger = self._loop.call_later(linger, self.stop)
+            self._linger = self._loop.call_later(linger, self._lingered)
+
+    def _lingered(self) -> None:
+        """Stop, unless something is at work, which is given its time."""
+        if self.kernel.dispatcher.at_work:
+            self._linger = self._loop.call_later(_LOOK_EVERY, self._lingered)
+        else:
+            self.stop()
 
 
 def _import_http(kernel: Kernel, admission: Admission) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, LiteralString, ParamSpec, TypeVar
 
@@ -74,6 +75,14 @@ class OutsideContext(Context):
 
     def offered(self, hook: str, /, **arguments: Any) -> Iterable[Any]:
         return self._dispatcher.registry.offered(hook, **arguments)
+
+    @contextmanager
+    def at_work(self) -> Generator[None]:
+        self._dispatcher.at_work += 1
+        try:
+            yield
+        finally:
+            self._dispatcher.at_work -= 1
 
     @property
     def folder(self) -> Path:

@@ -101,6 +101,8 @@ class Dispatcher:
         """Set when the daemon stops: no new work is taken."""
         self.current = ""
         """The operation that runs on the loop now, for the watchdog."""
+        self.at_work = 0
+        """How many pieces of work keep the daemon from stopping for want of clients."""
         self._held: Held[Call] | None = None
         self.audit: Callable[[Call, Operation], Callable[[], None]] | None = None
         """Told of each call that is not mild, and what it returns once that was admitted; it may exchange `answer`."""

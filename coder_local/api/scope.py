@@ -235,6 +235,10 @@ class Context(ABC):
         `Stale` if the log no longer has what comes after the cursor, and `Invalid` for what is no cursor.
         """
 
+    @abstractmethod
+    def at_work(self) -> AbstractContextManager[None]:
+        """Keep the daemon from stopping for want of clients while the block runs; who stops it by hand is not kept."""
+
     @property
     @abstractmethod
     def folder(self) -> Path:

@@ -3,15 +3,16 @@
 Promises, each kept by a test:
 
 - `--help`, `--version`, `status` and `call` import nothing heavy: no asyncio, msgspec, sqlite3, aiohttp, rich.
-- Every operation of every plugin is a command, with its help; nobody writes one.
+- Every operation of every plugin is a command, with its help; nobody writes one. A plugin may bring more beside those.
 - In a pipe, standard output holds the daemon's answer as JSON and nothing else; all remarks go to standard error.
+  (Commands that plugins bring say for themselves what they write.)
 - A failing command exits with the code of its error's kind (docs/protocol.md), 130 after Ctrl-C.
 - Text of records cannot steer the terminal, and no console encoding makes a command crash.
 
-Modules: `app` (words to commands), `serve`, `session` (one daemon, asked by one command), `catalogue` (its operations),
-`schema` and `members` (a JSON Schema as options), `operation` and `group` (a command for each operation), `stopped` and
-`stale` (why it did not work), `output`, `tables`, `columns`, `phrases` and `progress` (what is shown); the built-in
-commands have modules by their names.
+Modules: `app` (words to commands), `shipped` and `api` (the commands of plugins, and what they may import), `serve`,
+`session` (one daemon, asked by one command), `catalogue` (its operations), `schema` and `members` (a JSON Schema as
+options), `operation` and `group` (a command for each operation), `stopped` and `stale` (why it did not work), `output`,
+`tables`, `columns`, `phrases` and `progress` (what is shown); the built-in commands have modules by their names.
 """
 
 from __future__ import annotations

@@ -175,3 +175,11 @@ async def test_two_who_follow_hear_the_same(bench: Bench) -> None:
     bench.world.let_go()
     first, second = [told(await each.end()) for each in both]
     assert first == second
+
+
+async def test_why_a_step_failed_is_told(bench: Bench) -> None:
+    id = bench.start(work("a", fails=1, word="odd"))
+    items = await Follower(bench, id).end()
+    failed = [item for item in items if item["type"] == "step" and item["status"] == "failed"]
+    (why,) = [step["error"]["message"] for step in bench.call("execution.runs.get", id=id)["steps"]]
+    assert [item["text"] for item in failed] == [why]

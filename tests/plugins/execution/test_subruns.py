@@ -36,6 +36,16 @@ async def test_its_failure_is_the_failure_of_the_step(bench: Bench) -> None:
     assert bench.run(error["data"]["run"])["status"] == "failed"
 
 
+async def test_it_is_tried_again_as_a_run_of_its_own(bench: Bench) -> None:
+    again = {**sub("s", work("a", fails=1)), "retry": {"max": 3, "first": "PT0S", "on": ["sub_run"]}}
+    id = await bench.finish(again)
+    children = bench.call("execution.runs.list", parent_run=id)["items"]
+    assert [child["status"] for child in children] == ["failed"] * 3
+    assert (bench.steps(id)["s"]["status"], bench.steps(id)["s"]["attempts"]) == ("failed", 3)
+    other = await bench.finish({**again, "retry": {"max": 3, "first": "PT0S", "on": ["timeout"]}})
+    assert len(bench.call("execution.runs.list", parent_run=other)["items"]) == 1
+
+
 async def test_cancel_goes_down_and_the_run_waits_for_its_children(bench: Bench) -> None:
     id = bench.start(sub("s", sub("t", work("a", hold=True), work("b", "a"))), work("x", hold=True))
     await bench.world.until(lambda: bench.world.now["work"] == 2)

@@ -2750,7 +2750,7 @@ export interface StepSpec {
   needs: string[];
   /** How many of `needs` must have succeeded: all, any, or at least a number. */
   join: Open<"all" | "any"> | number;
-  /** Whether it runs when what it needs succeeded, when some of it failed, or in any case. */
+  /** Whether it runs when what it needs succeeded, when something before it failed, or in any case. */
   run_if: Open<"success()" | "failure()" | "always()">;
   /** It is skipped unless this holds. */
   when: Condition | null;
@@ -2805,8 +2805,8 @@ export interface StepSpecInput {
   /** How many of `needs` must have succeeded: all, any, or at least a number. `all` when missing. */
   join?: "all" | "any" | number;
   /**
-   * Whether it runs when what it needs succeeded, when some of it failed, or in any case. `success()` when
-   * missing.
+   * Whether it runs when what it needs succeeded, when something before it failed, or in any case.
+   * `success()` when missing.
    */
   run_if?: "success()" | "failure()" | "always()";
   /** It is skipped unless this holds. */

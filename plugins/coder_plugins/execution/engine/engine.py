@@ -22,6 +22,7 @@ from coder_local.api import (
     Locked,
     StepError,
     StepKind,
+    Subscription,
     TimedOut,
     Transaction,
     WorkKind,
@@ -43,6 +44,8 @@ JUMP_S = 5.0
 """A difference between the two clocks that counts as a jump."""
 PARK_S = 8.0
 """Seconds that attempts are given to end when the daemon stops; programs that are adopted are left running at once."""
+SOON_S = 600.0
+"""A wait that is due within so many seconds keeps the daemon from stopping for want of clients."""
 _BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
 _WAKES = (
     "execution.run.queued", "execution.run.cancelled", "execution.run.resumed", "execution.approval.decided",
@@ -71,6 +74,7 @@ class Engine:
         self._clocks = (0, 0.0)
         self._stopping = False
         self._plugins_changed = False
+        self._at_work: contextlib.AbstractContextManager[None] | None = None
         self.trouble: str | None = None
         """Why results cannot be written now, if they cannot."""
         self.turns = 0
@@ -112,6 +116,7 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._hold()
         if self.boot:
             with contextlib.suppress(Error):
                 await self._ctx.transact(turns.end, self.boot)
@@ -138,11 +143,12 @@ class Engine:
         self._plugins_changed = True
         self.wake()
 
-    async def _listen(self, heard: Any) -> None:
-        async for event in heard:
-            if event.type == "plugins.plugin.changed":
-                self._plugins_changed = True
-            self.wake()
+    async def _listen(self, heard: Subscription) -> None:
+        with heard:
+            async for event in heard:
+                if event.type == "plugins.plugin.changed":
+                    self._plugins_changed = True
+                self.wake()
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
@@ -194,6 +200,18 @@ class Engine:
             self._work[:0] = found.left
         if found.more or found.left:
             self.wake()
+        self._hold()
+
+    def _hold(self) -> None:
+        """Keep the daemon from stopping for want of clients while steps are done, or are due soon."""
+        soon = self._due is not None and parse_instant(self._due).timestamp() - self._ctx.now_ms() / 1000 < SOON_S
+        busy = bool(self.running or self._work or soon) and not self._stopping
+        if busy and self._at_work is None:
+            self._at_work = self._ctx.at_work()
+            self._at_work.__enter__()
+        elif not busy and self._at_work is not None:
+            self._at_work.__exit__(None, None, None)
+            self._at_work = None
 
     async def _recover_turn(self, error: Exception, work: Sequence[Work]) -> None:
         """Find the one result that no transaction takes, if the store itself is well, and fail its step."""
@@ -283,11 +301,14 @@ class Engine:
         """Find out and have written what must be known before the effect; return the end if it does not go on."""
         job = step.job
         try:
-            facts = await kind.prepare(step, msgspec.convert(job.input, kind.input))
+            async with asyncio.timeout(job.timeout_ms / 1000):
+                facts = await kind.prepare(step, msgspec.convert(job.input, kind.input))
         except asyncio.CancelledError:
             return Ended(run=job.run, key=job.key, n=job.n, state="cancelled")
         except StepError as error:
             return failed(job, error)
+        except TimeoutError:
+            return failed(job, StepError("what must be known before it begins took too long", word="timeout"))
         except Exception as error:  # noqa: BLE001 - it fails its step
             return _refused(Ended(run=job.run, key=job.key, n=job.n, state="failed"), error)
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -178,7 +178,7 @@ def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
     again = True
     while again:
         again = False
-        for process in free:
+        for process in (True, False):
             workspaces = [workspace for is_process, workspace in stored if bool(is_process) == process]
             while free[process] and (picked := _pick(moves, workspaces, process=process, limit=free[process])):
                 found = [attempts.claim(moves, live, key, boot) for live, key in picked]
@@ -261,12 +261,8 @@ def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None
     )
     known: dict[str, int | None] = dict(found)
     known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
-    undoing = moves.tx.rows(  # all that there was to stop has ended; what undoes it goes on
-        "SELECT DISTINCT run FROM execution_steps WHERE run IN (SELECT value FROM json_each(:ids))"
-        " AND role = 'compensation'",
-        ids=list(known),
-    )
-    return [(id_, grace) for id_, grace in known.items() if (id_,) not in undoing]
+    # what undoes a run is not stopped with it: all else of the run has ended when that begins
+    return [(id_, grace) for id_, grace in known.items() if not moves.load(id_).undoing]
 
 
 class Begun(NamedTuple):

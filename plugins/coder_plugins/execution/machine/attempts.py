@@ -238,7 +238,7 @@ def end(moves: Moves, ended: Ended) -> None:
         moves.end(live, key, "succeeded", output=ended.output, artifact=ended.artifact)
     elif ended.state == "cancelled" and not live.run.cancelling:  # its kind gave up by itself
         fault = ended.error or StepFault(word="stopped", message="it was stopped, and nobody had asked for that")
-        _failed(moves, live, key, fault, retry=ended.retry)
+        fail(moves, live, key, fault, retry=ended.retry)
     elif ended.state == "cancelled":
         moves.end(live, key, "cancelled", reason="the run was cancelled")
     elif ended.state == "lost":
@@ -247,10 +247,11 @@ def end(moves: Moves, ended: Ended) -> None:
         _unknown(moves, live, key, ended)
     else:
         assert ended.error is not None  # noqa: S101 - the engine gives a failure its reason
-        _failed(moves, live, key, ended.error, retry=ended.retry)
+        fail(moves, live, key, ended.error, retry=ended.retry)
 
 
-def _failed(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -> None:
+def fail(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -> None:
+    """Have a step that failed wait for its next attempt, or end it if there is none."""
     spec, step = live.spec(key), live.steps[key]
     over = (
         spec.total_timeout is not None and step.active_ms >= parse_duration(spec.total_timeout).total_seconds() * 1000

@@ -118,8 +118,10 @@ def _kept(moves: Moves, live: Live, key: str, outputs: list[Any]) -> dict[str, A
 
 
 def _leave_out(moves: Moves, live: Live, key: str) -> None:
-    """Leave out the steps that have not begun: enough succeeded. Those that run come to their ends."""
+    """Leave out the steps that do nothing now: enough succeeded. Those that run, or wait, come to their ends."""
     live.held.pop(key, None)
     for each in live.items[key]:
-        if live.steps[each].status in {"pending", "ready"}:
+        waits = live.waits.get(each)
+        idle = live.steps[each].status in {"pending", "ready"}
+        if idle or (waits is not None and waits.kind in {"lock", "retry"}):
             moves.end(live, each, "skipped", reason="enough others succeeded")

@@ -10,6 +10,7 @@ from coder_local.api import Error, Safety, WorkKind, parse_duration, parse_insta
 from coder_plugins.execution.definitions.records import Condition, StepSpec
 from coder_plugins.execution.kinds.records import WaitKind
 from coder_plugins.execution.records import ENDED_STEP, GOOD_STEP
+from coder_plugins.execution.rules import graph
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
 from coder_plugins.execution.runs.records import (
     CompensationEnd,
@@ -24,7 +25,7 @@ from coder_plugins.execution.runs.records import (
 )
 
 from . import fanout, waiting
-from .attempts import resolve_input, word_of
+from .attempts import fail, resolve_input, word_of
 from .live import Live, Moves
 from .making import is_process, scope_of
 
@@ -123,15 +124,21 @@ def _verdict(live: Live, step: Step, spec: StepSpec) -> str:
     needs = [live.steps[need] for need in spec.needs]
     open_ = sum(1 for need in needs if need.status not in ENDED_STEP)
     good = sum(1 for need in needs if _counts_as_good(live, need))
-    failed = any(need.status in {"failed", "cancelled"} and not _counts_as_good(live, need) for need in needs)
     enough = len(needs) if spec.join == "all" else min(1, len(needs)) if spec.join == "any" else spec.join
     if spec.run_if == "always()":
         return "wait" if open_ else "run"
     if spec.run_if == "failure()":
-        return "run" if failed and not open_ else "wait" if open_ else "skip"
+        return "wait" if open_ else "run" if _failed_before(live, spec) else "skip"
     if good >= enough:
         return "run"
     return "wait" if good + open_ >= enough and open_ else "skip"
+
+
+def _failed_before(live: Live, spec: StepSpec) -> bool:
+    """Tell whether a step failed that this one needs, or that led to one being left out that it needs."""
+    before = graph.before(list(live.graph.specs.values()), spec.key)
+    found = [live.steps[key] for key in before]
+    return any(step.status in {"failed", "cancelled"} and not _counts_as_good(live, step) for step in found)
 
 
 def _counts_as_good(live: Live, step: Step) -> bool:
@@ -401,8 +408,11 @@ def _tell_parent(moves: Moves, live: Live) -> None:
     else:
         message = f"its run {run.status}" + (f": {run.error.message}" if run.error else "")
         fault = StepFault(word="sub_run", message=message, data={"run": run.id, "status": run.status})
-        status = "cancelled" if run.status == "cancelled" and parent.run.cancelling else "failed"
-        moves.end(parent, run.parent_step, status, error=fault, reason=None)
+        if run.status == "cancelled" and parent.run.cancelling:
+            moves.end(parent, run.parent_step, "cancelled", error=fault, reason=None)
+        else:
+            moves.close_wait(parent, run.parent_step)
+            fail(moves, parent, run.parent_step, fault, retry=run.status != "cancelled")
 
 
 def _let_next_begin(moves: Moves, live: Live) -> None:

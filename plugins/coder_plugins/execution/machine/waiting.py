@@ -101,6 +101,7 @@ def _begin_child(moves: Moves, live: Live, key: str, input: SubRunInput) -> None
     due = None
     if deadline is not None:
         due = moves.instant(moves.now_ms + round(parse_duration(deadline).total_seconds() * 1000))
+    live.set(key, attempts=live.steps[key].attempts + 1)
     wait(moves, live, key, Wait(run="", key="", kind="child", name=child.run.id, due_at=due, due_means="failed"))
 
 

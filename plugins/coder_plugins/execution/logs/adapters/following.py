@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from coder_local.api import Context, Heard, Invalid, Snapshot
 from coder_plugins.execution.logs.records import Said
 from coder_plugins.execution.records import ENDED_RUN
-from coder_plugins.execution.runs.records import Attempt, Run
+from coder_plugins.execution.runs.records import Attempt, Run, Step
 
 from .files import attempt_folder
 from .reading import Decoder, read
@@ -88,7 +90,8 @@ class Following:
                     continue
                 said, last = self._told(event)
                 for item in said:
-                    yield item
+                    failed = item.type == "step" and item.status == "failed"
+                    yield msgspec.structs.replace(item, text=await self._why(item.step)) if failed else item
                 if last:
                     return
         finally:
@@ -96,6 +99,11 @@ class Following:
                 following.cancel()
                 with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
                     await following
+
+    async def _why(self, key: str | None) -> str | None:
+        """Return why a step failed; events tell words and no texts."""
+        step = await self._ctx.read(_step, f"{self._run}/{key}")
+        return None if step is None or step.error is None else step.error.message
 
     def _told(self, event: Heard) -> tuple[list[Said], bool]:
         """Return what an event of the run means to who follows it, and whether it is the last."""
@@ -152,6 +160,10 @@ _RUN_WORDS = {
 def _state(read_: Snapshot, id: str) -> tuple[Run, list[Attempt]]:
     run = read_.get(Run, id)
     return run, read_.select(Attempt, "run = :run", order="started_at, id", run=id)
+
+
+def _step(read_: Snapshot, id: str) -> Step | None:
+    return read_.find(Step, id)
 
 
 def format_cursor(place: str | None, offsets: dict[tuple[str, int], int]) -> str:
