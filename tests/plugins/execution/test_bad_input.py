@@ -485,3 +485,9 @@ async def test_output_is_a_word_only_of_what_undoes_a_step(bench: Bench) -> None
 async def test_a_reference_in_a_matrix(bench: Bench) -> None:
     error = bench.refused(work("a", matrix={"axes": {"x": ["${{ inputs.y }}"]}}), inputs={"y": 1})
     wrong(error, Invalid, "/steps/0/matrix", "no references", "foreach")
+
+
+@pytest.mark.parametrize("kind", ["approval", "signal", "timer"])
+async def test_a_wait_that_is_to_be_taken_from_another_run(bench: Bench, kind: str) -> None:
+    input = {"approval": {"prompt": "?"}, "signal": {"name": "go"}, "timer": {"duration": "PT1H"}}[kind]
+    wrong(bench.refused(step("w", kind, input, cache=True)), Invalid, "/steps/0/cache", "no result for another run")

@@ -173,3 +173,14 @@ async def test_numbers_among_the_arguments(bench: Bench) -> None:
     matrix = {"axes": {"py": [3.12, 3]}}
     id = await bench.finish(command("c", "echo", "${{ matrix.py }}", 7, more={"matrix": matrix}))
     assert [each["stdout"] for each in bench.steps(id)["c"]["output"]] == ["3.12 7\n", "3 7\n"]
+
+
+async def test_a_second_cancel_with_less_grace_overtakes_the_first(bench: Bench) -> None:
+    id = bench.start(command("c", shell="trap '' INT TERM; echo $$ > pid; while :; do sleep 0.05; done"))
+    pid = await pid_in(bench, "pid")
+    bench.call("execution.runs.cancel", id=id, grace=600)
+    await bench.turn()
+    bench.call("execution.runs.cancel", id=id, grace=0)
+    bench.engine.wake()
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert await gone(pid)

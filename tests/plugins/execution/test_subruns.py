@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coder_local.api import Invalid
+from coder_plugins.execution.machine import live
 from coder_plugins.execution.records import ExecutionSettings
 
 from .bench import Bench, operation, step, work
@@ -161,3 +162,21 @@ async def test_steps_by_their_hash_are_as_dangerous_as_they_are(bench: Bench) ->
     with pytest.raises(Invalid) as caught:
         bench.start(step("s", "sub_run", {"definition": "0" * 64}))
     assert caught.value.field == "/steps/0/input/definition"
+
+
+async def test_a_pause_goes_down(bench: Bench) -> None:
+    id = bench.start(sub("s", sub("t", work("a", hold=True), work("b", "a"))))
+    await bench.world.until(lambda: bench.world.begun)
+    below = bench.waits(bench.waits(id)["s"]["name"])["t"]["name"]
+    bench.call("execution.runs.pause", id=id)
+    bench.world.let_go()
+    await bench.until(below, "paused")
+    await bench.turn()
+    assert bench.world.begun == ["a"]
+    bench.call("execution.runs.resume", id=id)
+    assert (await bench.until(id))["status"] == "succeeded"
+
+
+async def test_what_has_ended_is_not_kept_in_memory(bench: Bench) -> None:
+    await bench.finish(sub("s", work("a")), work("b"))
+    assert not live._lives

@@ -21,6 +21,7 @@ Kinds = Mapping[str, StepKind[Any]]
 LONGEST_S = 30 * 24 * 3600
 """Seconds of the longest time that a step may be given."""
 _TIMES = ("timeout", "queue_timeout", "total_timeout", "deadline")
+_WAITS = frozenset({"approval", "signal", "timer"})
 _NO_TIME = "0 is not for ever: leave it out for 10 minutes"
 _WORST = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
 
@@ -96,18 +97,22 @@ def _error(step: str | None, rule: str, message: str, field: str | None = None, 
 
 
 def _graph_findings(steps: Sequence[StepSpec]) -> Iterator[Finding]:
-    keys = [step.key for step in steps]
+    keys = dict.fromkeys(step.key for step in steps)
+    before: set[str] = set()
     for index, step in enumerate(steps):
-        if step.key in keys[:index]:
+        if step.key in before:
             yield _error(step.key, "duplicate", f"two steps are called {step.key}", f"/steps/{index}/key")
+        before.add(step.key)
+        told: set[str] = set()
         for place, need in enumerate(step.needs):
             field = f"/steps/{index}/needs/{place}"
             if need not in keys:
                 near = difflib.get_close_matches(need, keys, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys[:20])}"
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(list(keys)[:20])}"
                 yield _error(step.key, "unknown_step", f"{step.key} needs {need}, which is no step", field, hint)
-            elif need in step.needs[:place]:
+            elif need in told:
                 yield _error(step.key, "duplicate", f"{step.key} needs {need} twice", field)
+            told.add(need)
         if isinstance(step.join, int) and step.join > len(step.needs):
             message = f"{step.key} needs {len(step.needs)} steps, so {step.join} of them cannot succeed"
             yield _error(step.key, "join", message, f"/steps/{index}/join")
@@ -156,6 +161,9 @@ def _limit_findings(step: StepSpec, field: str) -> Iterator[Finding]:
         if seconds_of(text) > LONGEST_S:
             message = f"the {name} wait between attempts at {step.key} cannot be {text}"
             yield _error(step.key, "limit", message, f"{field}/retry/{name}", "at most P30D")
+    if step.cache and step.kind in _WAITS:
+        message = f"{step.key} waits, and what came of that once is no result for another run"
+        yield _error(step.key, "limit", message, f"{field}/cache", "take cache away")
     if step.foreach is not None and step.matrix is not None:
         yield _error(
             step.key, "limit", f"{step.key} has foreach and matrix; it can have one of them", f"{field}/matrix"

@@ -49,7 +49,7 @@ SOON_S = 600.0
 _BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
 _WAKES = (
     "execution.run.queued", "execution.run.cancelled", "execution.run.resumed", "execution.approval.decided",
-    "execution.signal.received",
+    "execution.signal.received", "plugins.plugin.changed",
 )  # fmt: skip
 """What a command says that gives the engine something to do. Its own turns say some of them too; one more is cheap."""
 
@@ -73,6 +73,7 @@ class Engine:
         self._due: str | None = None
         self._clocks = (0, 0.0)
         self._stopping = False
+        self._plugins_changed = False
         self._at_work: contextlib.AbstractContextManager[None] | None = None
         self.trouble: str | None = None
         """Why results cannot be written now, if they cannot."""
@@ -107,12 +108,14 @@ class Engine:
         rest = [task for task in self.running.values() if not task.done()]
         if rest:
             await asyncio.wait(rest, timeout=PARK_S)
+        parked = list(self.running.values())
         for at in list(self.running):
             self._park(at)
+        await asyncio.gather(*parked, return_exceptions=True)  # one may have come to its end all the same
         await self._last_turn()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self.running.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._hold()
         if self.boot:
             with contextlib.suppress(Error):
@@ -135,9 +138,16 @@ class Engine:
         """Have a turn begun soon."""
         self._wake.set()
 
+    def look_at_plugins(self) -> None:
+        """Have the kinds of steps asked for anew: a plugin came or went."""
+        self._plugins_changed = True
+        self.wake()
+
     async def _listen(self, heard: Subscription) -> None:
         with heard:
-            async for _ in heard:
+            async for event in heard:
+                if event.type == "plugins.plugin.changed":
+                    self._plugins_changed = True
                 self.wake()
 
     # -- turns --------------------------------------------------------------------------------------------------------
@@ -148,6 +158,7 @@ class Engine:
             await self._sleep()
             work, self._work = self._work, []
             try:
+                await self._look_at_plugins()
                 await self._turn(work)
                 failures, self.trouble = 0, None
             except asyncio.CancelledError:
@@ -158,6 +169,16 @@ class Engine:
                 failures += 1
                 await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF)) - 1])
                 self.wake()
+
+    async def _look_at_plugins(self) -> None:
+        """Ask for the kinds of steps, and let go the runs that were blocked for want of a plugin if any has changed.
+
+        They are asked for in every turn: a plugin that is disabled says so before its kinds are gone.
+        """
+        self.kinds = kinds_of(self._ctx)
+        if self._plugins_changed:
+            await self._ctx.transact(turns.unblock, self.kinds)
+            self._plugins_changed = False
 
     async def _turn(self, work: Sequence[Work]) -> None:
         self.turns += 1
@@ -256,7 +277,9 @@ class Engine:
         kind = self.kinds[job.kind]
         if kind.process:
             self._processes.add(at)
-        task = self.running[at] = asyncio.create_task(self._carry(job, at), name=f"execution: {job.run}/{job.key}")
+        task = self.running[at] = asyncio.create_task(
+            self._carry(job, kind, at), name=f"execution: {job.run}/{job.key}"
+        )
         task.add_done_callback(lambda _: self._gone(at))
 
     def _gone(self, at: tuple[str, str, int]) -> None:
@@ -264,8 +287,8 @@ class Engine:
         self._processes.discard(at)
         self._steps.pop(at, None)
 
-    async def _carry(self, job: Job, at: tuple[str, str, int]) -> None:
-        step, kind = self._steps.setdefault(at, Attempting(self._ctx, job)), self.kinds[job.kind]
+    async def _carry(self, job: Job, kind: StepKind[Any], at: tuple[str, str, int]) -> None:
+        step = self._steps.setdefault(at, Attempting(self._ctx, job))
         assert isinstance(kind, WorkKind)  # noqa: S101 - no other kind has attempts
         if job.state == "intent":
             ended = await self._prepare(step, kind, at)
@@ -315,10 +338,13 @@ class Engine:
 
     def _stop_run(self, run: str, grace_ms: int | None) -> None:
         for (of, key, n), task in self.running.items():
-            if of == run and not task.done() and not task.cancelling():
+            step = self._steps.get((of, key, n))
+            grace = None if grace_ms is None else grace_ms / 1000
+            sooner = step is not None and grace is not None and step.grace != grace and step.job.kind == "command"
+            if of == run and not task.done() and (sooner or not task.cancelling()):
                 _log.info("stopping %s/%s, attempt %d", of, key, n)
-                if (of, key, n) in self._steps and grace_ms is not None:
-                    self._steps[of, key, n].grace = grace_ms / 1000
+                if step is not None and grace is not None:
+                    step.grace = grace
                 task.cancel()
 
 

@@ -155,6 +155,8 @@ def _let_go(moves: Moves) -> int:
         live = moves.load(id_)
         live.set_run(deadline_at=None)
         moves.times_moved = True
+        if live.run.cancelling:
+            continue  # how it is stopped was said already
         control.cancel(moves, live, grace_ms=None, compensate=False, timed_out=True)
     return len(due)
 
@@ -293,10 +295,21 @@ def judge(tx: Transaction, kinds: Kinds, boot: str, after: str) -> Begun:
             moves.say(RunResumed(run=run, reason="the daemon was started again"))
         jobs = [job for id_, _ in cut_off if (job := attempts.recover(moves, id_)) is not None]
         if not more:
-            for (id_,) in tx.rows("SELECT id FROM execution_runs WHERE status = 'blocked' AND deleted_at IS NULL"):
-                control.resume(moves, moves.load(id_), "plugins may have changed")
+            _unblock(moves)
         settle(moves)
     return Begun(boot, jobs, cut_off[-1][0] if more else None)
+
+
+def unblock(tx: Transaction, kinds: Kinds) -> None:
+    """Try again what blocked runs."""
+    with Moves(tx, kinds) as moves:
+        _unblock(moves)
+        settle(moves)
+
+
+def _unblock(moves: Moves) -> None:
+    for (id_,) in moves.tx.rows("SELECT id FROM execution_runs WHERE status = 'blocked' AND deleted_at IS NULL"):
+        control.resume(moves, moves.load(id_), "plugins may have changed")
 
 
 def end(tx: Transaction, boot: str) -> None:

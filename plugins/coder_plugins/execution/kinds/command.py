@@ -123,10 +123,24 @@ async def _watch(step: StepRun, input: CommandInput, child: Child) -> Any:
         if step.parking and input.on_daemon_death == "adopt":
             await child.detach()
             raise
-        ended = await child.stop(_grace(step, input))
+        ended = await _stop(step, input, child)
         _note(step, ended)
         raise StepError("it was stopped", word="stopped", data={"signal": step.signal}) from None
     return output
+
+
+async def _stop(step: StepRun, input: CommandInput, child: Child) -> Exit:
+    """Stop a program; if it is cancelled again meanwhile, with less grace, it is stopped sooner."""
+    grace = _grace(step, input)
+    stops = {asyncio.ensure_future(child.stop(grace))}
+    while not all(stop.done() for stop in stops):
+        try:
+            await asyncio.wait(stops)
+        except asyncio.CancelledError:
+            if _grace(step, input) < grace:
+                grace = _grace(step, input)
+                stops.add(asyncio.ensure_future(child.stop(grace)))
+    return stops.pop().result()
 
 
 async def _keep_artifacts(step: StepRun, input: CommandInput) -> None:

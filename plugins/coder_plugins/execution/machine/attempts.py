@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from coder_local.api import Error, Refused, Rights, Safety, Value, WorkKind, parse_duration, parse_instant
+from coder_local.api import Error, Refused, Rights, Safety, Unsupported, Value, WorkKind, parse_duration, parse_instant
 from coder_plugins.execution.definitions.records import StepSpec
 from coder_plugins.execution.rules import retries
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
@@ -102,6 +102,12 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
         typed = msgspec.convert(input, kind.input)
         _refuse_more(moves, live.run.rights, step.kind, kind.safety(moves.tx, typed))
         effect, prepares = kind.effect(moves.tx, typed), kind.prepares(typed)
+    except Unsupported as error:  # the plugin of an operation is gone, and may come back
+        moves.free(live, key)
+        live.set(key, status="pending", ready_at=None)
+        live.set_run(reason=error.message)
+        moves.look(live)
+        return None
     except (ReferenceFault, msgspec.ValidationError, Error) as error:
         moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
         return None
@@ -273,6 +279,9 @@ def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
     """Do with a step that a crash left undecided what its `on_unknown` says."""
     spec = live.spec(key)
     message = "" if ended.error is None else ended.error.message
+    if live.run.cancelling and live.steps[key].role != "compensation":  # as what waited for a decision when it was
+        moves.end(live, key, "cancelled", reason=f"the run was cancelled, and a crash had cut it off: {message}")
+        return
     tired = live.steps[key].recoveries > RECOVERIES
     if not tired and (spec.idempotent or spec.on_unknown == "rerun"):
         _begin_anew(moves, live, key, "a crash cut it off, and it may be done again")

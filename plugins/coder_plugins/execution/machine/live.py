@@ -48,6 +48,10 @@ class Live:
         self.steps: dict[str, Step] = {}
         self.items: dict[str, list[str]] = {}
         """Keys of the steps of each fan-out."""
+        self.undoing: list[str] = []
+        """Compensations, in the order in which they run."""
+        self.undone = 0
+        """How many of them have ended; they do in their order."""
         self.waits: dict[str, Wait] = {}
         """Open waits, by step."""
         self.running: dict[str, Attempt] = {}
@@ -84,6 +88,9 @@ class Live:
         ended = step.status in ENDED_STEP
         self.unended += not ended
         self.ends = max(self.ends, step.ended or 0)
+        if step.role == "compensation":
+            self.undoing.append(step.key)
+            self.undone += ended
         if step.role == "item" and step.parent is not None:
             self.items.setdefault(step.parent, []).append(step.key)
             self.left[step.parent] += not ended
@@ -141,11 +148,6 @@ class Live:
     def ended(self) -> bool:
         """Whether the run is at its end."""
         return self.run.status in ENDED_RUN
-
-    @property
-    def undoing(self) -> bool:
-        """Whether what the run did is being undone."""
-        return any(step.role == "compensation" for step in self.steps.values())
 
     def with_status(self, *words: str) -> list[Step]:
         """Return the steps that have one of some statuses, in order."""
@@ -253,6 +255,8 @@ class Moves:
             live.run_touched.clear()
             live.stored_run = live.run
             live.dirty = False
+            if live.ended:  # nothing moves it any more, and its outputs may be large
+                _lives.pop(live.run.id, None)
 
     def _save_step(self, live: Live, key: str, names: set[str]) -> None:
         step, stored = live.steps[key], live.stored.get(key)
@@ -290,7 +294,8 @@ class Moves:
             live.good[step.parent] += status in GOOD_STEP
             self.look(live, step.parent)
         elif step.role == "compensation":
-            self.look(live, *(each.key for each in live.with_status("pending")))
+            live.undone += 1
+            self.look(live, *live.undoing[live.undone : live.undone + 1])
         else:
             self.look(live, *live.graph.followers[key])
 

@@ -120,8 +120,7 @@ def _verdict(live: Live, step: Step, spec: StepSpec) -> str:
     if step.role == "item":
         return "run"
     if step.role == "compensation":
-        before = [each for each in live.steps.values() if each.role == "compensation" and each.position < step.position]
-        return "run" if all(each.status in ENDED_STEP for each in before) else "wait"
+        return "run" if step.key == live.undoing[live.undone] else "wait"
     needs = [live.steps[need] for need in spec.needs]
     open_ = sum(1 for need in needs if need.status not in ENDED_STEP)
     good = sum(1 for need in needs if _counts_as_good(live, need))
@@ -218,7 +217,8 @@ def _holds(moves: Moves, live: Live, key: str, when: Condition | None) -> bool:
 def _take_over(moves: Moves, live: Live, key: str) -> bool:
     """End a step of a retry with its result in the run before, if that still stands; tell whether it does.
 
-    It stands if the step is the same, was not asked to be done anew, and all that it needs was taken over as well.
+    It stands if the step is the same, was not undone, was not asked to be done anew, and all that it needs was taken
+    over as well. What a person agreed to stands only for what followed then.
     """
     run, step = live.run, live.steps[key]
     base = step.parent if step.role == "item" and step.parent is not None else key
@@ -230,18 +230,40 @@ def _take_over(moves: Moves, live: Live, key: str) -> bool:
     old = moves.tx.find(Step, f"{run.forked_from}/{key}")
     if old is None or old.hash != step.hash or old.status not in GOOD_STEP:
         return False
+    if moves.tx.find(Step, f"{run.forked_from}/{key}'") is not None:
+        return False  # it was undone
+    if step.kind == "approval" and not _leads_to_the_same(moves, live, key):
+        return False
     moves.end(live, key, "reused", output=old.output, artifact=old.artifact, reused_from=old.reused_from or old.run)
     return True
 
 
+def _leads_to_the_same(moves: Moves, live: Live, key: str) -> bool:
+    """Tell whether all that hangs on a step is what it was in the run before."""
+    base = live.steps[key].parent or key
+    for after in live.graph.after(base):
+        old = moves.tx.find(Step, f"{live.run.forked_from}/{after}")
+        if old is None or old.hash != live.steps[after].hash:
+            return False
+    return True
+
+
 def _reuse(moves: Moves, live: Live, key: str) -> bool:
-    """End a step with the result of an equal one that succeeded before, if there is one."""
-    hash_ = live.steps[key].hash
-    where = "hash = :hash AND status = 'succeeded' AND workspace_id = :workspace AND id <> :id"
+    """End a step with the result of an equal one that succeeded before in the same folder, if there is one."""
+    step = live.steps[key]
     found = moves.tx.select(
-        Step, where, order="finished_at DESC", limit=1, hash=hash_, workspace=live.run.workspace_id,
-        id=live.steps[key].id,
-    )  # fmt: skip
+        Step,
+        "hash = :hash AND status = 'succeeded' AND workspace_id = :workspace AND id <> :id"
+        " AND EXISTS (SELECT 1 FROM execution_runs AS its WHERE its.id = execution_steps.run AND its.folder IS :folder)"
+        " AND NOT EXISTS (SELECT 1 FROM execution_steps AS undo WHERE undo.id = execution_steps.id || :mark)",
+        order="finished_at DESC",
+        limit=1,
+        hash=step.hash,
+        workspace=step.workspace_id,
+        id=step.id,
+        folder=live.run.folder,
+        mark="'",
+    )
     for other in found:
         moves.end(live, key, "reused", output=other.output, artifact=other.artifact, reused_from=other.run)
     return bool(found)
@@ -292,7 +314,7 @@ def _end(moves: Moves, live: Live) -> None:
     """Bring a run to its end, or first undo what it did, the last first."""
     run = live.run
     failed = [step for step in live.with_status("failed") if _is_failure(live, step)]
-    undone = [step for step in live.steps.values() if step.role == "compensation"]
+    undone = [live.steps[key] for key in live.undoing]
     to_undo = run.compensating or (failed and not run.cancelling)
     if to_undo and not undone and _compensate(moves, live):
         return
