@@ -114,15 +114,18 @@ class Kernel:
     async def begin(self, plugin: Plugin) -> None:
         """Run what a loaded plugin declared with `on_start`, then let its listeners listen.
 
-        If its start raises or takes too long, this plugin is stopped.
+        If its start raises or takes too long, this plugin is stopped. One that began is left alone: the person may
+        have disabled it and enabled it again before its turn came at the start of the daemon.
         """
-        if not plugin.loaded or plugin.domain is None:
+        if not plugin.loaded or plugin.domain is None or plugin in self._begun:
             return
         self._begun.append(plugin)
         if plugin.domain.started or plugin.domain.listeners:
             await self._start(plugin, plugin.domain)
         if plugin.loaded:
             self.listeners.start(plugin, self.feed)
+        elif plugin in self._begun:
+            self._begun.remove(plugin)
 
     async def _start(self, plugin: Plugin, domain: Domain) -> None:
         begun = time.perf_counter()

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import pkgutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from enum import StrEnum
@@ -89,8 +90,8 @@ class Plugin:
         except DeclarationError as error:
             self.stop(Status.STOPPED_BY_DECLARATION, str(error))
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # the person's; on any other thread only the plugin itself can have raised it
             self.stop(Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}{_place(error)}")
             _log.error("plugin %s cannot be imported", self.name, exc_info=error, extra={"plugin": self.name})
         self.import_ms = (time.perf_counter() - begun) * 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from .nearest import did_you_mean
 from .plugins import Plugin, Status
 from .principal import MILD, Gate, OpenGate, Principal, principal_of, rights_of
 
+_log = logging.getLogger("coder_local.plugins")
 _encode = msgspec.json.Encoder().encode
 _PAST = ("created", "updated", "deleted", "restored")
 
@@ -122,7 +124,7 @@ class Registry:
         return True
 
     def take(self, plugin: Plugin, domain: Domain) -> None:
-        """Take in a domain that is at hand, all or nothing."""
+        """Take in a domain that is at hand, all or nothing; one that cannot be is marked with the reason."""
         self.plugins[plugin.name] = plugin
         plugin.domain = domain
         try:
@@ -130,6 +132,10 @@ class Registry:
             self._take_tables(domain)
         except DeclarationError as error:
             plugin.stop(Status.STOPPED_BY_DECLARATION, str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - a plugin's own code, which must not keep the daemon from starting
+            plugin.stop(Status.STOPPED_BY_DECLARATION, f"{type(error).__name__}: {error}")
+            _log.exception("plugin %s cannot be taken in", plugin.name, extra={"plugin": plugin.name})
             return
         self.generation += 1
         for operation in domain.operations.values():
@@ -145,7 +151,7 @@ class Registry:
                 found = lists.get(record)
                 self.tables.add(declaration, found.filters if found else (), found.sort if found else ())
                 self.tables.rules[record] = list(domain.rules.get(record, ()))
-        except DeclarationError:
+        except Exception:
             for record in domain.tables:
                 self.tables.discard(record)
             raise

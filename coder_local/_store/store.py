@@ -19,7 +19,7 @@ from .eventlog import Bounds, EventRow, Published
 from .faults import is_damage, translate
 from .folders import Folders
 from .lane import Lane, Token
-from .migrations import MigrationSet
+from .migrations import MigrationError, MigrationSet
 from .scope import ReadScope, WriteScope
 from .tables import Table, Tables
 from .writer import Done, Job, Writer
@@ -250,8 +250,14 @@ class Store:
                     migrations.check(connection, each)
             except Error as error:
                 failed[each.plugin] = error
+            except Exception as error:  # noqa: BLE001 - whatever ails one plugin's tables, the others get theirs
+                self._note(error)
+                failed[each.plugin] = MigrationError(f"the tables of {each.plugin} cannot be looked at: {error}")
         if not failed:
-            connection.execute("INSERT OR REPLACE INTO store_meta (name, value) VALUES ('migrations', ?)", (wanted,))
+            with contextlib.suppress(sqlite3.Error):  # on a full disk, say: the next start looks at all of it again
+                connection.execute(
+                    "INSERT OR REPLACE INTO store_meta (name, value) VALUES ('migrations', ?)", (wanted,)
+                )
         return failed
 
     # -- writing ------------------------------------------------------------------------------------------------------

@@ -78,6 +78,17 @@ def strip(annotation: Any) -> tuple[Any, bool]:
             return annotation, null
 
 
+def _read_types(record: type[Record]) -> tuple[Mapping[str, Any], list[Column]]:
+    """Return the types of a record's fields and its columns. Raises `DeclarationError` for a type that is not there."""
+    try:
+        hints = get_type_hints(record, include_extras=True)
+        return hints, [Column(field, hints[field]) for field in record.__struct_fields__]
+    except (NameError, SyntaxError, TypeError) as error:
+        raise DeclarationError(
+            f"{record.__name__}: {error}; types of fields are read at run time, so import them for real"
+        ) from error
+
+
 class Table:
     """A record's table, compiled once from its declaration."""
 
@@ -88,8 +99,7 @@ class Table:
         self.plugin = declaration.path.split(".", 1)[0]
         self.kind = f"{self.plugin}.{declaration.word}"
         self.history = declaration.history
-        self.hints: Mapping[str, Any] = get_type_hints(declaration.record, include_extras=True)
-        self.columns = [Column(field, self.hints[field]) for field in declaration.record.__struct_fields__]
+        self.hints, self.columns = _read_types(declaration.record)
         self.by_name = {column.name: column for column in self.columns}
         self.names = ", ".join(self.by_name)
         self.floats = tuple(column.name for column in self.columns if column.sql_type == "REAL")

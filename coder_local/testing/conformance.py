@@ -85,7 +85,8 @@ def faults(plugin: PluginLike) -> list[str]:
         subject = subject_of(plugin)
     except DeclarationError as error:
         return [str(error)]
-    return [fault for check in CHECKS for fault in check(subject)]
+    found = [fault for check in CHECKS for fault in check(subject)]
+    return list(dict.fromkeys(found))  # a type that is not there is met by several checks
 
 
 def operations_are_described(subject: Subject) -> Iterator[str]:
@@ -129,8 +130,12 @@ def emitted_events_are_declared(subject: Subject) -> Iterator[str]:
 
 def migrations_make_the_records(subject: Subject) -> Iterator[str]:
     """Yield how the migrations differ from the records, with the SQL to add."""
-    if subject.folder is not None:
+    try:
         tables = [subject.registry.tables.of(record) for record in subject.domain.tables]
+    except DeclarationError as error:
+        yield str(error)
+        return
+    if subject.folder is not None:
         yield from migrated.faults(subject.folder / "migrations", tables)
 
 

@@ -38,11 +38,32 @@ def hold(tx: Transaction, *, seconds: float) -> int:
     return 1
 '''
 
+UNTYPED = """
+from __future__ import annotations
+from coder_local.api import Domain, Record
+domain = Domain("untyped")
+
+@domain.table("things")
+class Thing(Record):
+    size: Decimal
+"""
+ODD = """
+from coder_local.api import Domain
+class Odd(Domain):
+    def __getattribute__(self, name):
+        if name == "operations":
+            raise RuntimeError("odd")
+        return super().__getattribute__(name)
+domain = Odd("odd")
+"""
 BAD = {
     "raises": ("raise RuntimeError('at import')", "stopped_by_import_error", "at import"),
     "exits": ("import sys; sys.exit(3)", "stopped_by_import_error", "SystemExit"),
     "syntax": ("def (", "stopped_by_import_error", "SyntaxError"),
     "empty": ("x = 1", "stopped_by_declaration", "domain"),
+    "interrupts": ("raise KeyboardInterrupt", "stopped_by_import_error", "KeyboardInterrupt"),
+    "untyped": (UNTYPED, "stopped_by_migration", "import them for real"),
+    "odd": (ODD, "stopped_by_declaration", "RuntimeError: odd"),
     "clash": (GOOD.format(name="notes"), "stopped_by_declaration", "notes"),
 }
 

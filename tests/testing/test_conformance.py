@@ -51,6 +51,14 @@ def write(folder: Path, *, init: str = INIT, records: str = RECORDS, **migration
     return package
 
 
+def test_a_type_of_a_record_that_is_not_there_is_a_fault_and_no_crash(tmp_path: Path) -> None:
+    records = "from __future__ import annotations\n" + RECORDS.replace("colour: str", "colour: Colour")
+    (fault,) = faults(write(tmp_path, records=records))
+    assert fault == (
+        "Leaf: name 'Colour' is not defined; types of fields are read at run time, so import them for real"
+    )
+
+
 def good_script(folder: Path) -> str:
     from coder_local.testing import migrated
 

@@ -247,6 +247,24 @@ async def test_a_plugin_whose_start_fails_is_stopped(disk: Core, data_dir: Path,
     assert (await disk.refused("traced.word")).kind == "unsupported"
 
 
+async def test_a_plugin_begins_once_and_again_only_after_it_ended_or_could_not(
+    disk: Core, data_dir: Path, trace: Path
+) -> None:
+    counted = trace.with_name("count")
+    put(data_dir, trace, start=f"with open({str(counted)!r}, 'a') as file: file.write('.')")
+    await disk.call("plugins.enable", name="traced")
+    await disk.kernel.begin(disk.kernel.registry.plugins["traced"])  # its turn at the start of the daemon
+    assert counted.read_text() == "."
+    counted.unlink()
+    await disk.call("plugins.disable", name="traced")
+    await disk.call("plugins.enable", name="traced")
+    assert counted.read_text() == "."
+    put(data_dir, trace, start="raise OSError('no port')")
+    await disk.call("plugins.disable", name="traced")
+    assert (await disk.call("plugins.enable", name="traced"))["status"] == "stopped_by_start_error"
+    assert await disk.kernel.end_all() == []
+
+
 async def test_parts_of_the_daemon_and_unknown_names_are_refused(disk: Core, data_dir: Path, trace: Path) -> None:
     put(data_dir, trace)
     assert (await disk.refused("plugins.disable", name="settings")).kind == "conflict"

@@ -24,6 +24,7 @@ from coder_local._store.scope import Caller
 from coder_local._transports.jsonrpc import batch
 from coder_local._transports.jsonrpc.server import BODY_LIMIT, SocketServer
 from coder_local._transports.jsonrpc.session import IN_FLIGHT
+from coder_local.api import Domain, Snapshot
 from tests.faults.process import Process
 from tests.support.notes import domain
 
@@ -188,6 +189,29 @@ async def test_the_answers_of_a_batch_are_bounded_and_the_rest_is_left_out(
     assert "nothing was done" in answers["last"]["error"]["message"]
     raw.send(call(2, "notes.list"))
     assert len((await raw.receive())["result"]["items"]) == 1
+
+
+async def test_an_operation_whose_signature_cannot_be_read_is_answered_by_its_id_and_in_a_batch(
+    kernel: Kernel, raw: Raw
+) -> None:
+    odd = Domain("odd")
+
+    @odd.query("odd.ask")
+    def ask(read: Snapshot, *, size: int) -> int:
+        """Ask."""
+        return size
+
+    ask.__annotations__["size"] = "Nowhere"
+    assert kernel.take(odd).loaded
+    asked, listed = (
+        {"jsonrpc": "2.0", "id": 1, "method": "odd.ask"},
+        {"jsonrpc": "2.0", "id": 2, "method": "notes.list"},
+    )
+    raw.send(asked, [asked, listed])
+    answer, answers = await raw.receive(), await raw.receive()
+    assert (answer["id"], answer["error"]["data"]["kind"]) == (1, "broken")
+    assert [each["id"] for each in answers] == [1, 2]
+    assert answers[1]["result"]["items"] == []
 
 
 async def test_a_batch_is_answered_as_one_and_notifications_not_at_all(raw: Raw) -> None:
