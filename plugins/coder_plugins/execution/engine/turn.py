@@ -283,7 +283,7 @@ def begin(tx: Transaction, kinds: Kinds, pid: int) -> Begun:
 def judge(tx: Transaction, kinds: Kinds, boot: str, after: str) -> Begun:
     """Judge attempts that an earlier start left, some at a time: there may be thousands, and others want the writer."""
     cut_off = tx.rows(
-        "SELECT id, run FROM execution_attempts WHERE state IN ('intent', 'started') AND boot <> :boot"
+        "SELECT id, run, key FROM execution_attempts WHERE state IN ('intent', 'started') AND boot <> :boot"
         " AND id > :after AND deleted_at IS NULL ORDER BY id LIMIT :limit",
         boot=boot,
         after=after,
@@ -291,9 +291,9 @@ def judge(tx: Transaction, kinds: Kinds, boot: str, after: str) -> Begun:
     )
     more = len(cut_off) == JUDGED_AT_ONCE
     with Moves(tx, kinds) as moves:
-        for run in dict.fromkeys(run for _, run in cut_off):
+        for run in dict.fromkeys(run for _, run, _ in cut_off):
             moves.say(RunResumed(run=run, reason="the daemon was started again"))
-        jobs = [job for id_, _ in cut_off if (job := attempts.recover(moves, id_)) is not None]
+        jobs = [job for _, run, key in cut_off if (job := attempts.recover(moves, run, key)) is not None]
         if not more:
             _unblock(moves)
         settle(moves)

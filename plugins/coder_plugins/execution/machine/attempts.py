@@ -297,11 +297,10 @@ def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
         ))  # fmt: skip
 
 
-def recover(moves: Moves, attempt_id: str) -> Job | None:
-    """Judge an attempt of an earlier start by its effect; return a job if one must look what became of it."""
-    attempt = moves.tx.get(Attempt, attempt_id)
-    live = moves.load(attempt.run)
-    key, step = attempt.key, live.steps[attempt.key]
+def recover(moves: Moves, run: str, key: str) -> Job | None:
+    """Judge the attempt of an earlier start by its effect; return a job if one must look what became of it."""
+    live = moves.load(run)
+    attempt, step = live.running[key], live.steps[key]
     live.set(key, recoveries=step.recoveries + 1)
     kind = moves.kinds.get(step.kind)
     if attempt.state == "intent":

@@ -330,6 +330,12 @@ class Moves:
             self.look(other, wait.key)
 
 
+def forget() -> None:
+    """Keep no run in memory: for who changed the database by other ways, or wants to measure without."""
+    _lives.clear()
+    _graphs.clear()
+
+
 _ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled", "timed_out": "timed out"}
 
 
