@@ -112,6 +112,7 @@ class Table:
         self._special = [
             (index, column.kind == "bool") for index, column in enumerate(self.columns) if column.kind != "plain"
         ]
+        self._updates: dict[tuple[str, ...], str] = {}
         self._reads: list[tuple[int, Callable[[Any], Any]]] = [
             (index, bool if column.decoder is None else column.decoder.decode)
             for index, column in enumerate(self.columns)
@@ -153,6 +154,14 @@ class Table:
     def sort_terms(self, field: str) -> list[str]:
         """Return the SQL terms that order by a field, empty values last."""
         return [f"({field} IS NULL)", field] if self.by_name[field].null and field in self.sort else [field]
+
+    def update_sql(self, names: tuple[str, ...]) -> str:
+        """Return the statement that writes some columns of the row with an id and a rev."""
+        sql = self._updates.get(names)
+        if sql is None:
+            columns = ", ".join(f"{name} = ?" for name in names)
+            sql = self._updates[names] = f"UPDATE {self.name} SET {columns} WHERE id = ? AND rev = ?"  # noqa: S608
+        return sql
 
     def to_row(self, record: Record) -> list[Any]:
         """Return the values of a record in the order of the columns."""

@@ -251,7 +251,9 @@ class Moves:
             if stored is None:
                 live.run = self.tx.insert(live.run)
             else:
-                live.run = self.tx.update(stored, **{name: getattr(live.run, name) for name in live.run_touched})
+                live.run = self.tx.update(
+                    stored, **{name: getattr(live.run, name) for name in sorted(live.run_touched)}
+                )
             live.run_touched.clear()
             live.stored_run = live.run
             live.dirty = False
@@ -263,7 +265,8 @@ class Moves:
         if stored is None:
             step = self.tx.insert(step)
         else:
-            step = self.tx.update(stored, **{name: getattr(step, name) for name in names})
+            # In one order, or each order would be a statement of its own, to be compiled anew.
+            step = self.tx.update(stored, **{name: getattr(step, name) for name in sorted(names)})
         live.steps[key] = live.stored[key] = step
 
     def say(self, event: Event) -> None:
