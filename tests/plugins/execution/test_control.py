@@ -129,7 +129,7 @@ async def test_a_second_cancel_says_the_grace_anew(bench: Bench) -> None:
     bench.call("execution.runs.cancel", id=id)
     assert bench.call("execution.runs.cancel", id=id, grace=0.5)["run"]["grace_ms"] == 500
     assert (await bench.until(id))["status"] == "cancelled"
-    assert bench.events("run.cancelled") == ["run.cancelled"]
+    assert bench.events("run.cancelled") == ["run.cancelled"] * 2
     with pytest.raises(Invalid) as caught:
         bench.call("execution.runs.cancel", id=id, grace=-1)
     assert caught.value.field == "/grace"

@@ -78,12 +78,21 @@ class CommandKind(WorkKind[CommandInput]):
         yield from _program_faults(folder, input)
 
     async def run(self, step: StepRun, input: CommandInput, /) -> Any:
+        starting = asyncio.ensure_future(start(step.folder, await _command(step, input)))
+        cancelled = False
+        while not starting.done():
+            try:
+                await asyncio.wait([starting])
+            except asyncio.CancelledError:  # it may run already, and who does not know it cannot stop it
+                cancelled = True
         try:
-            child = await start(step.folder, await _command(step, input))
+            child = starting.result()
         except LaunchError as error:
             raise StepError(
                 error.message, word="not_found", retry=False, data={"field": error.field, "hint": error.hint}
             ) from error
+        if cancelled:
+            await _let_go(step, input, child)
         return await _watch(step, input, child)
 
     async def recover(self, step: StepRun, input: CommandInput, /) -> Found:
@@ -120,13 +129,18 @@ async def _watch(step: StepRun, input: CommandInput, child: Child) -> Any:
         output = _judge(step, input, await child.wait())
         await _keep_artifacts(step, input)
     except asyncio.CancelledError:
-        if step.parking and input.on_daemon_death == "adopt":
-            await child.detach()
-            raise
-        ended = await _stop(step, input, child)
-        _note(step, ended)
-        raise StepError("it was stopped", word="stopped", data={"signal": step.signal}) from None
+        await _let_go(step, input, child)
+        raise
     return output
+
+
+async def _let_go(step: StepRun, input: CommandInput, child: Child) -> None:
+    """Stop a program whose step is cancelled, or leave it running where only the daemon stops. Raises what follows."""
+    if step.parking and input.on_daemon_death == "adopt":
+        await child.detach()
+        raise asyncio.CancelledError
+    _note(step, await _stop(step, input, child))
+    raise StepError("it was stopped", word="stopped", data={"signal": step.signal}) from None
 
 
 async def _stop(step: StepRun, input: CommandInput, child: Child) -> Exit:
