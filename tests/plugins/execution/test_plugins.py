@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from coder_local._registry.plugins import Status
 
 from .bench import Bench, operation, step, work
+from .world import Work
 
 
 async def test_a_kind_that_comes_back_lets_go_what_it_blocked(bench: Bench) -> None:
@@ -31,3 +34,18 @@ async def test_an_operation_whose_plugin_is_gone_blocks_its_run(bench: Bench) ->
     assert "world.add is not there" in (await bench.until(id, "blocked"))["reason"]
     assert bench.statuses(id)["a"] == "pending"
     assert bench.world.calls == []
+
+
+async def test_a_kind_that_means_something_else_blocks_the_runs_from_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = bench.start(work("a", hold=True), work("b", "a"))
+    await bench.world.until(lambda: bench.world.begun)
+    monkeypatch.setattr(Work, "revision", 2)
+    bench.world.let_go()
+    assert "mean something else now" in (await bench.until(id, "blocked"))["reason"]
+    bench.call("execution.runs.cancel", id=id)
+    await bench.until(id)
+    new = bench.call("execution.runs.retry", id=id)
+    assert new["reused"] == ["a"]
+    assert (await bench.until(new["run"]["id"]))["status"] == "succeeded"

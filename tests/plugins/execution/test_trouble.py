@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from coder_local.api import Locked
-from coder_plugins.execution.engine import attempt, turn
+from coder_plugins.execution.engine import attempt, jobs, turn
 from coder_plugins.execution.engine import engine as engines
 from coder_plugins.execution.machine import attempts
 
@@ -82,3 +83,19 @@ async def test_a_kind_that_gives_up_by_itself(bench: Bench) -> None:
     id = await bench.finish(work("a", gives_up=True), work("b", "a"))
     assert (bench.run(id)["status"], bench.run(id)["error"]["word"]) == ("failed", "stopped")
     assert bench.statuses(id) == {"a": "failed", "b": "skipped"}
+
+
+async def test_a_run_tells_that_nothing_can_be_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(jobs._engines, bench.ctx.folder, bench.engine)
+    id = bench.start(work("a", hold=True))
+    await bench.world.until(lambda: bench.world.begun)
+    end, calls = failing(attempts.end, Locked("the disk is full"), 3)
+    monkeypatch.setattr(attempts, "end", end)
+    bench.world.let_go()
+    while not calls:
+        await asyncio.sleep(0)
+    while (found := bench.call("execution.runs.get", id=id))["trouble"] is None and len(calls) < 3:
+        await asyncio.sleep(0)
+    assert found["trouble"] == "the disk is full"
+    assert (await bench.until(id))["status"] == "succeeded"
+    assert bench.call("execution.runs.get", id=id)["trouble"] is None

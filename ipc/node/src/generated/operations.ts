@@ -2473,6 +2473,11 @@ export interface RunView {
   waits: Wait[];
   /** How many steps have each status. */
   counts: Record<string, number>;
+  /**
+   * Why nothing can be written now, a full disk for example; what has ended meanwhile is kept, and written
+   * later.
+   */
+  trouble: string | null;
 }
 
 /** Something that happened in a run while it is followed. */
@@ -2678,6 +2683,8 @@ export interface Step {
   parent: string | null;
   role: Open<"step" | "fan_out" | "item" | "compensation">;
   kind: string;
+  /** Of its kind, when the run was made. */
+  revision: number;
   status: Open<StepStatus>;
   process: boolean;
   priority: number;

@@ -110,6 +110,7 @@ def make(moves: Moves, new: NewRun) -> Live:
                 position=live.graph.positions[key],
                 role="fan_out" if fans_out else "step",
                 kind=spec.kind,
+                revision=revision_of(moves, spec.kind),
                 process=is_process(moves, spec.kind),
                 priority=run.priority,
                 hash=hashes[key],
@@ -127,6 +128,12 @@ def is_process(moves: Moves, kind: str) -> bool:
     """Tell whether a kind takes the place of a process; of one that is not there, no."""
     found = moves.kinds.get(kind)
     return found is not None and found.process
+
+
+def revision_of(moves: Moves, kind: str) -> int:
+    """Return the revision of a kind; of one that is not there, the first."""
+    found = moves.kinds.get(kind)
+    return 1 if found is None else found.revision
 
 
 def keep(moves: Moves, body: Body) -> str:
@@ -148,6 +155,7 @@ def item_step(parent: Step, key: str, item: Any, position: int) -> Step:
         parent=parent.key,
         role="item",
         kind=parent.kind,
+        revision=parent.revision,
         process=parent.process,
         priority=parent.priority,
         item=item,

@@ -27,7 +27,7 @@ from coder_plugins.execution.runs.records import (
 from . import fanout, waiting
 from .attempts import fail, resolve_input, word_of
 from .live import Live, Moves
-from .making import is_process, scope_of
+from .making import is_process, revision_of, scope_of
 
 _OUTPUT_SHOWN = 4_096
 _FAILED_SHOWN = 100
@@ -166,6 +166,9 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
     kind = moves.kinds.get(step.kind)
     if kind is None:
         live.set_run(reason=f"no plugin offers steps of kind {step.kind}")
+        return
+    if kind.revision > step.revision:
+        live.set_run(reason=f"steps of kind {step.kind} mean something else now; retry the run to have them so")
         return
     if live.run.mode == "dry" and _stays_dry(moves, live, key, spec):
         return
@@ -356,6 +359,7 @@ def _compensate(moves: Moves, live: Live) -> bool:
         made = Step(
             id=f"{step.id}'", workspace_id=step.workspace_id, run=step.run, key=f"{step.key}'", position=base + index,
             parent=step.key, role="compensation", kind=kind, process=is_process(moves, kind), priority=step.priority,
+            revision=revision_of(moves, kind),
             hash=f"{step.hash}'",
         )  # fmt: skip
         live.create(made)
