@@ -33,7 +33,8 @@ A plugin of coder-local: things to do, each with a title, that can be finished.
 python -m pytest                      # its tests, in memory, without a daemon
 coder-local plugins check $name       # what every plugin must keep
 
-cp -r $name "<data dir>/plugins/"     # try it on a running daemon: put the package into its plugin folder ...
+mkdir -p "<data dir>/plugins"         # try it on a running daemon, whose data dir `coder-local status` tells:
+cp -r $name "<data dir>/plugins/"     # put the package into its plugin folder ...
 coder-local plugins enable $name      # ... and let this exact content run; do both again after a change
 coder-local $name create --title "Buy milk"
 coder-local $name list
