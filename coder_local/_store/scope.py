@@ -336,7 +336,7 @@ class WriteScope(ReadScope, Transaction):
         new = msgspec.structs.replace(record, **changes, rev=record.rev + 1, updated_at=self.now())
         self._check(table, record, new)
         names = (*changes, "rev", "updated_at")
-        sql = f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ? AND rev = ?"  # noqa: S608
+        sql = table.update_sql(names)
         values = [table.by_name[name].to_sql(getattr(new, name)) for name in names]
         self._refuse_lost()
         try:

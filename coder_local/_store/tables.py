@@ -54,12 +54,6 @@ class Column:
             return value
         return int(value) if self.kind == "bool" else _encode(value).decode()
 
-    def from_sql(self, value: Any) -> Any:
-        """Return the value that SQLite keeps as this."""
-        if value is None or self.kind == "plain":
-            return value
-        return bool(value) if self.decoder is None else self.decoder.decode(value)
-
 
 def strip(annotation: Any) -> tuple[Any, bool]:
     """Return a type without `Annotated` and `None`, and whether it may be None."""
@@ -118,6 +112,12 @@ class Table:
         self._special = [
             (index, column.kind == "bool") for index, column in enumerate(self.columns) if column.kind != "plain"
         ]
+        self._updates: dict[tuple[str, ...], str] = {}
+        self._reads: list[tuple[int, Callable[[Any], Any]]] = [
+            (index, bool if column.decoder is None else column.decoder.decode)
+            for index, column in enumerate(self.columns)
+            if column.kind != "plain"
+        ]
 
     def key_of(self, record: Record) -> str | None:
         """Return what people call the record, if it has a human key."""
@@ -155,6 +155,14 @@ class Table:
         """Return the SQL terms that order by a field, empty values last."""
         return [f"({field} IS NULL)", field] if self.by_name[field].null and field in self.sort else [field]
 
+    def update_sql(self, names: tuple[str, ...]) -> str:
+        """Return the statement that writes some columns of the row with an id and a rev."""
+        sql = self._updates.get(names)
+        if sql is None:
+            columns = ", ".join(f"{name} = ?" for name in names)
+            sql = self._updates[names] = f"UPDATE {self.name} SET {columns} WHERE id = ? AND rev = ?"  # noqa: S608
+        return sql
+
     def to_row(self, record: Record) -> list[Any]:
         """Return the values of a record in the order of the columns."""
         row: list[Any] = list(msgspec.structs.astuple(record))
@@ -165,8 +173,9 @@ class Table:
     def from_row(self, row: Sequence[Any]) -> Any:
         """Return the record of a row."""
         values = list(row)
-        for index, _ in self._special:
-            values[index] = self.columns[index].from_sql(values[index])
+        for index, read in self._reads:
+            if (value := values[index]) is not None:
+                values[index] = read(value)
         return self.record(**dict(zip(self.by_name, values, strict=True)))
 
     def to_wire(self, row: Sequence[Any]) -> Any:

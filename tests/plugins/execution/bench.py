@@ -35,7 +35,21 @@ def pool(key: str, needs: list[str] | str = "", **more: Any) -> dict[str, Any]:
     return _work(key, "pool", needs, more)
 
 
-_OWN = ("output", "fails", "word", "final", "hold", "effect", "harm", "holds", "say", "secret", "size")
+_OWN = (
+    "output",
+    "fails",
+    "word",
+    "final",
+    "hold",
+    "effect",
+    "harm",
+    "holds",
+    "say",
+    "secret",
+    "size",
+    "odd",
+    "gives_up",
+)
 
 
 def _work(key: str, kind: str, needs: list[str] | str, more: dict[str, Any]) -> dict[str, Any]:

@@ -469,16 +469,25 @@ def undone_by(value: str, key: str = "a", needs: str = "") -> dict[str, Any]:
      ("item", "no fan-out")],
 )  # fmt: skip
 async def test_a_reference_in_what_undoes_a_step(bench: Bench, text: str, part: str) -> None:
-    error = bench.refused(undone_by("${{ %s }}" % text))
+    error = bench.refused(undone_by("${{ " + text + " }}"))
     wrong(error, Invalid, "/steps/0/compensate/input/output", part)
 
 
 async def test_what_undoes_a_step_may_name_its_output_and_any_step(bench: Bench) -> None:
-    id = await bench.finish(
-        undone_by("${{ output }} ${{ steps.b.status }}"), work("b", "a", fails=1), inputs={}
-    )
+    id = await bench.finish(undone_by("${{ output }} ${{ steps.b.status }}"), work("b", "a", fails=1), inputs={})
     assert bench.steps(id)["a'"]["output"] == "null failed"
 
 
 async def test_output_is_a_word_only_of_what_undoes_a_step(bench: Bench) -> None:
     wrong(bench.refused(work("a", output="${{ output }}")), Invalid, "/steps/0/input/output", "names nothing")
+
+
+async def test_a_reference_in_a_matrix(bench: Bench) -> None:
+    error = bench.refused(work("a", matrix={"axes": {"x": ["${{ inputs.y }}"]}}), inputs={"y": 1})
+    wrong(error, Invalid, "/steps/0/matrix", "no references", "foreach")
+
+
+@pytest.mark.parametrize("kind", ["approval", "signal", "timer"])
+async def test_a_wait_that_is_to_be_taken_from_another_run(bench: Bench, kind: str) -> None:
+    input = {"approval": {"prompt": "?"}, "signal": {"name": "go"}, "timer": {"duration": "PT1H"}}[kind]
+    wrong(bench.refused(step("w", kind, input, cache=True)), Invalid, "/steps/0/cache", "no result for another run")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from coder_plugins.execution.machine import settling
+
 from .bench import Bench, operation, step, work
 
 UNDO: dict[str, Any] = {"kind": "work", "input": {}}
@@ -97,10 +101,26 @@ async def test_an_undo_that_waits_for_a_person(bench: Bench) -> None:
     assert (await bench.until(id))["status"] == "failed"
 
 
-async def test_a_step_of_no_kind_at_all_is_not_undone_twice(bench: Bench) -> None:
+async def test_what_was_undone_is_done_and_undone_again(bench: Bench) -> None:
     id = await bench.finish(
         work("a", compensate=UNDO), step("t", "timer", {"duration": "PT0S"}), work("b", "a t", fails=1)
     )
     forked = bench.call("execution.runs.retry", id=id)["run"]["id"]
     await bench.until(forked)
-    assert bench.world.begun == ["a", "b", "a'", "b"], "a result that was undone does not stand"
+    assert bench.world.begun == ["a", "b", "a'", "a", "b", "a'"], "a result that was undone does not stand"
+
+
+async def test_what_is_asked_of_many_grows_with_their_number_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    verdict = settling._verdict
+
+    def counting(live: Any, step: Any, spec: Any) -> str:
+        looked.append(step.key)
+        return verdict(live, step, spec)
+
+    monkeypatch.setattr(settling, "_verdict", counting)
+    id = await bench.finish(work("f", foreach=list(range(80)), compensate=UNDO), work("b", "f", fails=1))
+    assert bench.call("execution.runs.get", id=id)["counts"] == {"succeeded": 161, "failed": 1}
+    assert len([key for key in looked if key.endswith("'")]) <= 2 * 80

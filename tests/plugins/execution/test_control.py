@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coder_local.api import Conflict, Invalid
+from coder_plugins.execution.engine import engine as engines
+from coder_plugins.execution.kinds import fileedit
 
 from .bench import Bench, operation, step, work
 
@@ -124,7 +129,7 @@ async def test_a_second_cancel_says_the_grace_anew(bench: Bench) -> None:
     bench.call("execution.runs.cancel", id=id)
     assert bench.call("execution.runs.cancel", id=id, grace=0.5)["run"]["grace_ms"] == 500
     assert (await bench.until(id))["status"] == "cancelled"
-    assert bench.events("run.cancelled") == ["run.cancelled"]
+    assert bench.events("run.cancelled") == ["run.cancelled"] * 2
     with pytest.raises(Invalid) as caught:
         bench.call("execution.runs.cancel", id=id, grace=-1)
     assert caught.value.field == "/grace"
@@ -324,3 +329,67 @@ async def test_a_kind_that_is_broken_fails_its_step_alone(bench: Bench, monkeypa
             error = (await bench.until_step(id, "a", "failed"))["error"]
             assert (error["word"], error["message"]) == ("broken", "ZeroDivisionError: oh"), name
     assert bench.status(await bench.finish(work("c"))) == "succeeded", "the engine goes on"
+
+
+async def test_an_edit_is_carried_to_its_end_when_it_is_cancelled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    replace = fileedit._replace
+
+    def slow(path: Path, content: bytes) -> None:
+        begun.set()
+        go.wait(10)
+        replace(path, content)
+
+    monkeypatch.setattr(fileedit, "_replace", slow)
+    id = bench.start(step("e", "file_edit", {"path": "x", "content": "y"}), work("b", "e"))
+    await asyncio.to_thread(begun.wait, 10)
+    bench.call("execution.runs.cancel", id=id)
+    await bench.turn()
+    assert bench.status(id) == "cancelling"
+    go.set()
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert bench.statuses(id) == {"e": "succeeded", "b": "cancelled"}
+    assert (bench.folder / "x").read_text() == "y"
+
+
+async def test_a_deadline_does_not_change_how_a_run_is_being_stopped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = bench.start(work("a", compensate={"kind": "work"}), work("b", "a", hold=True), deadline="PT1H")
+    await bench.world.until(lambda: "b" in bench.world.begun)
+    monkeypatch.setattr(bench.engine, "_stop_run", lambda run, grace_ms: None)  # it takes its time
+    bench.call("execution.runs.cancel", id=id, compensate=True)
+    await bench.advance(3600)
+    bench.world.let_go()
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert bench.statuses(id)["a'"] == "succeeded"
+    assert bench.events("run.cancelled") == ["run.cancelled"]
+
+
+async def test_a_run_that_was_cancelled_asks_nothing_after_a_crash(bench: Bench) -> None:
+    id = bench.start(work("a", hold=True))
+    await bench.world.until(lambda: bench.world.begun)
+    await bench.crash()
+    bench.call("execution.runs.cancel", id=id)
+    await bench.restart()
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert [each["state"] for each in bench.attempts(id, "a")] == ["unknown"]
+
+
+async def test_what_ends_well_while_the_engine_stops_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "PARK_S", 0.0)
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(step: Any, input: Any) -> dict[str, Any]:
+        begun.set()
+        go.wait(10)
+        return {"path": "x"}
+
+    monkeypatch.setattr(fileedit, "_write", slow)
+    id = bench.start(step("e", "file_edit", {"path": "x", "content": "y"}))
+    await asyncio.to_thread(begun.wait, 10)
+    asyncio.get_running_loop().call_later(0.2, go.set)
+    await bench.engine.stop()
+    assert bench.statuses(id) == {"e": "succeeded"}

@@ -180,3 +180,10 @@ async def test_a_crash_in_the_middle_of_a_fan_out_repeats_nothing(bench: Bench) 
 async def test_the_worst_word_counts_the_steps_of_a_fan_out(bench: Bench) -> None:
     found = bench.call("execution.check", steps=[work("f", foreach=[1], harm=Safety.DESTRUCTIVE)])
     assert found["safety"] == "destructive"
+
+
+@pytest.mark.parametrize("values", [["y" * 300, "z"], [1, "1"], ["a", "a"], ["line\nline", "z"]])
+async def test_combinations_that_cannot_be_called_by_their_values(bench: Bench, values: list[Any]) -> None:
+    id = await bench.finish(work("a"), work("m", "a", matrix={"axes": {"x": values}}, output="${{ matrix.x }}"))
+    assert bench.steps(id)["m"]["output"] == values
+    assert set(bench.statuses(id)) == {"a", "m", "m[0]", "m[1]"}

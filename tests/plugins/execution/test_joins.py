@@ -61,6 +61,11 @@ async def test_failure_runs_only_after_one(bench: Bench, fails: int, wanted: str
         assert bench.steps(id)["tell"]["reason"] == "nothing that it needs failed"
 
 
+async def test_a_failure_further_up_counts_too(bench: Bench) -> None:
+    id = await bench.finish(work("a", fails=1), work("b", "a"), work("c", "b"), work("tell", "c", run_if="failure()"))
+    assert bench.statuses(id) == {"a": "failed", "b": "skipped", "c": "skipped", "tell": "succeeded"}
+
+
 async def test_a_failure_that_is_allowed_is_none(bench: Bench) -> None:
     id = await bench.finish(
         work("a", fails=1, allow_failure=True), work("b", "a"), work("tell", "a", run_if="failure()")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from coder_local.api import Invalid, NotFound
 from coder_plugins.execution import domain as execution
+from coder_plugins.execution.artifacts import jobs
 from coder_plugins.execution.records import INLINE_LIMIT
 
 from . import world as worlds
@@ -229,3 +231,24 @@ async def test_a_file_is_removed_and_what_it_held_is_kept(bench: Bench) -> None:
     assert (output["after"], (bench.folder / "f").exists()) == ("absent", False)
     kept = bench.ctx.folder / "blobs" / output["before_content"][:2] / output["before_content"]
     assert kept.read_text() == "one"
+
+
+async def test_contents_of_a_run_that_goes_on_are_kept(bench: Bench) -> None:
+    id = bench.start(work("a", size=2_000_000), step("w", "signal", {"name": "go"}, needs=["a"]))
+    await bench.until(id, "waiting")
+    for path in (bench.ctx.folder / "blobs").glob("*/*"):
+        os.utime(path, (1, 1))
+    assert await jobs.clear_up(bench.ctx) == 0
+    (item,) = bench.call("execution.artifacts.list")["items"]
+    part = bench.call("execution.artifacts.read", id=item["id"], offset=1_999_990, limit=100)
+    assert part["text"] == 'xxxxxxxxxxx"'
+    bench.call("execution.runs.signal", id=id, name="go")
+    await bench.until(id)
+    assert await jobs.clear_up(bench.ctx) == 2_000_002
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+async def test_a_pipe_is_no_file_to_edit(bench: Bench) -> None:
+    os.mkfifo(bench.folder / "pipe")
+    id = await bench.finish(step("e", "file_edit", {"path": "pipe", "content": "y"}))
+    assert bench.steps(id)["e"]["error"]["message"].endswith("pipe is no file")

@@ -6,10 +6,13 @@ import asyncio
 import os
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from coder_plugins.execution.kinds import command as kind
+from coder_plugins.execution.processes import Child, Command
 from coder_plugins.execution.records import ExecutionSettings
 
 from .bench import Bench, command, step
@@ -149,7 +152,7 @@ async def test_a_stop_leaves_a_command_that_is_adopted_and_ends_one_that_is_not(
     await bench.restart()
     await bench.until_step(id, "keep", "succeeded", "failed")
     assert bench.steps(id)["keep"]["output"]["stdout"] == "kept\n"
-    assert bench.status(id) in {"needs_decision", "failed"}
+    await bench.until(id, "needs_decision", "failed")
     assert len(bench.attempts(id, "end")) == 1
 
 
@@ -173,3 +176,35 @@ async def test_numbers_among_the_arguments(bench: Bench) -> None:
     matrix = {"axes": {"py": [3.12, 3]}}
     id = await bench.finish(command("c", "echo", "${{ matrix.py }}", 7, more={"matrix": matrix}))
     assert [each["stdout"] for each in bench.steps(id)["c"]["output"]] == ["3.12 7\n", "3 7\n"]
+
+
+async def test_a_second_cancel_with_less_grace_overtakes_the_first(bench: Bench) -> None:
+    id = bench.start(command("c", shell="trap '' INT TERM; echo $$ > pid; while :; do sleep 0.05; done"))
+    pid = await pid_in(bench, "pid")
+    bench.call("execution.runs.cancel", id=id, grace=600)
+    await bench.turn()
+    bench.call("execution.runs.cancel", id=id, grace=0)
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert await gone(pid)
+
+
+async def test_a_program_that_is_cancelled_as_it_begins_is_stopped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun, go = kind.start, asyncio.Event(), asyncio.Event()
+
+    async def slow(folder: Path, what: Command) -> Child:
+        child = await real(folder, what)
+        begun.set()
+        await go.wait()
+        return child
+
+    monkeypatch.setattr(kind, "start", slow)
+    id = bench.start(command("c", shell="echo $$ > pid; sleep 60"))
+    await begun.wait()
+    pid = await pid_in(bench, "pid")
+    bench.call("execution.runs.cancel", id=id, grace=0)
+    await bench.turn()
+    go.set()
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert await gone(pid)

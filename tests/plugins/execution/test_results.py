@@ -190,3 +190,57 @@ def _steps_called(bench: Bench, key: str) -> list[dict[str, Any]]:
 async def test_the_step_of_a_dry_run_is_no_past(bench: Bench) -> None:
     await bench.finish(work("a", harm=Safety.WRITE), mode="dry")
     assert bench.call("execution.estimate", steps=[work("a", harm=Safety.WRITE)])["unknown"] == ["a"]
+
+
+# -- results that do not stand any more -------------------------------------------------------------------------------
+
+
+async def test_what_was_undone_is_done_again(bench: Bench) -> None:
+    id = await bench.finish(work("a", compensate={"kind": "work"}), work("b", "a", fails=1))
+    assert bench.statuses(id)["a'"] == "succeeded"
+    again = bench.call("execution.runs.retry", id=id)
+    assert again["reused"] == []
+    await bench.until(again["run"]["id"])
+    assert bench.world.begun == ["a", "b", "a'", "a", "b", "a'"]
+
+
+async def test_what_was_undone_is_no_earlier_result(bench: Bench) -> None:
+    cached = work("a", compensate={"kind": "work"}, cache=True)
+    await bench.finish(cached, work("b", "a", fails=1))
+    assert bench.steps(await bench.finish(cached))["a"]["status"] == "succeeded"
+
+
+async def test_an_earlier_result_is_of_the_same_folder(bench: Bench) -> None:
+    other = bench.folder / "other"
+    other.mkdir()
+    await bench.finish(work("a", output=1, cache=True))
+    assert (
+        bench.steps(await bench.finish(work("a", output=1, cache=True), folder=str(other)))["a"]["status"]
+        == "succeeded"
+    )
+    assert bench.steps(await bench.finish(work("a", output=1, cache=True)))["a"]["status"] == "reused"
+
+
+async def approved(bench: Bench) -> str:
+    id = bench.start(step("ok", "approval", {"prompt": "send it to a?"}), work("send", "ok", output="a", fails=1))
+    bench.call("execution.approvals.approve", id=bench.waits(id)["ok"]["id"])
+    await bench.until(id)
+    return id
+
+
+async def test_an_approval_stands_for_what_followed_it(bench: Bench) -> None:
+    assert bench.call("execution.runs.retry", id=await approved(bench))["reused"] == ["ok"]
+
+
+async def test_an_approval_does_not_stand_for_something_else(bench: Bench) -> None:
+    answer = bench.call("execution.runs.rewind", id=await approved(bench), step="send", change={"output": "b"})
+    assert answer["reused"] == []
+    assert list(bench.waits(answer["run"]["id"])) == ["ok"]
+
+
+async def test_a_run_that_rewinds_itself_ends_16_deep(bench: Bench) -> None:
+    id = bench.start(operation("again", "execution.runs.rewind", id="${{ run.id }}", step="again"))
+    await bench.until(id)
+    await bench.turn()
+    runs = bench.call("execution.runs.list", limit=50)["items"]
+    assert sorted(each["depth"] for each in runs) == list(range(17))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from coder_local._admission import Admission, tokens
 from coder_local._registry.principal import Principal
 from coder_local.api import NotFound, Safety
 from coder_local.testing.memory import Sandbox
+from coder_plugins.execution.definitions.records import Body, Definition, StepSpec
+from coder_plugins.execution.rules.hashing import content_hash
 
 from .bench import Bench, operation, step, work
 
@@ -137,3 +140,43 @@ async def test_each_operation_is_a_change_of_its_own_under_the_name_of_its_run(b
     rows = store.read(lambda read: read.connection.execute("SELECT DISTINCT operation FROM change").fetchall(), caller)
     assert len(rows) == 1
     assert rows[0][0].startswith("execution.step:")
+
+
+# -- steps that are no operations -------------------------------------------------------------------------------------
+
+
+async def test_an_agent_without_a_word_has_no_step_of_any_kind_do_it(bench: Bench, admission: Admission) -> None:
+    rights = Principal(
+        actor="agent:helper", owner=False, scopes=frozenset({Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE}),
+        confirmed=frozenset({Safety.DESTRUCTIVE}),
+    )  # fmt: skip
+    agent = Sandbox(bench.box.kernel, rights, shares=bench.box)
+    found = await ended(bench, start_as(bench, agent, work("ok", harm="destructive"), work("bad", harm="external")))
+    assert found["ok"]["status"] == "succeeded"
+    assert found["bad"]["error"]["word"] == "refused"
+    assert bench.world.begun == ["ok"]
+
+
+async def test_a_token_that_was_revoked_does_no_work(bench: Bench, admission: Admission) -> None:
+    store = bench.box.kernel.store
+    token = store.write(lambda scope: tokens.create(scope, name="t", scopes=list(Safety))).info.id
+    principal = Principal(actor="agent:t", owner=False, token=token, confirmed=frozenset(Safety))
+    agent = Sandbox(bench.box.kernel, principal, shares=bench.box)
+    id = start_as(bench, agent, step("go", "signal", {"name": "go"}), work("a", "go"))
+    store.write(lambda scope: tokens.revoke(scope, token))
+    bench.call("execution.runs.signal", id=id, name="go")
+    found = await ended(bench, id)
+    assert "revoked" in found["a"]["error"]["message"]
+    assert bench.world.begun == []
+
+
+async def test_a_run_of_a_person_does_not_do_what_only_a_person_may(bench: Bench) -> None:
+    body = Body(steps=[msgspec.convert(operation("o", "world.sign"), StepSpec)], parallel=1)
+    made = content_hash(body)
+    store = bench.box.kernel.store
+    store.write(lambda scope: scope.insert(Definition(id=made, body=body)), bench.box._caller())
+    id = bench.start(step("s", "sub_run", {"definition": made}))
+    await bench.until(id)
+    child = bench.run(bench.steps(id)["s"]["error"]["data"]["run"])
+    assert child["error"]["word"] == "refused"
+    assert bench.world.calls == []

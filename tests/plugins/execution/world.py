@@ -103,6 +103,10 @@ class WorkInput(Value):
     """A reference that it resolves, and whose text it is careless with."""
     size: int = 0
     """Length of an output that it makes."""
+    odd: bool = False
+    """Whether its output is a text that is none."""
+    gives_up: bool = False
+    """Whether it ends as if it were cancelled."""
 
 
 class Work(WorkKind[WorkInput]):
@@ -149,6 +153,10 @@ class Work(WorkKind[WorkInput]):
         if step.attempt <= input.fails:
             told = f"attempt {step.attempt} failed" if secret is None else f"{secret} was wrong"
             raise StepError(told, word=input.word, retry=not input.final, data={"secret": secret})
+        if input.gives_up:
+            raise asyncio.CancelledError
+        if input.odd:
+            return "\ud800"
         if secret is not None:
             return {"echo": [f"<{secret}>"]}
         return "x" * input.size if input.size else input.output

@@ -2473,6 +2473,11 @@ export interface RunView {
   waits: Wait[];
   /** How many steps have each status. */
   counts: Record<string, number>;
+  /**
+   * Why nothing can be written now, a full disk for example; what has ended meanwhile is kept, and written
+   * later.
+   */
+  trouble: string | null;
 }
 
 /** Something that happened in a run while it is followed. */
@@ -2678,6 +2683,8 @@ export interface Step {
   parent: string | null;
   role: Open<"step" | "fan_out" | "item" | "compensation">;
   kind: string;
+  /** Of its kind, when the run was made. */
+  revision: number;
   status: Open<StepStatus>;
   process: boolean;
   priority: number;
@@ -2750,7 +2757,7 @@ export interface StepSpec {
   needs: string[];
   /** How many of `needs` must have succeeded: all, any, or at least a number. */
   join: Open<"all" | "any"> | number;
-  /** Whether it runs when what it needs succeeded, when some of it failed, or in any case. */
+  /** Whether it runs when what it needs succeeded, when something before it failed, or in any case. */
   run_if: Open<"success()" | "failure()" | "always()">;
   /** It is skipped unless this holds. */
   when: Condition | null;
@@ -2805,8 +2812,8 @@ export interface StepSpecInput {
   /** How many of `needs` must have succeeded: all, any, or at least a number. `all` when missing. */
   join?: "all" | "any" | number;
   /**
-   * Whether it runs when what it needs succeeded, when some of it failed, or in any case. `success()` when
-   * missing.
+   * Whether it runs when what it needs succeeded, when something before it failed, or in any case.
+   * `success()` when missing.
    */
   run_if?: "success()" | "failure()" | "always()";
   /** It is skipped unless this holds. */

@@ -33,10 +33,12 @@ def put(folder: Path, content: bytes) -> str:
     return sha256
 
 
-def get(folder: Path, sha256: str) -> bytes:
-    """Return a content. Raises `NotFound` if it is not kept any more."""
+def get(folder: Path, sha256: str, offset: int, limit: int) -> bytes:
+    """Return at most `limit` bytes of a content. Raises `NotFound` if it is not kept any more."""
     try:
-        return place(folder, sha256).read_bytes()
+        with place(folder, sha256).open("rb") as file:
+            file.seek(offset)
+            return file.read(limit)
     except FileNotFoundError:
         raise NotFound(
             f"the content {sha256} is not kept any more",

@@ -59,20 +59,24 @@ async def clear_up(ctx: Context) -> int:
     Nothing of a run that goes on is touched.
     """
     settings = ctx.settings(ExecutionSettings)
-    open_ = await ctx.read(open_runs)
+    open_ = await ctx.read(in_use)
     oldest = ctx.now_ms() / 1000 - settings.keep_days * 86_400
     return await asyncio.to_thread(remove, ctx.folder, open_, oldest, settings.keep_mb * 1024 * 1024)
 
 
-def open_runs(read: Snapshot) -> frozenset[str]:
-    """Return the ids of the runs that have not ended."""
-    found = read.rows("SELECT id FROM execution_runs WHERE finished_at IS NULL AND deleted_at IS NULL")
+def in_use(read: Snapshot) -> frozenset[str]:
+    """Return the ids of the runs that have not ended, and the hashes of the contents that are theirs."""
+    found = read.rows(
+        "WITH open AS (SELECT id FROM execution_runs WHERE finished_at IS NULL AND deleted_at IS NULL)"
+        " SELECT id FROM open UNION SELECT sha256 FROM execution_artifacts WHERE run IN open"
+        " UNION SELECT artifact FROM execution_steps WHERE run IN open AND artifact IS NOT NULL"
+    )
     return frozenset(id_ for (id_,) in found)
 
 
 def remove(folder: Path, open_: frozenset[str], oldest: float, limit: int) -> int:
     """Remove what was last written before `oldest`, and of the rest the oldest until `limit` bytes are left."""
-    kept = sorted((*_runs(folder, open_), *_contents(folder)), key=lambda each: each.at)
+    kept = sorted((*_runs(folder, open_), *_contents(folder, open_)), key=lambda each: each.at)
     total, freed = sum(each.bytes for each in kept), 0
     for each in kept:
         if each.at >= oldest and total - freed <= limit:
@@ -90,7 +94,8 @@ def _runs(folder: Path, open_: frozenset[str]) -> Iterator[Kept]:
             yield Kept(path, sum(stat.st_size for stat in stats), max(stat.st_mtime for stat in stats))
 
 
-def _contents(folder: Path) -> Iterator[Kept]:
+def _contents(folder: Path, open_: frozenset[str]) -> Iterator[Kept]:
     for path in (folder / "blobs").glob("*/*"):
-        stat = path.stat()
-        yield Kept(path, stat.st_size, stat.st_mtime)
+        if path.name not in open_:
+            stat = path.stat()
+            yield Kept(path, stat.st_size, stat.st_mtime)

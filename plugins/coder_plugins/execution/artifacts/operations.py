@@ -26,7 +26,7 @@ def read(
 ) -> Content:
     """Return bytes of an artifact from an offset on, as text if they are UTF-8 and in base64 if not."""
     artifact = read.get(Artifact, id)
-    part = get(read.folder, artifact.sha256)[offset : offset + limit]
+    part = get(read.folder, artifact.sha256, offset, limit)
     text: str | None = None
     with contextlib.suppress(UnicodeDecodeError):
         text = part.decode()

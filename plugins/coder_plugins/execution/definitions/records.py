@@ -73,7 +73,7 @@ class StepSpec(Value):
     join: Literal["all", "any"] | Annotated[int, Meta(ge=1)] = "all"
     """How many of `needs` must have succeeded: all, any, or at least a number."""
     run_if: Literal["success()", "failure()", "always()"] = "success()"
-    """Whether it runs when what it needs succeeded, when some of it failed, or in any case."""
+    """Whether it runs when what it needs succeeded, when something before it failed, or in any case."""
     when: Condition | None = None
     """It is skipped unless this holds."""
     foreach: list[Any] | str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -21,6 +21,7 @@ Kinds = Mapping[str, StepKind[Any]]
 LONGEST_S = 30 * 24 * 3600
 """Seconds of the longest time that a step may be given."""
 _TIMES = ("timeout", "queue_timeout", "total_timeout", "deadline")
+_WAITS = frozenset({"approval", "signal", "timer"})
 _NO_TIME = "0 is not for ever: leave it out for 10 minutes"
 _WORST = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
 
@@ -53,10 +54,9 @@ def check(
     """Return all that can be said of some steps before they run. `folder` is the one that the run works in."""
     steps = unfold(steps)
     kinds = kinds_of(read)
-    findings = list(_graph_findings(steps))
-    sound = not findings
-    for index in range(len(steps)):
-        findings += _step_findings(read, kinds, steps, index, inputs, folder=folder, sound=sound)
+    findings, sound = _findings(read, kinds, steps, inputs, folder=folder)
+    for index, step in enumerate(steps):
+        findings += _secret_findings(read, f"steps/{index}", step.key, msgspec.to_builtins(step))
     findings += _secret_findings(read, "inputs", None, dict(inputs))
     seen = [_checked_step(read, kinds, step) for step in steps]
     if sound:
@@ -69,6 +69,17 @@ def check(
         steps=seen,
         order=graph.order(steps) if sound else [],
     )
+
+
+def _findings(
+    read: Snapshot, kinds: Kinds, steps: Sequence[StepSpec], inputs: Mapping[str, Any] | None, *, folder: Path | None
+) -> tuple[list[Finding], bool]:
+    """Return what is wrong with steps, and whether they are a graph. Without `inputs` nobody knows their names yet."""
+    findings = list(_graph_findings(steps))
+    sound = not findings
+    for index in range(len(steps)):
+        findings += _step_findings(read, kinds, steps, index, inputs, folder=folder, sound=sound)
+    return findings, sound
 
 
 def worst_of(read: Snapshot, steps: Iterable[StepSpec]) -> Safety:
@@ -86,18 +97,22 @@ def _error(step: str | None, rule: str, message: str, field: str | None = None, 
 
 
 def _graph_findings(steps: Sequence[StepSpec]) -> Iterator[Finding]:
-    keys = [step.key for step in steps]
+    keys = dict.fromkeys(step.key for step in steps)
+    before: set[str] = set()
     for index, step in enumerate(steps):
-        if step.key in keys[:index]:
+        if step.key in before:
             yield _error(step.key, "duplicate", f"two steps are called {step.key}", f"/steps/{index}/key")
+        before.add(step.key)
+        told: set[str] = set()
         for place, need in enumerate(step.needs):
             field = f"/steps/{index}/needs/{place}"
             if need not in keys:
                 near = difflib.get_close_matches(need, keys, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys[:20])}"
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(list(keys)[:20])}"
                 yield _error(step.key, "unknown_step", f"{step.key} needs {need}, which is no step", field, hint)
-            elif need in step.needs[:place]:
+            elif need in told:
                 yield _error(step.key, "duplicate", f"{step.key} needs {need} twice", field)
+            told.add(need)
         if isinstance(step.join, int) and step.join > len(step.needs):
             message = f"{step.key} needs {len(step.needs)} steps, so {step.join} of them cannot succeed"
             yield _error(step.key, "join", message, f"/steps/{index}/join")
@@ -115,14 +130,13 @@ def _step_findings(
     kinds: Kinds,
     steps: Sequence[StepSpec],
     index: int,
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, Any] | None,
     *,
     folder: Path | None,
     sound: bool,
 ) -> Iterator[Finding]:
     step, field = steps[index], f"/steps/{index}"
     yield from _limit_findings(step, field)
-    yield from _secret_findings(read, f"steps/{index}", step.key, msgspec.to_builtins(step))
     try:
         yield from _reference_findings(steps, index, inputs, sound=sound)
     except ReferenceFault as error:
@@ -147,6 +161,9 @@ def _limit_findings(step: StepSpec, field: str) -> Iterator[Finding]:
         if seconds_of(text) > LONGEST_S:
             message = f"the {name} wait between attempts at {step.key} cannot be {text}"
             yield _error(step.key, "limit", message, f"{field}/retry/{name}", "at most P30D")
+    if step.cache and step.kind in _WAITS:
+        message = f"{step.key} waits, and what came of that once is no result for another run"
+        yield _error(step.key, "limit", message, f"{field}/cache", "take cache away")
     if step.foreach is not None and step.matrix is not None:
         yield _error(
             step.key, "limit", f"{step.key} has foreach and matrix; it can have one of them", f"{field}/matrix"
@@ -171,12 +188,15 @@ def seconds_of(text: str) -> float:
 
 
 def _reference_findings(
-    steps: Sequence[StepSpec], index: int, inputs: Mapping[str, Any], *, sound: bool
+    steps: Sequence[StepSpec], index: int, inputs: Mapping[str, Any] | None, *, sound: bool
 ) -> Iterator[Finding]:
     step, field = steps[index], f"/steps/{index}"
     parts: dict[str, Any] = {
         "input": _own_input(step.kind, step.input), "foreach": step.foreach, "when": msgspec.to_builtins(step.when),
     }  # fmt: skip
+    if any(references.find(msgspec.to_builtins(step.matrix))):
+        hint = "use foreach, whose items may be references"
+        yield _error(step.key, "reference", "the values of a matrix are no references", f"{field}/matrix", hint)
     if step.compensate is not None:
         parts["compensate"] = {"input": _own_input(step.compensate.kind, step.compensate.input)}
     for place in references.find(parts):
@@ -186,7 +206,7 @@ def _reference_findings(
         if root not in roots:
             hint = f"it begins with one of {', '.join(roots)}"
             yield _error(step.key, "reference", f"{text} names nothing", field + place.pointer, hint)
-        elif root == "inputs" and rest and rest[0] not in inputs:
+        elif root == "inputs" and inputs is not None and rest and rest[0] not in inputs:
             near = difflib.get_close_matches(rest[0], inputs, 1)
             hint = f"did you mean {near[0]}?" if near else "give it in inputs"
             yield _error(step.key, "reference", f"there is no input {rest[0]}", field + place.pointer, hint)
@@ -236,6 +256,10 @@ def _kind_findings(
         yield _error(
             step.key, "folder", f"a step of kind {name} works in a folder, and the run has none", "/folder", hint
         )
+    below = list(_below(read, kinds, step.key, input, f"{field}/input", folder=folder)) if name == "sub_run" else []
+    yield from below
+    if below:
+        return
     found = list(shape.faults(kind.input, input))
     for fault in found:
         yield _error(step.key, "schema", fault.message, f"{field}/input{fault.field}", fault.hint)
@@ -244,6 +268,33 @@ def _kind_findings(
         for fault in (*kind.check(read, typed), *(() if folder is None else kind.check_in(folder, typed))):
             rule = "unknown_operation" if fault.field == "/operation" else "schema"
             yield _error(step.key, rule, fault.message, f"{field}/input{fault.field}", fault.hint)
+
+
+def _below(
+    read: Snapshot, kinds: Kinds, key: str, input: Mapping[str, Any], field: str, *, folder: Path | None
+) -> Iterator[Finding]:
+    """Yield what is wrong with the steps of a sub-run, which are as they are written: its turn comes too late."""
+    given: Any = input.get("steps", [])
+    try:
+        if not isinstance(given, list):
+            yield _error(key, "schema", "the steps of a sub-run stand here themselves", f"{field}/steps")
+            return
+        wrong = [
+            _error(key, "schema", fault.message, fault.field, fault.hint)
+            for index, each in enumerate(cast("Sequence[Any]", given))
+            if isinstance(each, Mapping)
+            for fault in shape.faults(StepSpec, cast("Mapping[str, Any]", each), f"{field}/steps/{index}")
+        ]
+        yield from wrong
+        steps = [] if wrong else unfold(msgspec.convert(given, list[StepSpec]))
+    except (msgspec.ValidationError, ReferenceFault) as error:
+        yield _error(key, "schema", str(error), f"{field}/steps")
+        return
+    inputs: Any = input.get("inputs", {})
+    named = cast("Mapping[str, Any]", inputs) if isinstance(inputs, Mapping) else None
+    for finding in _findings(read, kinds, steps, named, folder=folder)[0]:
+        place = finding.field if finding.field == "/folder" else f"{field}{finding.field or '/steps'}"
+        yield msgspec.structs.replace(finding, step=key, field=place)
 
 
 def _typed(kind: StepKind[Any], input: Mapping[str, Any]) -> Value | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -20,8 +21,11 @@ from coder_plugins.execution.records import INLINE_LIMIT, LARGE
 from coder_plugins.execution.rules.clear import mask
 from coder_plugins.execution.runs.records import StepFault
 
+_log = logging.getLogger("coder_local.execution")
 STOPPED = "stopped"
 """The word of a `StepError` by which a kind tells that it has stopped what it was cancelled in."""
+AGAIN_S = 2.0
+"""Seconds between two tries to write a large output on a disk that is full."""
 LEAST_S = 30.0
 """Seconds that an attempt is given at least after a restart, for the time it was not watched is not its fault."""
 
@@ -141,9 +145,13 @@ async def _settle(step: Attempting, ended: Ended, begun: float) -> Ended:
     if step.masked:
         output = mask(output, step.masked)
         error = error and msgspec.convert(mask(msgspec.to_builtins(error), step.masked), StepFault)
-    encoded = msgspec.json.encode(output)
+    try:
+        encoded = msgspec.json.encode(output)
+    except Exception as reason:  # noqa: BLE001 - a plugin's fault; it was done, so it is not tried again
+        ended = _failed(step.job, "output", f"its output is no JSON: {reason}", {}, retry=False)
+        output, error, encoded = None, ended.error, b""
     if len(encoded) > INLINE_LIMIT:
-        artifact = await _whole(step.keep(LARGE, encoded, media_type="application/json"))
+        artifact = await _whole(_keep_large(step, encoded))
         output = None
     data = {} if error is None else error.data
     return msgspec.structs.replace(
@@ -157,6 +165,18 @@ async def _settle(step: Attempting, ended: Ended, begun: float) -> Ended:
         log_bytes=step.log_bytes(),
         kept=step.kept,
     )
+
+
+async def _keep_large(step: Attempting, encoded: bytes) -> str:
+    """Keep an output beside the database; while the disk is full it is tried again, for it must not be lost."""
+    while True:
+        try:
+            return await step.keep(LARGE, encoded, media_type="application/json")
+        except OSError as error:
+            if step.parking:
+                raise asyncio.CancelledError from error  # its attempt stands open, and the next start judges it
+            _log.warning("the output of %s/%s waits to be written: %s", step.run, step.key, error)
+            await asyncio.sleep(AGAIN_S)
 
 
 async def _whole(work: Coroutine[Any, Any, str]) -> str:

@@ -22,6 +22,7 @@ from coder_local.api import (
     Locked,
     StepError,
     StepKind,
+    Subscription,
     TimedOut,
     Transaction,
     WorkKind,
@@ -48,10 +49,9 @@ SOON_S = 600.0
 _BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
 _WAKES = (
     "execution.run.queued", "execution.run.cancelled", "execution.run.resumed", "execution.approval.decided",
-    "execution.signal.received",
+    "execution.signal.received", "plugins.plugin.changed",
 )  # fmt: skip
 """What a command says that gives the engine something to do. Its own turns say some of them too; one more is cheap."""
-_PLUGINS = "plugins.plugin.changed"
 
 
 class Engine:
@@ -84,7 +84,7 @@ class Engine:
     async def start(self) -> None:
         """Judge what an earlier start left, and begin to work."""
         self.kinds = kinds_of(self._ctx)
-        heard = self._ctx.subscribe(*_WAKES, _PLUGINS)
+        heard = self._ctx.subscribe(*_WAKES)
         found = await self._ctx.transact(turns.begin, self.kinds, os.getpid())
         self.boot = found.boot
         self._clocks = self._ctx.now_ms(), time.monotonic()
@@ -108,12 +108,14 @@ class Engine:
         rest = [task for task in self.running.values() if not task.done()]
         if rest:
             await asyncio.wait(rest, timeout=PARK_S)
+        parked = list(self.running.values())
         for at in list(self.running):
             self._park(at)
+        await asyncio.gather(*parked, return_exceptions=True)  # one may have come to its end all the same
         await self._last_turn()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self.running.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._hold()
         if self.boot:
             with contextlib.suppress(Error):
@@ -136,10 +138,17 @@ class Engine:
         """Have a turn begun soon."""
         self._wake.set()
 
-    async def _listen(self, heard: Any) -> None:
-        async for event in heard:
-            self._plugins_changed |= event.type == _PLUGINS
-            self.wake()
+    def look_at_plugins(self) -> None:
+        """Have the kinds of steps asked for anew: a plugin came or went."""
+        self._plugins_changed = True
+        self.wake()
+
+    async def _listen(self, heard: Subscription) -> None:
+        with heard:
+            async for event in heard:
+                if event.type == "plugins.plugin.changed":
+                    self._plugins_changed = True
+                self.wake()
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
@@ -149,25 +158,31 @@ class Engine:
             await self._sleep()
             work, self._work = self._work, []
             try:
+                await self._look_at_plugins()
                 await self._turn(work)
                 failures, self.trouble = 0, None
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - results must not be lost, and the loop must not end
-                self._work[:0] = [each for each in work if not isinstance(each, Prepared)]
-                self._give_up_preparing(work)
+                self._work[:0] = work
                 await self._recover_turn(error, work)
                 failures += 1
                 await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF)) - 1])
                 self.wake()
 
+    async def _look_at_plugins(self) -> None:
+        """Ask for the kinds of steps, and let go the runs that were blocked for want of a plugin if any has changed.
+
+        They are asked for in every turn: a plugin that is disabled says so before its kinds are gone.
+        """
+        self.kinds = kinds_of(self._ctx)
+        if self._plugins_changed:
+            await self._ctx.transact(turns.unblock, self.kinds)
+            self._plugins_changed = False
+
     async def _turn(self, work: Sequence[Work]) -> None:
         self.turns += 1
-        self.kinds = kinds_of(self._ctx)  # anew each time: the kinds of a plugin that was disabled must go with it
         await self._note_jump()
-        if self._plugins_changed:
-            self._plugins_changed = False
-            await self._ctx.transact(turns.unblock, self.kinds)
         self._applying = sum(1 for each in work if isinstance(each, Apply))
         running = list(dict.fromkeys(run for run, _, _ in self.running))
         found: Turn = await self._ctx.transact(
@@ -205,7 +220,14 @@ class Engine:
             _log.warning("results of %d steps wait to be written: %s", len(work), error.message)
             return
         _log.error("a turn failed", exc_info=error)
+        self.kinds = kinds_of(self._ctx)
         kept, self._work = self._work, []
+        try:
+            await self._turn([])
+        except Exception as own:  # noqa: BLE001 - no result is at fault, so none may be given up
+            self.trouble = str(own)
+            self._work[:0] = kept
+            return
         for each in kept:
             try:
                 await self._turn([each])
@@ -213,11 +235,8 @@ class Engine:
                 self._work.append(each)
             except Exception as own:  # noqa: BLE001 - it is told as the failure of its step
                 self._work.append(_refused(each, own))
-
-    def _give_up_preparing(self, work: Sequence[Work]) -> None:
-        for each in work:
-            if isinstance(each, Prepared):
-                self._tell(each, False)
+                if isinstance(each, Prepared):
+                    self._tell(each, False)
 
     def _room(self) -> Room:
         if self._stopping:
@@ -282,11 +301,14 @@ class Engine:
         """Find out and have written what must be known before the effect; return the end if it does not go on."""
         job = step.job
         try:
-            facts = await kind.prepare(step, msgspec.convert(job.input, kind.input))
+            async with asyncio.timeout(job.timeout_ms / 1000):
+                facts = await kind.prepare(step, msgspec.convert(job.input, kind.input))
         except asyncio.CancelledError:
             return Ended(run=job.run, key=job.key, n=job.n, state="cancelled")
         except StepError as error:
             return failed(job, error)
+        except TimeoutError:
+            return failed(job, StepError("what must be known before it begins took too long", word="timeout"))
         except Exception as error:  # noqa: BLE001 - it fails its step
             return _refused(Ended(run=job.run, key=job.key, n=job.n, state="failed"), error)
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -316,10 +338,13 @@ class Engine:
 
     def _stop_run(self, run: str, grace_ms: int | None) -> None:
         for (of, key, n), task in self.running.items():
-            if of == run and not task.done() and not task.cancelling():
+            step = self._steps.get((of, key, n))
+            grace = None if grace_ms is None else grace_ms / 1000
+            sooner = step is not None and grace is not None and step.grace != grace and step.job.kind == "command"
+            if of == run and not task.done() and (sooner or not task.cancelling()):
                 _log.info("stopping %s/%s, attempt %d", of, key, n)
-                if (of, key, n) in self._steps and grace_ms is not None:
-                    self._steps[of, key, n].grace = grace_ms / 1000
+                if step is not None and grace is not None:
+                    step.grace = grace
                 task.cancel()
 
 

@@ -155,6 +155,8 @@ def _let_go(moves: Moves) -> int:
         live = moves.load(id_)
         live.set_run(deadline_at=None)
         moves.times_moved = True
+        if live.run.cancelling:
+            continue  # how it is stopped was said already
         control.cancel(moves, live, grace_ms=None, compensate=False, timed_out=True)
     return len(due)
 
@@ -259,12 +261,8 @@ def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None
     )
     known: dict[str, int | None] = dict(found)
     known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
-    undoing = moves.tx.rows(  # all that there was to stop has ended; what undoes it goes on
-        "SELECT DISTINCT run FROM execution_steps WHERE run IN (SELECT value FROM json_each(:ids))"
-        " AND role = 'compensation'",
-        ids=list(known),
-    )
-    return [(id_, grace) for id_, grace in known.items() if (id_,) not in undoing]
+    # what undoes a run is not stopped with it: all else of the run has ended when that begins
+    return [(id_, grace) for id_, grace in known.items() if not moves.load(id_).undoing]
 
 
 class Begun(NamedTuple):
@@ -285,7 +283,7 @@ def begin(tx: Transaction, kinds: Kinds, pid: int) -> Begun:
 def judge(tx: Transaction, kinds: Kinds, boot: str, after: str) -> Begun:
     """Judge attempts that an earlier start left, some at a time: there may be thousands, and others want the writer."""
     cut_off = tx.rows(
-        "SELECT id, run FROM execution_attempts WHERE state IN ('intent', 'started') AND boot <> :boot"
+        "SELECT id, run, key FROM execution_attempts WHERE state IN ('intent', 'started') AND boot <> :boot"
         " AND id > :after AND deleted_at IS NULL ORDER BY id LIMIT :limit",
         boot=boot,
         after=after,
@@ -293,9 +291,9 @@ def judge(tx: Transaction, kinds: Kinds, boot: str, after: str) -> Begun:
     )
     more = len(cut_off) == JUDGED_AT_ONCE
     with Moves(tx, kinds) as moves:
-        for run in dict.fromkeys(run for _, run in cut_off):
+        for run in dict.fromkeys(run for _, run, _ in cut_off):
             moves.say(RunResumed(run=run, reason="the daemon was started again"))
-        jobs = [job for id_, _ in cut_off if (job := attempts.recover(moves, id_)) is not None]
+        jobs = [job for _, run, key in cut_off if (job := attempts.recover(moves, run, key)) is not None]
         if not more:
             _unblock(moves)
         settle(moves)
@@ -303,7 +301,7 @@ def judge(tx: Transaction, kinds: Kinds, boot: str, after: str) -> Begun:
 
 
 def unblock(tx: Transaction, kinds: Kinds) -> None:
-    """Try the runs again that wait for a kind of step: a plugin came."""
+    """Try again what blocked runs."""
     with Moves(tx, kinds) as moves:
         _unblock(moves)
         settle(moves)

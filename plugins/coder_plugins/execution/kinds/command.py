@@ -78,12 +78,21 @@ class CommandKind(WorkKind[CommandInput]):
         yield from _program_faults(folder, input)
 
     async def run(self, step: StepRun, input: CommandInput, /) -> Any:
+        starting = asyncio.ensure_future(start(step.folder, await _command(step, input)))
+        cancelled = False
+        while not starting.done():
+            try:
+                await asyncio.wait([starting])
+            except asyncio.CancelledError:  # it may run already, and who does not know it cannot stop it
+                cancelled = True
         try:
-            child = await start(step.folder, await _command(step, input))
+            child = starting.result()
         except LaunchError as error:
             raise StepError(
                 error.message, word="not_found", retry=False, data={"field": error.field, "hint": error.hint}
             ) from error
+        if cancelled:
+            await _let_go(step, input, child)
         return await _watch(step, input, child)
 
     async def recover(self, step: StepRun, input: CommandInput, /) -> Found:
@@ -120,13 +129,32 @@ async def _watch(step: StepRun, input: CommandInput, child: Child) -> Any:
         output = _judge(step, input, await child.wait())
         await _keep_artifacts(step, input)
     except asyncio.CancelledError:
-        if step.parking and input.on_daemon_death == "adopt":
-            await child.detach()
-            raise
-        ended = await child.stop(_grace(step, input))
-        _note(step, ended)
-        raise StepError("it was stopped", word="stopped", data={"signal": step.signal}) from None
+        await _let_go(step, input, child)
+        raise
     return output
+
+
+async def _let_go(step: StepRun, input: CommandInput, child: Child) -> None:
+    """Stop a program whose step is cancelled, or leave it running where only the daemon stops. Raises what follows."""
+    if step.parking and input.on_daemon_death == "adopt":
+        await child.detach()
+        raise asyncio.CancelledError
+    _note(step, await _stop(step, input, child))
+    raise StepError("it was stopped", word="stopped", data={"signal": step.signal}) from None
+
+
+async def _stop(step: StepRun, input: CommandInput, child: Child) -> Exit:
+    """Stop a program; if it is cancelled again meanwhile, with less grace, it is stopped sooner."""
+    grace = _grace(step, input)
+    stops = {asyncio.ensure_future(child.stop(grace))}
+    while not all(stop.done() for stop in stops):
+        try:
+            await asyncio.wait(stops)
+        except asyncio.CancelledError:
+            if _grace(step, input) < grace:
+                grace = _grace(step, input)
+                stops.add(asyncio.ensure_future(child.stop(grace)))
+    return stops.pop().result()
 
 
 async def _keep_artifacts(step: StepRun, input: CommandInput) -> None:
@@ -237,7 +265,9 @@ async def _ask_check(step: StepRun, input: CommandInput) -> Found:
         return gone
     folder = step.folder / "check"
     folder.mkdir(exist_ok=True, mode=0o700)
-    asked = msgspec.structs.replace(await _command(step, input), argv=tuple(map(as_text, input.check)), on_daemon_death="kill")
+    asked = msgspec.structs.replace(
+        await _command(step, input), argv=tuple(map(as_text, input.check)), on_daemon_death="kill"
+    )
     try:
         ended = await (await start(folder, asked)).wait()
     except LaunchError as error:

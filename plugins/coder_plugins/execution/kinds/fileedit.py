@@ -7,6 +7,7 @@ one look tells what happened; a file that is neither was changed by somebody els
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import hashlib
 import os
@@ -54,7 +55,12 @@ class FileEditKind(WorkKind[FileEditInput]):
         return await asyncio.to_thread(_prepare, step, input)
 
     async def run(self, step: StepRun, input: FileEditInput, /) -> Any:
-        return await asyncio.to_thread(_write, step, input)
+        """Write the file; once begun it is carried to its end, for a thread cannot be stopped in the middle."""
+        writing = asyncio.ensure_future(asyncio.to_thread(_write, step, input))
+        while not writing.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([writing])
+        return writing.result()
 
     async def recover(self, step: StepRun, input: FileEditInput, /) -> Found:
         return await asyncio.to_thread(_look, step, input)
@@ -155,8 +161,9 @@ def hash_of(content: bytes | None) -> str:
 
 def _read(path: Path) -> bytes | None:
     try:
-        if path.is_dir():
-            raise StepError(f"{path} is a folder", word="invalid", retry=False)
+        if path.exists() and not path.is_file():  # reading a pipe would never end
+            what = "a folder" if path.is_dir() else "no file"
+            raise StepError(f"{path} is {what}", word="invalid", retry=False)
         if path.stat().st_size > _LIMIT:
             raise StepError(f"{path} is larger than {_LIMIT >> 20} MiB", word="too_large", retry=False)
         return path.read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from coder_local.api import Effect, Error, Fault, Kind, Safety, Snapshot, StepRun, WorkKind
+from coder_local.api import Effect, Error, Fault, Kind, Refused, Safety, Snapshot, StepRun, WorkKind
 from coder_plugins.execution.rules.references import find
 
 from .records import OperationInput
@@ -22,6 +22,8 @@ class OperationKind(WorkKind[OperationInput]):
 
     def effect(self, read: Snapshot, input: OperationInput, /) -> Effect:
         operation = read.operation(input.operation)
+        if operation.person_only:  # the last gate: a run speaks with a person's name, and is none
+            raise Refused(f"{input.operation} is for a person, not for a step of a run", data={"rule": "person_only"})
         if operation.kind is Kind.COMMAND:
             return Effect.TRANSACTIONAL
         return Effect.REPEATABLE if operation.safety is Safety.READ else Effect.ONCE

@@ -7,6 +7,9 @@ from typing import Literal
 from coder_local.api import Instant, Value
 from coder_plugins.execution.records import StepKey
 
+PAGE = 256 * 1024
+"""Bytes of output on a page."""
+
 
 class Piece(Value):
     """A piece of output."""

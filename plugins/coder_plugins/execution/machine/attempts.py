@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from coder_local.api import Error, Rights, Value, WorkKind, parse_duration, parse_instant
+from coder_local.api import Error, Refused, Rights, Safety, Unsupported, Value, WorkKind, parse_duration, parse_instant
 from coder_plugins.execution.definitions.records import StepSpec
 from coder_plugins.execution.rules import retries
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
@@ -20,7 +20,8 @@ from .waiting import DECISIONS, wait
 
 RECOVERIES = 3
 """After so many crashes in the middle of one step a person is asked, whatever the step is."""
-_AGAIN = frozenset({"repeatable", "keyed"})
+_FREE = frozenset({Safety.READ, Safety.WRITE})
+"""Words that nobody has to agree to."""
 _chance = random.SystemRandom()
 
 
@@ -99,7 +100,14 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
         if not isinstance(kind, WorkKind):
             raise ReferenceFault(f"{step.kind} is no kind of step that does something")
         typed = msgspec.convert(input, kind.input)
+        _refuse_more(moves, live.run.rights, step.kind, kind.safety(moves.tx, typed))
         effect, prepares = kind.effect(moves.tx, typed), kind.prepares(typed)
+    except Unsupported as error:  # the plugin of an operation is gone, and may come back
+        moves.free(live, key)
+        live.set(key, status="pending", ready_at=None)
+        live.set_run(reason=error.message)
+        moves.look(live)
+        return None
     except (ReferenceFault, msgspec.ValidationError, Error) as error:
         moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
         return None
@@ -121,6 +129,22 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
     live.set(key, status="running", attempts=n, started_at=step.started_at or moves.now, reason=None)
     moves.say(StepStarted(step=step.id, run=step.run, key=key, attempt=n))
     return job_of(live, attempt, state)
+
+
+def _refuse_more(moves: Moves, rights: Rights, kind: str, safety: Safety) -> None:
+    """Raise `Refused` where a step is more than whoever started the run may do, or has agreed to.
+
+    Operations are asked for at their own gate as well; a program or a request has no other one than this.
+    """
+    if rights.token is not None:
+        with moves.tx.acting(rights):
+            pass  # raises if the token was revoked
+    if safety not in rights.scopes or (safety not in _FREE and safety not in rights.confirmed):
+        raise Refused(
+            f"{rights.actor} may not have done what is {safety}, and this step of kind {kind} is",
+            hint=f"start the run with rights that have the word {safety}",
+            data={"rule": "safety", "safety": str(safety)},
+        )
 
 
 def word_of(error: Exception) -> str:
@@ -212,6 +236,9 @@ def end(moves: Moves, ended: Ended) -> None:
     live.set(key, active_ms=step.active_ms + ended.active_ms)
     if ended.state == "done":
         moves.end(live, key, "succeeded", output=ended.output, artifact=ended.artifact)
+    elif ended.state == "cancelled" and not live.run.cancelling:  # its kind gave up by itself
+        fault = ended.error or StepFault(word="stopped", message="it was stopped, and nobody had asked for that")
+        fail(moves, live, key, fault, retry=ended.retry)
     elif ended.state == "cancelled":
         moves.end(live, key, "cancelled", reason="the run was cancelled")
     elif ended.state == "lost":
@@ -220,10 +247,11 @@ def end(moves: Moves, ended: Ended) -> None:
         _unknown(moves, live, key, ended)
     else:
         assert ended.error is not None  # noqa: S101 - the engine gives a failure its reason
-        _failed(moves, live, key, ended.error, retry=ended.retry)
+        fail(moves, live, key, ended.error, retry=ended.retry)
 
 
-def _failed(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -> None:
+def fail(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -> None:
+    """Have a step that failed wait for its next attempt, or end it if there is none."""
     spec, step = live.spec(key), live.steps[key]
     over = (
         spec.total_timeout is not None and step.active_ms >= parse_duration(spec.total_timeout).total_seconds() * 1000
@@ -251,6 +279,9 @@ def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
     """Do with a step that a crash left undecided what its `on_unknown` says."""
     spec = live.spec(key)
     message = "" if ended.error is None else ended.error.message
+    if live.run.cancelling and live.steps[key].role != "compensation":  # as what waited for a decision when it was
+        moves.end(live, key, "cancelled", reason=f"the run was cancelled, and a crash had cut it off: {message}")
+        return
     tired = live.steps[key].recoveries > RECOVERIES
     if not tired and (spec.idempotent or spec.on_unknown == "rerun"):
         _begin_anew(moves, live, key, "a crash cut it off, and it may be done again")
@@ -266,11 +297,10 @@ def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
         ))  # fmt: skip
 
 
-def recover(moves: Moves, attempt_id: str) -> Job | None:
-    """Judge an attempt of an earlier start by its effect; return a job if one must look what became of it."""
-    attempt = moves.tx.get(Attempt, attempt_id)
-    live = moves.load(attempt.run)
-    key, step = attempt.key, live.steps[attempt.key]
+def recover(moves: Moves, run: str, key: str) -> Job | None:
+    """Judge the attempt of an earlier start by its effect; return a job if one must look what became of it."""
+    live = moves.load(run)
+    attempt, step = live.running[key], live.steps[key]
     live.set(key, recoveries=step.recoveries + 1)
     kind = moves.kinds.get(step.kind)
     if attempt.state == "intent":

@@ -26,7 +26,7 @@ def cancel(moves: Moves, live: Live, *, grace_ms: int | None, compensate: bool, 
 
 
 def pause(moves: Moves, live: Live) -> None:
-    """Begin no more steps; what runs comes to its end, and waits go on waiting.
+    """Begin no more steps, here and in the runs below; what runs comes to its end, and waits go on waiting.
 
     None stays in the queue for a resource: its turn would come while it is held, and those behind it would wait for it.
     """
@@ -40,12 +40,24 @@ def pause(moves: Moves, live: Live) -> None:
     live.held.clear()
     moves.say(RunPaused(run=live.run.id))
     moves.look(live)
+    for child in _below(moves, live):
+        if not child.run.paused and not child.run.cancelling:
+            pause(moves, child)
 
 
 def resume(moves: Moves, live: Live, reason: str) -> None:
-    """Go on after a pause, or try again what blocked the run."""
+    """Go on after a pause, here and in the runs below, or try again what blocked the run."""
+    for child in _below(moves, live) if live.run.paused else ():
+        if child.run.paused:
+            resume(moves, child, reason)
     live.set_run(paused=False, reason=None)
     moves.say(RunResumed(run=live.run.id, reason=reason))
     live.queue.clear()
     live.held.clear()
     moves.look(live, *(step.key for step in live.with_status("pending")))
+
+
+def _below(moves: Moves, live: Live) -> list[Live]:
+    """Return the runs that steps of a run wait for, those that go on."""
+    names = [waits.name for waits in live.waits.values() if waits.kind == "child" and waits.name is not None]
+    return [child for child in map(moves.load, names) if not child.ended]

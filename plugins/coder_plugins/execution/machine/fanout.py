@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any
 
@@ -75,12 +76,13 @@ def join(moves: Moves, live: Live, key: str) -> None:
     if held:
         free = (spec.max_parallel or 1) - live.begun[key]
         moves.look(live, *(held.popleft() for _ in range(min(len(held), max(0, free)))))
-    if left and spec.fan_in == "all":
+    least = math.inf if spec.fan_in == "all" else 1 if spec.fan_in == "any" else spec.fan_in
+    if left and good < least:
         return  # once for each step of the fan-out: nothing here may look at all of them
     keys = live.items.get(key, [])
     wanted = [each for each in keys if live.steps[each].reason != _NOT_ASKED_FOR]
-    needed = len(wanted) if spec.fan_in == "all" else 1 if spec.fan_in == "any" else spec.fan_in
-    if spec.fan_in != "all" and good >= needed and left:
+    needed = len(wanted) if spec.fan_in == "all" else least
+    if left:
         _leave_out(moves, live, key)
         left = live.left[key]
     if left:
@@ -116,8 +118,10 @@ def _kept(moves: Moves, live: Live, key: str, outputs: list[Any]) -> dict[str, A
 
 
 def _leave_out(moves: Moves, live: Live, key: str) -> None:
-    """Leave out the steps that have not begun: enough succeeded. Those that run come to their ends."""
+    """Leave out the steps that do nothing now: enough succeeded. Those that run, or wait, come to their ends."""
     live.held.pop(key, None)
     for each in live.items[key]:
-        if live.steps[each].status in {"pending", "ready"}:
+        waits = live.waits.get(each)
+        idle = live.steps[each].status in {"pending", "ready"}
+        if idle or (waits is not None and waits.kind in {"lock", "retry"}):
             moves.end(live, each, "skipped", reason="enough others succeeded")

@@ -48,6 +48,10 @@ class Live:
         self.steps: dict[str, Step] = {}
         self.items: dict[str, list[str]] = {}
         """Keys of the steps of each fan-out."""
+        self.undoing: list[str] = []
+        """Compensations, in the order in which they run."""
+        self.undone = 0
+        """How many of them have ended; they do in their order."""
         self.waits: dict[str, Wait] = {}
         """Open waits, by step."""
         self.running: dict[str, Attempt] = {}
@@ -84,6 +88,9 @@ class Live:
         ended = step.status in ENDED_STEP
         self.unended += not ended
         self.ends = max(self.ends, step.ended or 0)
+        if step.role == "compensation":
+            self.undoing.append(step.key)
+            self.undone += ended
         if step.role == "item" and step.parent is not None:
             self.items.setdefault(step.parent, []).append(step.key)
             self.left[step.parent] += not ended
@@ -244,17 +251,22 @@ class Moves:
             if stored is None:
                 live.run = self.tx.insert(live.run)
             else:
-                live.run = self.tx.update(stored, **{name: getattr(live.run, name) for name in live.run_touched})
+                live.run = self.tx.update(
+                    stored, **{name: getattr(live.run, name) for name in sorted(live.run_touched)}
+                )
             live.run_touched.clear()
             live.stored_run = live.run
             live.dirty = False
+            if live.ended:  # nothing moves it any more, and its outputs may be large
+                _lives.pop(live.run.id, None)
 
     def _save_step(self, live: Live, key: str, names: set[str]) -> None:
         step, stored = live.steps[key], live.stored.get(key)
         if stored is None:
             step = self.tx.insert(step)
         else:
-            step = self.tx.update(stored, **{name: getattr(step, name) for name in names})
+            # In one order, or each order would be a statement of its own, to be compiled anew.
+            step = self.tx.update(stored, **{name: getattr(step, name) for name in sorted(names)})
         live.steps[key] = live.stored[key] = step
 
     def say(self, event: Event) -> None:
@@ -285,7 +297,8 @@ class Moves:
             live.good[step.parent] += status in GOOD_STEP
             self.look(live, step.parent)
         elif step.role == "compensation":
-            self.look(live, *(each.key for each in live.with_status("pending")))
+            live.undone += 1
+            self.look(live, *live.undoing[live.undone : live.undone + 1])
         else:
             self.look(live, *live.graph.followers[key])
 
@@ -318,6 +331,12 @@ class Moves:
             self.close_wait(other, wait.key)
             other.set(wait.key, status="pending", reason=None)
             self.look(other, wait.key)
+
+
+def forget() -> None:
+    """Keep no run in memory: for who changed the database by other ways, or wants to measure without."""
+    _lives.clear()
+    _graphs.clear()
 
 
 _ENDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled", "timed_out": "timed out"}

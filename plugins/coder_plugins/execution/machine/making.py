@@ -70,6 +70,8 @@ def make(moves: Moves, new: NewRun) -> Live:
     depth = 0 if new.parent is None else new.parent.depth + 1
     if new.parent is not None:
         _refuse_endless(moves, new.parent, depth)
+    graph = Graph(new.body.steps)
+    hashes = graph.hashes(new.inputs)  # of what is no graph: nothing must be written then
     run = moves.tx.insert(
         Run(
             id=new.id,
@@ -94,8 +96,7 @@ def make(moves: Moves, new: NewRun) -> Live:
             redo=new.redo,
         )
     )
-    live = Live(run, Graph(new.body.steps), new.body.parallel)
-    hashes = live.graph.hashes(new.inputs)
+    live = Live(run, graph, new.body.parallel)
     if new.mode == "dry":  # what would have been is no result for a run that does it
         hashes = {key: content_hash([hash_, "dry"]) for key, hash_ in hashes.items()}
     for key, spec in live.graph.specs.items():
@@ -109,6 +110,7 @@ def make(moves: Moves, new: NewRun) -> Live:
                 position=live.graph.positions[key],
                 role="fan_out" if fans_out else "step",
                 kind=spec.kind,
+                revision=revision_of(moves, spec.kind),
                 process=is_process(moves, spec.kind),
                 priority=run.priority,
                 hash=hashes[key],
@@ -126,6 +128,12 @@ def is_process(moves: Moves, kind: str) -> bool:
     """Tell whether a kind takes the place of a process; of one that is not there, no."""
     found = moves.kinds.get(kind)
     return found is not None and found.process
+
+
+def revision_of(moves: Moves, kind: str) -> int:
+    """Return the revision of a kind; of one that is not there, the first."""
+    found = moves.kinds.get(kind)
+    return 1 if found is None else found.revision
 
 
 def keep(moves: Moves, body: Body) -> str:
@@ -147,6 +155,7 @@ def item_step(parent: Step, key: str, item: Any, position: int) -> Step:
         parent=parent.key,
         role="item",
         kind=parent.kind,
+        revision=parent.revision,
         process=parent.process,
         priority=parent.priority,
         item=item,

@@ -10,6 +10,7 @@ from coder_local.api import Error, Safety, WorkKind, parse_duration, parse_insta
 from coder_plugins.execution.definitions.records import Condition, StepSpec
 from coder_plugins.execution.kinds.records import WaitKind
 from coder_plugins.execution.records import ENDED_STEP, GOOD_STEP
+from coder_plugins.execution.rules import graph
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
 from coder_plugins.execution.runs.records import (
     CompensationEnd,
@@ -24,9 +25,9 @@ from coder_plugins.execution.runs.records import (
 )
 
 from . import fanout, waiting
-from .attempts import resolve_input, word_of
+from .attempts import fail, resolve_input, word_of
 from .live import Live, Moves
-from .making import is_process, scope_of
+from .making import is_process, revision_of, scope_of
 
 _OUTPUT_SHOWN = 4_096
 _FAILED_SHOWN = 100
@@ -119,20 +120,25 @@ def _verdict(live: Live, step: Step, spec: StepSpec) -> str:
     if step.role == "item":
         return "run"
     if step.role == "compensation":
-        before = [each for each in live.steps.values() if each.role == "compensation" and each.position < step.position]
-        return "run" if all(each.status in ENDED_STEP for each in before) else "wait"
+        return "run" if step.key == live.undoing[live.undone] else "wait"
     needs = [live.steps[need] for need in spec.needs]
     open_ = sum(1 for need in needs if need.status not in ENDED_STEP)
     good = sum(1 for need in needs if _counts_as_good(live, need))
-    failed = any(need.status in {"failed", "cancelled"} and not _counts_as_good(live, need) for need in needs)
     enough = len(needs) if spec.join == "all" else min(1, len(needs)) if spec.join == "any" else spec.join
     if spec.run_if == "always()":
         return "wait" if open_ else "run"
     if spec.run_if == "failure()":
-        return "run" if failed and not open_ else "wait" if open_ else "skip"
+        return "wait" if open_ else "run" if _failed_before(live, spec) else "skip"
     if good >= enough:
         return "run"
     return "wait" if good + open_ >= enough and open_ else "skip"
+
+
+def _failed_before(live: Live, spec: StepSpec) -> bool:
+    """Tell whether a step failed that this one needs, or that led to one being left out that it needs."""
+    before = graph.before(list(live.graph.specs.values()), spec.key)
+    found = [live.steps[key] for key in before]
+    return any(step.status in {"failed", "cancelled"} and not _counts_as_good(live, step) for step in found)
 
 
 def _counts_as_good(live: Live, step: Step) -> bool:
@@ -161,6 +167,9 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
     if kind is None:
         live.set_run(reason=f"no plugin offers steps of kind {step.kind}")
         return
+    if kind.revision > step.revision:
+        live.set_run(reason=f"steps of kind {step.kind} mean something else now; retry the run to have them so")
+        return
     if live.run.mode == "dry" and _stays_dry(moves, live, key, spec):
         return
     if isinstance(kind, WaitKind):
@@ -180,8 +189,10 @@ def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: Wai
     try:
         input = msgspec.convert(resolve_input(live, key, spec), kind.input)
         waiting.begin(moves, live, key, kind, input)
-    except (ReferenceFault, msgspec.ValidationError, Error, ValueError, OverflowError) as error:
+    except (ReferenceFault, Error, ValueError, OverflowError) as error:  # a ValidationError is a ValueError
         moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
+    except Exception as error:  # noqa: BLE001 - it fails its step, and not the turn of all others
+        moves.end(live, key, "failed", error=StepFault(word="broken", message=f"{type(error).__name__}: {error}"))
 
 
 def _holds(moves: Moves, live: Live, key: str, when: Condition | None) -> bool:
@@ -209,7 +220,8 @@ def _holds(moves: Moves, live: Live, key: str, when: Condition | None) -> bool:
 def _take_over(moves: Moves, live: Live, key: str) -> bool:
     """End a step of a retry with its result in the run before, if that still stands; tell whether it does.
 
-    It stands if the step is the same, was not asked to be done anew, and all that it needs was taken over as well.
+    It stands if the step is the same, was not undone, was not asked to be done anew, and all that it needs was taken
+    over as well. What a person agreed to stands only for what followed then.
     """
     run, step = live.run, live.steps[key]
     base = step.parent if step.role == "item" and step.parent is not None else key
@@ -221,18 +233,40 @@ def _take_over(moves: Moves, live: Live, key: str) -> bool:
     old = moves.tx.find(Step, f"{run.forked_from}/{key}")
     if old is None or old.hash != step.hash or old.status not in GOOD_STEP:
         return False
+    if moves.tx.find(Step, f"{run.forked_from}/{key}'") is not None:
+        return False  # it was undone
+    if step.kind == "approval" and not _leads_to_the_same(moves, live, key):
+        return False
     moves.end(live, key, "reused", output=old.output, artifact=old.artifact, reused_from=old.reused_from or old.run)
     return True
 
 
+def _leads_to_the_same(moves: Moves, live: Live, key: str) -> bool:
+    """Tell whether all that hangs on a step is what it was in the run before."""
+    base = live.steps[key].parent or key
+    for after in live.graph.after(base):
+        old = moves.tx.find(Step, f"{live.run.forked_from}/{after}")
+        if old is None or old.hash != live.steps[after].hash:
+            return False
+    return True
+
+
 def _reuse(moves: Moves, live: Live, key: str) -> bool:
-    """End a step with the result of an equal one that succeeded before, if there is one."""
-    hash_ = live.steps[key].hash
-    where = "hash = :hash AND status = 'succeeded' AND workspace_id = :workspace AND id <> :id"
+    """End a step with the result of an equal one that succeeded before in the same folder, if there is one."""
+    step = live.steps[key]
     found = moves.tx.select(
-        Step, where, order="finished_at DESC", limit=1, hash=hash_, workspace=live.run.workspace_id,
-        id=live.steps[key].id,
-    )  # fmt: skip
+        Step,
+        "hash = :hash AND status = 'succeeded' AND workspace_id = :workspace AND id <> :id"
+        " AND EXISTS (SELECT 1 FROM execution_runs AS its WHERE its.id = execution_steps.run AND its.folder IS :folder)"
+        " AND NOT EXISTS (SELECT 1 FROM execution_steps AS undo WHERE undo.id = execution_steps.id || :mark)",
+        order="finished_at DESC",
+        limit=1,
+        hash=step.hash,
+        workspace=step.workspace_id,
+        id=step.id,
+        folder=live.run.folder,
+        mark="'",
+    )
     for other in found:
         moves.end(live, key, "reused", output=other.output, artifact=other.artifact, reused_from=other.run)
     return bool(found)
@@ -260,7 +294,7 @@ def _show(moves: Moves, live: Live) -> None:
     run, count = live.run, live.count
     if run.reason is not None and not count["pending"]:
         live.set_run(reason=None)
-    if run.cancelling and not any(step.role == "compensation" for step in live.steps.values()):
+    if run.cancelling and not live.undoing:
         status = "cancelling"
     elif run.paused and not live.running:
         status = "paused"
@@ -283,7 +317,7 @@ def _end(moves: Moves, live: Live) -> None:
     """Bring a run to its end, or first undo what it did, the last first."""
     run = live.run
     failed = [step for step in live.with_status("failed") if _is_failure(live, step)]
-    undone = [step for step in live.steps.values() if step.role == "compensation"]
+    undone = [live.steps[key] for key in live.undoing]
     to_undo = run.compensating or (failed and not run.cancelling)
     if to_undo and not undone and _compensate(moves, live):
         return
@@ -325,6 +359,7 @@ def _compensate(moves: Moves, live: Live) -> bool:
         made = Step(
             id=f"{step.id}'", workspace_id=step.workspace_id, run=step.run, key=f"{step.key}'", position=base + index,
             parent=step.key, role="compensation", kind=kind, process=is_process(moves, kind), priority=step.priority,
+            revision=revision_of(moves, kind),
             hash=f"{step.hash}'",
         )  # fmt: skip
         live.create(made)
@@ -377,8 +412,11 @@ def _tell_parent(moves: Moves, live: Live) -> None:
     else:
         message = f"its run {run.status}" + (f": {run.error.message}" if run.error else "")
         fault = StepFault(word="sub_run", message=message, data={"run": run.id, "status": run.status})
-        status = "cancelled" if run.status == "cancelled" and parent.run.cancelling else "failed"
-        moves.end(parent, run.parent_step, status, error=fault, reason=None)
+        if run.status == "cancelled" and parent.run.cancelling:
+            moves.end(parent, run.parent_step, "cancelled", error=fault, reason=None)
+        else:
+            moves.close_wait(parent, run.parent_step)
+            fail(moves, parent, run.parent_step, fault, retry=run.status != "cancelled")
 
 
 def _let_next_begin(moves: Moves, live: Live) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from coder_local.api import Conflict, Error, Invalid, format_duration, parse_duration, parse_instant, replace
 from coder_plugins.execution.definitions.records import Body
+from coder_plugins.execution.definitions.rules import unfold
 from coder_plugins.execution.kinds.records import SubRunInput, WaitKind
 from coder_plugins.execution.rules.hashing import content_hash
 from coder_plugins.execution.runs.records import (
@@ -74,7 +75,7 @@ def take_signal(moves: Moves, live: Live, waits: Wait) -> None:
 
 def _begin_child(moves: Moves, live: Live, key: str, input: SubRunInput) -> None:
     run = live.run
-    body = Body(steps=input.steps, parallel=live.parallel)
+    body = Body(steps=unfold(input.steps), parallel=live.parallel)
     if input.definition == "self":
         body = Body(steps=list(live.graph.specs.values()), parallel=live.parallel)
     elif input.definition is not None:
@@ -100,6 +101,7 @@ def _begin_child(moves: Moves, live: Live, key: str, input: SubRunInput) -> None
     due = None
     if deadline is not None:
         due = moves.instant(moves.now_ms + round(parse_duration(deadline).total_seconds() * 1000))
+    live.set(key, attempts=live.steps[key].attempts + 1)
     wait(moves, live, key, Wait(run="", key="", kind="child", name=child.run.id, due_at=due, due_means="failed"))
 
 

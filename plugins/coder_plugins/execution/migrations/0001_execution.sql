@@ -75,6 +75,7 @@ CREATE TABLE execution_steps (
   parent TEXT,
   role TEXT NOT NULL,
   kind TEXT NOT NULL,
+  revision INTEGER NOT NULL,
   status TEXT NOT NULL,
   process INTEGER NOT NULL,
   priority INTEGER NOT NULL,

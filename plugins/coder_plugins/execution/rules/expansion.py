@@ -10,6 +10,8 @@ import msgspec
 
 from coder_plugins.execution.definitions.records import Matrix
 
+_KEY_LIMIT = 200
+
 
 class Item(NamedTuple):
     """One step of a fan-out."""
@@ -32,11 +34,17 @@ def of_list(key: str, elements: Sequence[Any]) -> list[Item]:
 
 
 def of_matrix(key: str, matrix: Matrix) -> list[Item]:
-    """Return an item for each combination that is not excluded, the last axis changing fastest."""
+    """Return an item for each combination that is not excluded, the last axis changing fastest.
+
+    All are called by their index where two would have one name, or one would have a name that is none.
+    """
     axes = list(matrix.axes)
     combinations = (dict(zip(axes, values, strict=True)) for values in itertools.product(*matrix.axes.values()))
     kept = [each for each in combinations if not any(_covers(excluded, each) for excluded in matrix.exclude)]
-    return [Item(f"{key}[{','.join(_text(each[axis]) for axis in axes)}]", each) for each in kept]
+    named = [Item(f"{key}[{','.join(_text(each[axis]) for axis in axes)}]", each) for each in kept]
+    if len({item.key for item in named}) == len(named) and all(_is_key(item.key) for item in named):
+        return named
+    return [Item(f"{key}[{index}]", each) for index, each in enumerate(kept)]
 
 
 def size(matrix: Matrix) -> int:
@@ -49,6 +57,10 @@ def size(matrix: Matrix) -> int:
 
 def _covers(excluded: dict[str, Any], combination: dict[str, Any]) -> bool:
     return all(axis in combination and combination[axis] == value for axis, value in excluded.items())
+
+
+def _is_key(text: str) -> bool:
+    return len(text) <= _KEY_LIMIT and text.isprintable()
 
 
 def _text(value: Any) -> str:

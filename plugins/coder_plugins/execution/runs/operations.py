@@ -10,6 +10,7 @@ from msgspec import Meta
 from coder_local.api import Duration, Id, Invalid, NotFound, Safety, Snapshot, Title, Transaction
 from coder_plugins.execution.definitions.records import PARALLEL, Body, Definition, Inputs, Parallel, Steps
 from coder_plugins.execution.definitions.rules import LONGEST_S, seconds_of, unfold
+from coder_plugins.execution.engine.jobs import engine_of
 from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import StepKey, Word, domain
 
@@ -110,7 +111,9 @@ def get(read: Snapshot, *, id: Id) -> RunView:
     steps = read.select(Step, "run = :run", order="position, id", limit=SHOWN, run=id)
     waits = read.select(Wait, "run = :run AND status = 'open'", run=id)
     counts = read.rows("SELECT status, count(*) FROM execution_steps WHERE run = :run GROUP BY status", run=id)
-    return RunView(run=run, steps=steps, waits=waits, counts=dict(counts))
+    engine = engine_of(read.folder)
+    trouble = None if engine is None else engine.trouble
+    return RunView(run=run, steps=steps, waits=waits, counts=dict(counts), trouble=trouble)
 
 
 @domain.query("execution.runs.record")

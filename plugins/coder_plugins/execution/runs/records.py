@@ -113,6 +113,8 @@ class Step(Record):
     """The fan-out that it is one of, or the step that it compensates."""
     role: Literal["step", "fan_out", "item", "compensation"] = "step"
     kind: Word
+    revision: int = 1
+    """Of its kind, when the run was made."""
     status: StepStatus = "pending"
     process: bool = False
     priority: int = 0

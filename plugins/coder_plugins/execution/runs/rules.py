@@ -62,6 +62,8 @@ class RunView(Value):
     """What it waits for, open ones only."""
     counts: dict[str, int]
     """How many steps have each status."""
+    trouble: str | None
+    """Why nothing can be written now, a full disk for example; what has ended meanwhile is kept, and written later."""
 
 
 class Recorded(Value):

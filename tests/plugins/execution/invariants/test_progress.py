@@ -99,6 +99,7 @@ async def test_a_step_that_a_crash_cut_off_does_not_keep_its_resource(session: S
 
 @pytest.mark.parametrize("kind", ["w.keyed", "w.checkable", "w.adoptable", "w.once"])
 async def test_what_undoes_a_cancelled_run_is_not_cancelled(session: Session, kind: str) -> None:
+    start(session, step("other", "w.read", input=HELD))  # the engine has something else to do all the while
     run = start(
         session,
         mark("done", compensate={"kind": kind, "input": HELD}),

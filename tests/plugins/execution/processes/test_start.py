@@ -272,14 +272,19 @@ async def test_idle_shims_that_were_killed_are_replaced(commands):
         assert (await child.wait()).code == 0
 
 
-async def test_the_fork_server_ends_with_the_daemon_and_its_last_command(commands):
-    code = "import asyncio, sys; sys.path[:0] = sys.argv[1:2]\n"
-    code += "from coder_plugins.execution.processes import warm; asyncio.run(warm()); print('warm'); sys.stdin.read()"
+async def test_the_fork_server_ends_with_the_daemon_and_its_last_command():
+    code = """
+import asyncio, os, sys
+sys.path[:0] = sys.argv[1:2]
+from coder_plugins.execution.processes import posix, warm
+asyncio.run(warm())
+print(os.fstat(posix._server._life).st_ino, flush=True)
+sys.stdin.read()
+"""
     plugins = str(Path(posix.__file__).parents[3])
     daemon = await asyncio.create_subprocess_exec(PYTHON, "-c", code, plugins, stdin=-1, stdout=-1)
-    assert await daemon.stdout.readline() == b"warm\n"
-    own = parent_of((await commands.start("true")).shim.pid)
-    [server] = fork_servers(plugins) - {own}
+    pipe = int(await daemon.stdout.readline())
+    [server] = fork_servers(plugins, pipe)
     shims = children_of(server)
     daemon.kill()
     await daemon.wait()
@@ -295,11 +300,21 @@ def cmdline(pid: int) -> str:
         return ""
 
 
-def fork_servers(plugins: str) -> set[int]:
-    """Return the fork servers of this checkout: the processes of the program whose parent is none of them."""
+def fork_servers(plugins: str, pipe: int) -> set[int]:
+    """Return the fork server that holds the pipe of a daemon: what other tests left behind has pipes of its own."""
     pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
     of_program = {pid for pid in pids if "shim.forkserver" in cmdline(pid) and plugins in cmdline(pid)}
-    return {pid for pid in of_program if identity.of(pid) and parent_of(pid) not in of_program}
+    holders = {pid for pid in of_program if pipe in pipes_of(pid)}
+    return {pid for pid in holders if identity.of(pid) and parent_of(pid) not in holders}
+
+
+def pipes_of(pid: int) -> set[int]:
+    """Return the inodes of the pipes that a process has open."""
+    try:
+        links = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]  # noqa: PTH115 - no file behind it
+    except OSError:
+        return set()
+    return {int(link[6:-1]) for link in links if link.startswith("pipe:[")}
 
 
 def parent_of(pid: int) -> int:

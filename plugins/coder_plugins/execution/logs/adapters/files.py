@@ -32,7 +32,7 @@ class LogWriter:
 
     def write(self, stream: int, text: str, masked: Sequence[str]) -> None:
         """Write a text, with secret values masked; beyond the limit nothing."""
-        for value in sorted(masked, key=len, reverse=True):
+        for value in sorted(filter(None, masked), key=len, reverse=True):
             text = text.replace(value, "***")
         data = text.encode("utf-8", "replace")
         for start in range(0, len(data), frames.LONGEST):

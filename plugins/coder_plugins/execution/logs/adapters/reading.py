@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from coder_local.api import format_instant
-from coder_plugins.execution.logs.records import Piece
+from coder_plugins.execution.logs.records import PAGE, Piece
 from coder_plugins.execution.processes import GAP, STDERR, read_frames
 from coder_plugins.execution.processes.shim.frames import NAME, Frame
+from coder_plugins.execution.runs.records import Attempt
 
-PAGE = 256 * 1024
-"""Bytes of output on a page."""
+from .files import attempt_folder
 
 
 class Decoder:
@@ -34,3 +34,10 @@ class Decoder:
 def read(folder: Path, offset: int, limit: int = PAGE) -> tuple[list[Frame], int]:
     """Return the frames of an attempt from an offset on, and the offset to go on from."""
     return read_frames(folder / NAME, offset, limit)
+
+
+def pieces(folder: Path, attempt: Attempt, offset: int, limit: int) -> tuple[list[Piece], int]:
+    """Return output of an attempt from an offset on as text, and the offset to go on from. Raises as `read` does."""
+    frames, after = read(attempt_folder(folder, attempt.run, attempt.key, attempt.n), offset, limit)
+    decoder = Decoder()
+    return [decoder.piece(frame) for frame in frames], after

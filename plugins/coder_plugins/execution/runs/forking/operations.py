@@ -9,7 +9,7 @@ import msgspec
 from coder_local.api import Conflict, Id, Invalid, NotFound, Refused, Safety, Transaction
 from coder_plugins.execution.definitions.records import Body, Definition, Inputs, Steps
 from coder_plugins.execution.definitions.rules import unfold
-from coder_plugins.execution.machine.making import NewRun, make
+from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import Key, domain
 from coder_plugins.execution.rules.graph import Graph
 from coder_plugins.execution.runs.records import Run
@@ -106,12 +106,14 @@ def _fork(
 ) -> Forked:
     checked = checked_steps(tx, body.steps, inputs, old.folder, body.parallel)
     with Moving(tx) as moves:
+        parent, parent_step = above(moves)
         live = make(
             moves,
             NewRun(
                 body=body, name=old.name, rights=confirmed(tx.rights(), checked.safety), kind=old.kind,
                 source_ref=old.source_ref, mode=old.mode, inputs=inputs, folder=old.folder, priority=old.priority,
                 concurrency_key=old.concurrency_key, only=old.only, forked_from=old.id, fork=how, redo=redo,
+                parent=parent, parent_step=parent_step,
             ),
         )  # fmt: skip
     return Forked(run=live.run, reused=[step.key for step in live.with_status("reused")])

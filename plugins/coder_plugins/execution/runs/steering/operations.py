@@ -10,7 +10,7 @@ from msgspec import Meta
 from coder_local.api import Conflict, Id, Invalid, Refused, Safety, TooLarge, Transaction
 from coder_plugins.execution.machine import control, waiting
 from coder_plugins.execution.records import INLINE_LIMIT, StepKey, Word, domain
-from coder_plugins.execution.runs.records import Run, Signal, SignalReceived, Wait
+from coder_plugins.execution.runs.records import Run, RunCancelled, Signal, SignalReceived, Wait
 from coder_plugins.execution.runs.rules import MOVES, Moving, RunAnswer, WaitAnswer, find_wait, grace_of
 
 Seconds = Annotated[float, Meta(ge=0, le=3_600)]
@@ -29,6 +29,7 @@ def cancel(tx: Transaction, *, id: Id, grace: Seconds | None = None, compensate:
             control.cancel(moves, live, grace_ms=grace_of(grace), compensate=compensate)
         elif grace is not None:
             live.set_run(grace_ms=grace_of(grace))
+            moves.say(RunCancelled(run=id))  # or the engine would hear of it only when it looks by itself
     return RunAnswer(run=live.run)
 
 
