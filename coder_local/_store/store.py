@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, Unpack
@@ -80,6 +81,8 @@ class Store:
         self._post: Loop = _at_once
         self._soon: Loop | None = None
         self._reading = 0
+        self._reader_use = threading.RLock()
+        """Held by who uses the loop's reader: to close it from another thread meanwhile crashes the process."""
         self._connections: list[sqlite3.Connection] = []
         self._on_events: Callable[[Sequence[EventRow]], None] = lambda _: None
 
@@ -146,8 +149,9 @@ class Store:
         self.folders.close()
         if self._lane is not None and not self._lane.stop(reader_timeout):
             _log.error("a query did not come to its end, and is left behind")
-        if self._reader is not self.writer.connection:
-            self._reader.close()
+        with self._reader_use:
+            if self._reader is not self.writer.connection:
+                self._reader.close()
         return self.writer.stop()
 
     @property
@@ -292,7 +296,7 @@ class Store:
 
     def _end_snapshot(self) -> None:
         # `close` may be running on another thread: whoever is answered last must not miss his answer for it.
-        with contextlib.suppress(sqlite3.ProgrammingError):
+        with self._reader_use, contextlib.suppress(sqlite3.ProgrammingError):
             if self._reader.in_transaction:
                 self._reader.execute("COMMIT")
 
@@ -312,10 +316,11 @@ class Store:
         """Run a bounded read at once, on the loop's own connection (8 us, against 80 for a hop to a thread)."""
         scope = ReadScope(self._reader, self.tables, self._calls, caller, self.clock.now_ms())
         try:
-            if self._soon is not None and not self._reader.in_transaction:
-                self._reader.execute("BEGIN")
-                self._soon(self._end_snapshot)
-            return work(scope, *args)
+            with self._reader_use:
+                if self._soon is not None and not self._reader.in_transaction:
+                    self._reader.execute("BEGIN")
+                    self._soon(self._end_snapshot)
+                return work(scope, *args)
         except sqlite3.Error as error:
             self._note(error)
             raise translate(error) from error
@@ -365,11 +370,13 @@ class Store:
 
     def bounds(self) -> Bounds:
         """Return which events can be served."""
-        return eventlog.bounds(self._reader)
+        with self._reader_use:
+            return eventlog.bounds(self._reader)
 
     def events_after(self, seq: int, limit: int) -> list[Published]:
         """Return committed events after a number, oldest first."""
-        return eventlog.read_after(self._reader, self.epoch, seq, limit)
+        with self._reader_use:
+            return eventlog.read_after(self._reader, self.epoch, seq, limit)
 
     # -- copies -------------------------------------------------------------------------------------------------------
 

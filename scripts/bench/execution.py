@@ -281,9 +281,7 @@ async def list_figure(few_folder: Path, many_folder: Path) -> Figure:
     async with bench(few_folder, begin=False) as few, bench(many_folder, begin=False) as many:
         for found, count in ((few, FEW), (many, MANY)):
             await found.ask("execution.start", steps=[{"key": "w", "kind": "signal", "input": {"name": "go"}}])
-            connection = found.kernel.store.writer.connection
-            names = [row[1] for row in connection.execute("PRAGMA table_info(execution_runs)")][1:]
-            await asyncio.to_thread(_copy_runs, found.kernel.store.path, ", ".join(names), count)
+            await asyncio.to_thread(_copy_runs, found.kernel.store.path, count)
 
         async def ask(found: Bench) -> float:
             begun = time.perf_counter()
@@ -295,8 +293,10 @@ async def list_figure(few_folder: Path, many_folder: Path) -> Figure:
     return Figure(f"`runs.list` at {MANY:,} runs / at {FEW:,}", "us", one * 1e6, two * 1e6, 1.5)
 
 
-def _copy_runs(path: Path, names: str, count: int) -> None:
+def _copy_runs(path: Path, count: int) -> None:
+    """Copy the one run so many times, on a connection of its own: the writer's belongs to its thread."""
     with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+        names = ", ".join(row[1] for row in connection.execute("PRAGMA table_info(execution_runs)") if row[1] != "id")
         connection.execute(
             f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"  # noqa: S608
             f" INSERT INTO execution_runs (id, {names})"
