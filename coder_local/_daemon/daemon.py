@@ -164,13 +164,13 @@ class Daemon:
         self._timers["daily"] = self._loop.call_later(_DAILY_FIRST, self._daily)
         self._look()
         self._beginning = self._loop.create_task(self._begin_plugins())
-        gc.collect()
-        gc.freeze()  # what lives as long as the process need not be looked at again
 
     async def _begin_plugins(self) -> None:
         """Run what plugins declared with `on_start`, one after another; a failure stops that plugin alone."""
         for plugin in list(self.kernel.registry.plugins.values()):
             await self.kernel.begin(plugin)
+        gc.collect()
+        gc.freeze()  # what lives as long as the process, the plugins' own work too, need not be looked at again
 
     def _trim(self) -> None:
         self.kernel.listeners.save()
