@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from coder_local.api import Error, Safety, Snapshot, StepKind, Value, WorkKind, parse_duration
+from coder_local.api import Context, Error, Safety, Snapshot, StepKind, Value, WorkKind, parse_duration
 from coder_plugins.execution.rules import clear, expansion, graph, references, shape
 from coder_plugins.execution.rules.hashing import content_hash
 from coder_plugins.execution.rules.references import ReferenceFault
@@ -26,10 +26,10 @@ _NO_TIME = "0 is not for ever: leave it out for 10 minutes"
 _WORST = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
 
 
-def kinds_of(read: Snapshot) -> dict[str, StepKind[Any]]:
-    """Return the kinds of steps that there are, by name."""
+def kinds_of(source: Snapshot | Context) -> dict[str, StepKind[Any]]:
+    """Return the kinds of steps that there are, by name; the first of two with one name counts."""
     found: dict[str, StepKind[Any]] = {}
-    for kind in read.offered("step_kinds"):
+    for kind in source.offered("step_kinds"):
         found.setdefault(kind.name, kind)
     return found
 

@@ -28,6 +28,7 @@ from coder_local.api import (
     WorkKind,
     parse_instant,
 )
+from coder_plugins.execution.definitions.rules import kinds_of
 from coder_plugins.execution.machine.attempts import Ended, Job
 from coder_plugins.execution.processes import boot_id
 from coder_plugins.execution.records import ExecutionSettings
@@ -346,14 +347,6 @@ class Engine:
                 if step is not None and grace is not None:
                     step.grace = grace
                 task.cancel()
-
-
-def kinds_of(source: Any) -> dict[str, StepKind[Any]]:
-    """Return the kinds of steps that there are, by name; the first of two with one name counts."""
-    found: dict[str, StepKind[Any]] = {}
-    for kind in source.offered("step_kinds"):
-        found.setdefault(kind.name, kind)
-    return found
 
 
 def _say_jump(tx: Transaction, seconds: int) -> None:
