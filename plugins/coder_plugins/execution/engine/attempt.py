@@ -219,4 +219,6 @@ def _found(job: Job, found: Found) -> Ended:
     if found.state == "not_begun":
         return _ended(job, "lost")
     fault = StepFault(word=found.word, message=found.message, data=found.data)
+    if found.state == "failed" and found.word == STOPPED:
+        return _ended(job, "cancelled", error=fault)
     return _ended(job, "failed" if found.state == "failed" else "unknown", error=fault)

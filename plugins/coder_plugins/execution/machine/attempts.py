@@ -20,6 +20,8 @@ from .waiting import DECISIONS, wait
 
 RECOVERIES = 3
 """After so many crashes in the middle of one step a person is asked, whatever the step is."""
+_LOOKED_AT = frozenset({"checkable", "adoptable"})
+"""Effects of which the kind itself finds out what became of them."""
 _FREE = frozenset({Safety.READ, Safety.WRITE})
 """Words that nobody has to agree to."""
 _chance = random.SystemRandom()
@@ -88,6 +90,10 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
         live.set(key, status="pending", ready_at=None)
         moves.look(live, key)
         return None
+    deadline_ms = _deadline_ms(moves, live, key)
+    if deadline_ms <= moves.now_ms:
+        moves.end(live, key, "failed", error=StepFault(word="deadline", message="its deadline passed before it began"))
+        return None
     busy = _take(moves, live, key, spec)
     queued = moves.close_wait(live, key)
     if busy is not None:  # it stands in another queue now, and its time in the queue goes on
@@ -117,16 +123,16 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
     n = step.attempts + 1
     state: Literal["intent", "started"] = "intent" if prepares else "started"
     facts = {"machine": boot[1]} if step.process else {}
-    timeout_ms = round(min(_timeout(spec, step.active_ms), max(1, _deadline_ms(moves, live, key) - moves.now_ms)))
     attempt = moves.tx.insert(
         Attempt(
             id=f"{step.id}/{n}", workspace_id=step.workspace_id, run=step.run, key=key, n=n, state=state, boot=boot[0],
-            effect=effect, input=input, facts=facts, idempotency_key=step.id, timeout_ms=timeout_ms,
-            started_at=moves.now,
+            effect=effect, input=input, facts=facts, idempotency_key=step.id,
+            timeout_ms=_timeout(spec, step.active_ms), started_at=moves.now,
         )
     )  # fmt: skip
     live.running[key] = attempt
     live.set(key, status="running", attempts=n, started_at=step.started_at or moves.now, reason=None)
+    _watch_deadline(moves, live, key)
     moves.say(StepStarted(step=step.id, run=step.run, key=key, attempt=n))
     return job_of(live, attempt, state)
 
@@ -192,6 +198,13 @@ def _deadline_ms(moves: Moves, live: Live, key: str) -> float:
     return (parse_instant(begun).timestamp() + parse_duration(deadline).total_seconds()) * 1000
 
 
+def _watch_deadline(moves: Moves, live: Live, key: str) -> None:
+    """Have a step that works looked at when its deadline passes: a sleep of the machine stops its own clock."""
+    deadline_ms = _deadline_ms(moves, live, key)
+    if deadline_ms < math.inf:
+        wait(moves, live, key, Wait(run="", key="", kind="deadline", due_at=moves.instant(round(deadline_ms))))
+
+
 def _take(moves: Moves, live: Live, key: str, spec: StepSpec) -> str | None:
     """Take all resources of a step, or none; return the one that another step holds."""
     workspace = live.run.workspace_id
@@ -223,6 +236,7 @@ def end(moves: Moves, ended: Ended) -> None:
     if attempt is None or attempt.n != ended.n:
         return
     del live.running[ended.key]
+    moves.close_wait(live, ended.key)
     moves.tx.update(
         attempt, state=ended.state, ended_at=moves.now, output=ended.output, error=ended.error,
         exit_code=ended.exit_code, signal=ended.signal, log_bytes=ended.log_bytes,
@@ -298,21 +312,45 @@ def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
 
 
 def recover(moves: Moves, run: str, key: str) -> Job | None:
-    """Judge the attempt of an earlier start by its effect; return a job if one must look what became of it."""
+    """Judge the attempt of an earlier start by its effect; return a job if one must look what became of it.
+
+    Where only its kind could look, and is not there, its step stands pending beside the open attempt until it is.
+    """
     live = moves.load(run)
     attempt, step = live.running[key], live.steps[key]
-    live.set(key, recoveries=step.recoveries + 1)
     kind = moves.kinds.get(step.kind)
-    if attempt.state == "intent":
-        end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="lost"))
-    elif attempt.effect in {"checkable", "adoptable"} and isinstance(kind, WorkKind):
+    looks = attempt.state == "started" and attempt.effect in _LOOKED_AT
+    moves.close_wait(live, key)
+    if looks and not isinstance(kind, WorkKind):
+        live.set(key, status="pending", ready_at=None)
+        moves.look(live, key)
+        return None
+    live.set(key, status="running", recoveries=step.recoveries + 1)
+    moves.look(live)
+    if looks:
+        _watch_deadline(moves, live, key)
         age = moves.now_ms - round(parse_instant(attempt.started_at).timestamp() * 1000)
         return job_of(live, attempt, "recover", max(0, age))
-    elif attempt.effect == "transactional" or (
-        attempt.effect in {"repeatable", "keyed"} and step.recoveries < RECOVERIES
+    if (
+        attempt.state == "intent"
+        or attempt.effect == "transactional"
+        or (attempt.effect in {"repeatable", "keyed"} and step.recoveries < RECOVERIES)
     ):
         end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="lost"))
     else:
-        fault = StepFault(word="unknown", message="nobody saw its end")
-        end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="unknown", error=fault))
+        give_up(moves, live, key)
     return None
+
+
+def leave_out(moves: Moves, live: Live, key: str) -> None:
+    """Cancel a step that does not run, with its run."""
+    if key in live.running:  # cut off, and nobody has looked yet what became of it
+        give_up(moves, live, key)
+    else:
+        moves.end(live, key, "cancelled", reason="the run was cancelled")
+
+
+def give_up(moves: Moves, live: Live, key: str) -> None:
+    """End an attempt that was cut off, and that nothing can be found out about."""
+    fault = StepFault(word="unknown", message="nobody saw its end")
+    end(moves, Ended(run=live.run.id, key=key, n=live.running[key].n, state="unknown", error=fault))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from coder_plugins.execution.runs.records import RunCancelled, RunPaused, RunResumed
 
+from .attempts import leave_out
 from .live import Live, Moves
 
 
 def cancel(moves: Moves, live: Live, *, grace_ms: int | None, compensate: bool, timed_out: bool = False) -> None:
     """Stop a run: what has not begun is left out, what runs is told to stop, runs below it are stopped too."""
     live.set_run(
-        cancelling=True, paused=False, grace_ms=grace_ms, compensating=compensate, timed_out=timed_out, reason=None
-    )
+        cancelling=True, paused=False, faulted=False, grace_ms=grace_ms, compensating=compensate, timed_out=timed_out,
+        reason=None,
+    )  # fmt: skip
     moves.say(RunCancelled(run=live.run.id))
     for step in live.with_status("pending", "ready", "waiting", "needs_decision"):
         waits = live.waits.get(step.key)
@@ -21,7 +23,7 @@ def cancel(moves: Moves, live: Live, *, grace_ms: int | None, compensate: bool, 
                 cancel(moves, child, grace_ms=grace_ms, compensate=compensate)
             continue  # its end is the end of the step
         if step.role != "compensation":
-            moves.end(live, step.key, "cancelled", reason="the run was cancelled")
+            leave_out(moves, live, step.key)
     moves.look(live)
 
 
@@ -50,11 +52,23 @@ def resume(moves: Moves, live: Live, reason: str) -> None:
     for child in _below(moves, live) if live.run.paused else ():
         if child.run.paused:
             resume(moves, child, reason)
-    live.set_run(paused=False, reason=None)
+    if live.run.faulted:
+        _queue_anew(moves, live)
+    live.set_run(paused=False, faulted=False, reason=None)
+    if live.run.status == "blocked" and live.run.started_at is None:
+        live.set_run(status="queued")  # its turn had not come
     moves.say(RunResumed(run=live.run.id, reason=reason))
     live.queue.clear()
     live.held.clear()
     moves.look(live, *(step.key for step in live.with_status("pending")))
+
+
+def _queue_anew(moves: Moves, live: Live) -> None:
+    """Have the steps that wait for a resource stand in line again: they were passed over while nothing moved them."""
+    for step in live.with_status("waiting"):
+        if live.waits[step.key].kind == "lock":
+            moves.close_wait(live, step.key)
+            live.set(step.key, status="pending", reason=None)
 
 
 def _below(moves: Moves, live: Live) -> list[Live]:

@@ -122,6 +122,6 @@ def _leave_out(moves: Moves, live: Live, key: str) -> None:
     live.held.pop(key, None)
     for each in live.items[key]:
         waits = live.waits.get(each)
-        idle = live.steps[each].status in {"pending", "ready"}
+        idle = live.steps[each].status in {"pending", "ready"} and each not in live.running
         if idle or (waits is not None and waits.kind in {"lock", "retry"}):
             moves.end(live, each, "skipped", reason="enough others succeeded")

@@ -25,7 +25,8 @@ from coder_plugins.execution.runs.records import (
 )
 
 from . import fanout, waiting
-from .attempts import fail, resolve_input, word_of
+from .attempts import fail, leave_out, resolve_input, word_of
+from .faults import blame
 from .live import Live, Moves
 from .making import is_process, revision_of, scope_of
 
@@ -37,8 +38,9 @@ def settle(moves: Moves) -> None:
     """Carry on until nothing more follows."""
     while moves.unsettled:
         live = moves.unsettled.pop()
-        if not live.ended:
-            _settle(moves, live)
+        if not live.ended and not live.run.faulted:
+            with blame(live.run.id):
+                _settle(moves, live)
 
 
 def _settle(moves: Moves, live: Live) -> None:
@@ -103,9 +105,13 @@ def _consider(moves: Moves, live: Live, key: str) -> None:
     """Look at a step that has not begun: it waits, it is left out, or it begins."""
     step = live.steps[key]
     if live.run.cancelling and step.role != "compensation":
-        moves.end(live, key, "cancelled", reason="the run was cancelled")
+        leave_out(moves, live, key)
         return
     if live.run.paused:
+        return
+    if key in live.running:
+        reason = f"no plugin offers steps of kind {step.kind}, which is needed to tell what became of {key} in a crash"
+        live.set_run(reason=reason)
         return
     spec = live.spec(key)
     verdict = _verdict(live, step, spec)

@@ -37,7 +37,7 @@ def wait(moves: Moves, live: Live, key: str, what: Wait) -> Wait:
     )
     live.waits[key] = made
     live.dirty = moves.times_moved = True
-    if what.kind == "queue":
+    if what.kind in {"queue", "deadline"}:
         return made
     live.set(key, status="needs_decision" if what.kind == "decision" else "waiting", reason=what.prompt or what.name)
     moves.look(live)  # the run may do nothing now but wait
@@ -108,7 +108,11 @@ def _begin_child(moves: Moves, live: Live, key: str, input: SubRunInput) -> None
 def fire(moves: Moves, live: Live, waits: Wait) -> None:
     """Do what is to be done when the time of a wait has come."""
     key = waits.key
-    if waits.due_means == "again":
+    if waits.kind == "deadline":
+        live.waits[key] = moves.tx.update(waits, due_at=None)  # it is told once; its attempt ends it
+        live.dirty = moves.times_moved = True
+        moves.overdue.append((live.run.id, key))
+    elif waits.due_means == "again":
         moves.close_wait(live, key)
         live.set(key, status="pending", ready_at=None, reason=None)
         moves.look(live, key)

@@ -10,6 +10,7 @@ import msgspec
 from coder_local.api import Conflict, Fault, Invalid, NotFound, Refused, Rights, Safety, Snapshot, Transaction, Value
 from coder_plugins.execution.definitions.records import Checked, Inputs, StepSpec
 from coder_plugins.execution.definitions.rules import check, kinds_of
+from coder_plugins.execution.machine.faults import RunFault
 from coder_plugins.execution.machine.live import Moves
 from coder_plugins.execution.machine.settling import settle
 from coder_plugins.execution.records import refuse
@@ -103,9 +104,12 @@ class Moving(Moves):
         super().__init__(tx, kinds_of(tx))
 
     def save(self) -> None:
-        """Settle, then write what was moved."""
-        settle(self)
-        super().save()
+        """Settle, then write what was moved. What fails at that fails the command, and no run is set aside for it."""
+        try:
+            settle(self)
+            super().save()
+        except RunFault as fault:
+            raise fault.error from fault
 
 
 def find_wait(read: Snapshot, id: str) -> Wait:
