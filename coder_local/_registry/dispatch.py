@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -52,6 +54,7 @@ class Call:
     __slots__ = (
         "answer",
         "confirm",
+        "context",
         "expected_rev",
         "item",
         "key",
@@ -72,6 +75,7 @@ class Call:
         request_id: str = "",
         progress: Progress | None = None,
         item: Item | None = None,
+        context: contextvars.Context | None = None,
     ) -> None:
         self.name = name
         self.raw = raw
@@ -80,6 +84,8 @@ class Call:
         self.request_id = request_id
         self.progress = progress
         self.item = item
+        self.context = context
+        """Of a call made inside another one: what a command on the writer's thread must find as its caller left it."""
 
 
 class Dispatcher:
@@ -232,7 +238,8 @@ class Dispatcher:
         command = _Command(self, call, prepared, input)
         expected = None if input.if_rev is None else (str(getattr(input, "id", "")), input.if_rev)
         self._waiting[command] = time.monotonic() + prepared.operation.deadline + 5
-        self.store.submit(command.work, caller, command.done, expected=expected, deadline=prepared.operation.deadline)
+        work = command.work if call.context is None else partial(call.context.run, command.work)
+        self.store.submit(work, caller, command.done, expected=expected, deadline=prepared.operation.deadline)
         return command.cancel
 
     def forget(self, command: _Command) -> None:
@@ -310,7 +317,8 @@ class Dispatcher:
     async def call(self, name: str, raw: bytes, principal: Principal, request_id: str = "") -> bytes:
         """Run a call and wait for its answer as JSON. Raises the named error."""
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        cancel = self.start(Call(name, raw, principal, settle(future), request_id=request_id))
+        context = contextvars.copy_context()
+        cancel = self.start(Call(name, raw, principal, settle(future), request_id=request_id, context=context))
         try:
             return await future
         except asyncio.CancelledError:

@@ -176,3 +176,17 @@ async def test_the_deadline_of_a_run_that_passed_while_the_daemon_was_down(bench
     bench.box.clock.advance(7200)
     await bench.restart()
     assert (await bench.until(id))["status"] == "timed_out"
+
+
+@pytest.mark.parametrize("again", ["retry", "rewind"])
+async def test_a_run_made_from_one_with_a_deadline_is_given_as_long_again(bench: Bench, again: str) -> None:
+    id = bench.start(work("a"), work("b", "a", hold=True), deadline="PT1H")
+    await bench.world.until(lambda: "b" in bench.world.begun)
+    await bench.advance(3600)
+    assert (await bench.until(id))["status"] == "timed_out"
+    more = {"step": "b"} if again == "rewind" else {}
+    new = bench.call(f"execution.runs.{again}", id=id, **more)["run"]["id"]
+    await bench.advance(3599)
+    assert (bench.run(new)["deadline"], bench.status(new)) == ("PT1H", "running")
+    await bench.advance(1)
+    assert (await bench.until(new))["status"] == "timed_out"

@@ -14,6 +14,8 @@ STEPS_LIMIT = 2_000
 """Steps that a definition may have."""
 EXPANDED_LIMIT = 10_000
 """Steps that one fan-out may become."""
+RUN_LIMIT = 100_000
+"""Steps that one run may have, those that its fan-outs become among them."""
 DEPTH_LIMIT = 16
 """How many runs may stand above each other."""
 

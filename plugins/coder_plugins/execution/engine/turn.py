@@ -151,7 +151,7 @@ def _let_go(moves: Moves) -> int:
             waiting.fire(moves, live, waits)
         if waits.kind == "child" and waits.name is not None:
             child = moves.load(waits.name)
-            if not child.ended:
+            if not child.ended and not child.run.cancelling:
                 control.cancel(moves, child, grace_ms=None, compensate=False)
     late = moves.tx.rows(
         "SELECT id FROM execution_runs WHERE deadline_at <= :now AND NOT faulted AND deleted_at IS NULL LIMIT 100",
@@ -169,10 +169,10 @@ def _let_go(moves: Moves) -> int:
 
 def _next_due(tx: Transaction) -> str | None:
     found = tx.rows(
-        "SELECT min(due) FROM (SELECT min(due_at) AS due FROM execution_waits"
+        "SELECT min(due) FROM (SELECT min(due_at) AS due FROM execution_waits"  # noqa: S608 - the words are our own
         f" WHERE status = 'open' AND due_at > '' AND deleted_at IS NULL AND run NOT IN {ASIDE}"
         " UNION ALL SELECT min(deadline_at) FROM execution_runs WHERE deadline_at > '' AND NOT faulted"
-        " AND deleted_at IS NULL)"  # noqa: S608 - the words are our own
+        " AND deleted_at IS NULL)"
     )
     return found[0][0] if found else None
 
@@ -244,9 +244,9 @@ def _stored_ready(moves: Moves, workspaces: Sequence[str], *, process: bool, lim
     found: list[tuple[Any, ...]] = []
     for workspace in workspaces:
         found += moves.tx.rows(
-            "SELECT workspace_id, -priority, ready_at, run, position, key FROM execution_steps WHERE status = 'ready'"
-            f" AND process = :process AND workspace_id = :workspace AND deleted_at IS NULL AND run NOT IN {ASIDE}"
-            " ORDER BY priority DESC, ready_at, run, position LIMIT :limit",  # noqa: S608 - the words are our own
+            "SELECT workspace_id, -priority, ready_at, run, position, key FROM execution_steps"  # noqa: S608 - the words are our own
+            f" WHERE status = 'ready' AND process = :process AND workspace_id = :workspace AND deleted_at IS NULL"
+            f" AND run NOT IN {ASIDE} ORDER BY priority DESC, ready_at, run, position LIMIT :limit",
             process=process,
             workspace=workspace,
             limit=limit,
@@ -303,9 +303,9 @@ def judge(tx: Transaction, kinds: Kinds, boot: str, after: str, reason: str) -> 
     After the last of them, what blocked runs is tried again. One whose kind is not there is left to a later look.
     """
     cut_off = tx.rows(
-        "SELECT id, run, key FROM execution_attempts WHERE state IN ('intent', 'started') AND boot <> :boot"
-        f" AND id > :after AND deleted_at IS NULL AND run NOT IN {ASIDE}"
-        " ORDER BY id LIMIT :limit",  # noqa: S608 - the words are our own
+        "SELECT id, run, key FROM execution_attempts"  # noqa: S608 - the words are our own
+        f" WHERE state IN ('intent', 'started') AND boot <> :boot AND id > :after AND deleted_at IS NULL"
+        f" AND run NOT IN {ASIDE} ORDER BY id LIMIT :limit",
         boot=boot,
         after=after,
         limit=JUDGED_AT_ONCE,

@@ -19,12 +19,29 @@ def cancel(moves: Moves, live: Live, *, grace_ms: int | None, compensate: bool, 
         waits = live.waits.get(step.key)
         if waits is not None and waits.kind == "child" and waits.name is not None:
             child = moves.load(waits.name)
-            if not child.ended:
+            if child.run.cancelling:
+                hasten(moves, child, grace_ms=grace_ms, compensate=compensate)
+            elif not child.ended:
                 cancel(moves, child, grace_ms=grace_ms, compensate=compensate)
             continue  # its end is the end of the step
         if step.role != "compensation":
             leave_out(moves, live, step.key)
     moves.look(live)
+
+
+def hasten(moves: Moves, live: Live, *, grace_ms: int | None, compensate: bool) -> None:
+    """Cancel once more a run that is being cancelled, and those below it: with less time, or with compensation.
+
+    None is no wish for more time, and no compensation is no wish to leave out one that was asked for.
+    """
+    run = live.run
+    sooner = grace_ms is not None and (run.grace_ms is None or grace_ms < run.grace_ms)
+    if sooner or (compensate and not run.compensating):
+        live.set_run(grace_ms=grace_ms if sooner else run.grace_ms, compensating=run.compensating or compensate)
+        moves.say(RunCancelled(run=run.id))  # or the engine would hear of it only when it looks by itself
+    for child in _below(moves, live):
+        if child.run.cancelling:
+            hasten(moves, child, grace_ms=grace_ms, compensate=compensate)
 
 
 def pause(moves: Moves, live: Live) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from coder_plugins.execution.artifacts.adapters import put
-from coder_plugins.execution.definitions.records import EXPANDED_LIMIT, StepSpec
+from coder_plugins.execution.definitions.records import EXPANDED_LIMIT, RUN_LIMIT, StepSpec
 from coder_plugins.execution.records import GOOD_STEP, INLINE_LIMIT, LARGE
 from coder_plugins.execution.rules.expansion import Item, of_list, of_matrix
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
@@ -32,6 +32,10 @@ def expand(moves: Moves, live: Live, key: str) -> None:
         return
     if len(items) > EXPANDED_LIMIT:
         message = f"it would become {len(items)} steps, and {EXPANDED_LIMIT} is the most"
+        moves.end(live, key, "failed", error=StepFault(word="too_large", message=message))
+        return
+    if len(live.steps) + len(items) > RUN_LIMIT:
+        message = f"it would become {len(items)} steps; the run has {len(live.steps)} already, and {RUN_LIMIT} at most"
         moves.end(live, key, "failed", error=StepFault(word="too_large", message=message))
         return
     live.set(key, status="running", started_at=moves.now)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from coder_local.api import Conflict, Instant, Rights, parse_instant
+from coder_local.api import Conflict, Instant, Rights, parse_duration, parse_instant
 from coder_plugins.execution.definitions.records import DEPTH_LIMIT, Body, Definition
 from coder_plugins.execution.records import ExecutionSettings
 from coder_plugins.execution.rules.graph import Graph
@@ -53,7 +53,7 @@ class NewRun(msgspec.Struct, kw_only=True):
     priority: int = 0
     concurrency_key: str | None = None
     only: list[str] = msgspec.field(default_factory=list[str])
-    deadline_at: Instant | None = None
+    deadline: str | None = None
     parent: Run | None = None
     parent_step: str | None = None
     forked_from: str | None = None
@@ -87,7 +87,8 @@ def make(moves: Moves, new: NewRun) -> Live:
             priority=new.priority,
             concurrency_key=new.concurrency_key,
             only=new.only,
-            deadline_at=new.deadline_at,
+            deadline=new.deadline,
+            deadline_at=_deadline_at(moves, new.deadline),
             parent_run=None if new.parent is None else new.parent.id,
             parent_step=new.parent_step,
             depth=depth,
@@ -122,6 +123,12 @@ def make(moves: Moves, new: NewRun) -> Live:
     if new.forked_from is not None:
         moves.say(RunForked(run=run.id, forked_from=new.forked_from))
     return live
+
+
+def _deadline_at(moves: Moves, deadline: str | None) -> Instant | None:
+    if deadline is None:
+        return None
+    return moves.instant(moves.now_ms + round(parse_duration(deadline).total_seconds() * 1000))
 
 
 def is_process(moves: Moves, kind: str) -> bool:

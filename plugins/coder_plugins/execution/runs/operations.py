@@ -58,7 +58,7 @@ def start(
     folder = _folder(folder)
     checked = checked_steps(tx, steps, inputs, folder, parallel, approved_hash)
     refuse_only(unfold(steps), only or [])
-    limit_ms = None if deadline is None else _limit_ms(deadline)
+    _refuse_deadline(deadline)
     with Moving(tx) as moves:
         parent, parent_step = above(moves)
         live = make(
@@ -75,7 +75,7 @@ def start(
                 priority=priority,
                 concurrency_key=concurrency_key,
                 only=only or [],
-                deadline_at=None if limit_ms is None else moves.instant(moves.now_ms + limit_ms),
+                deadline=deadline,
                 parent=parent,
                 parent_step=parent_step,
             ),
@@ -83,13 +83,14 @@ def start(
     return RunAnswer(run=live.run)
 
 
-def _limit_ms(deadline: str) -> int:
-    """Return the milliseconds that a run is given. Raises `Invalid` for none, and for more than 30 days."""
+def _refuse_deadline(deadline: str | None) -> None:
+    """Raise `Invalid` for a deadline of no time, and of more than 30 days."""
+    if deadline is None:
+        return
     seconds = seconds_of(deadline)
     if not 0 < seconds <= LONGEST_S:
         hint = "at most P30D" if seconds else "0 is not for ever: leave it out for no deadline"
         raise Invalid(f"the deadline of a run cannot be {deadline}", field="/deadline", hint=hint)
-    return round(seconds * 1000)
 
 
 def _folder(folder: str | None) -> str | None:

@@ -30,7 +30,8 @@ def retry(
 
     `source` is where it begins anew: `failed` (all that did not succeed), `start` (everything), or a step with all that
     hangs on it. With `definition` latest it runs `steps`, the corrected ones, or those of the newest run of the same
-    source; a result stands if its step, and all that it needs, is the same.
+    source; a result stands if its step, and all that it needs, is the same. A run that had a `deadline` is given as
+    long again, from now.
     """
     old = _ended(tx, id)
     body = _body(tx, old)
@@ -58,7 +59,7 @@ def rewind(
 ) -> Forked:
     """Make a new run that shares what was finished before a step, and goes on from there; the old run is untouched.
 
-    `change` replaces values in the `input` of that step.
+    `change` replaces values in the `input` of that step. A run that had a `deadline` is given as long again, from now.
     """
     old = tx.get(Run, id)
     body = _body(tx, old)
@@ -113,7 +114,7 @@ def _fork(
                 body=body, name=old.name, rights=confirmed(tx.rights(), checked.safety), kind=old.kind,
                 source_ref=old.source_ref, mode=old.mode, inputs=inputs, folder=old.folder, priority=old.priority,
                 concurrency_key=old.concurrency_key, only=old.only, forked_from=old.id, fork=how, redo=redo,
-                parent=parent, parent_step=parent_step,
+                deadline=old.deadline, parent=parent, parent_step=parent_step,
             ),
         )  # fmt: skip
     return Forked(run=live.run, reused=[step.key for step in live.with_status("reused")])
