@@ -146,21 +146,21 @@ class Table:
         columns = ",\n  ".join(column.ddl() for column in self.columns)
         statements = [f"CREATE TABLE {self.name} (\n  {columns}\n) STRICT"]
         for fields in self.declaration.unique:
-            statements.append(self._index("unique", fields, unique=True))
-        for fields in self.declaration.indexes:
-            statements.append(self._index("by", fields))
+            statements.append(self._index("unique", fields))
+        for index in self.declaration.indexes:
+            statements.append(self._index("by", index.fields, index.where))
+        whole = {index.fields for index in self.declaration.indexes if not index.where}
         for field in dict.fromkeys(("id", *self.filters, *self.sort)):
-            if (field,) not in self.declaration.indexes:
+            if (field,) not in whole:
                 statements.append(self._list_index(field))
         return statements
 
-    def _index(self, word: str, fields: tuple[str, ...], *, unique: bool = False) -> str:
+    def _index(self, word: Literal["unique", "by"], fields: tuple[str, ...], where: str = "") -> str:
         # Partial, because lists never show deleted records and a deleted name may be given again.
-        kind = "UNIQUE INDEX" if unique else "INDEX"
-        terms = fields if unique else dict.fromkeys((*fields, "id"))
+        kind, terms = ("UNIQUE INDEX", fields) if word == "unique" else ("INDEX", dict.fromkeys((*fields, "id")))
         return (
             f"CREATE {kind} {self.name}_{word}_{'_'.join(fields)} ON {self.name} ({', '.join(terms)})"
-            " WHERE deleted_at IS NULL"
+            f" WHERE {f'{where} AND ' if where else ''}deleted_at IS NULL"
         )
 
     def _list_index(self, field: str) -> str:
