@@ -518,6 +518,7 @@ CREATE TABLE planning_tasks (
 CREATE UNIQUE INDEX planning_tasks_unique_workspace_id_key ON planning_tasks (workspace_id, key) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX planning_tasks_unique_workspace_id_source ON planning_tasks (workspace_id, source) WHERE deleted_at IS NULL;
 CREATE INDEX planning_tasks_by_project ON planning_tasks (project, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_tasks_by_choice ON planning_tasks (workspace_id, status, priority, due, created_at, tags, project, hold_reason, hold_until, wait_until, rank, id) WHERE status IN ('backlog', 'todo', 'doing', 'review') AND deleted_at IS NULL;
 CREATE INDEX planning_tasks_list_id ON planning_tasks (workspace_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_tasks_list_status ON planning_tasks (workspace_id, status, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_tasks_list_rank ON planning_tasks (workspace_id, rank, id) WHERE deleted_at IS NULL;

@@ -76,6 +76,8 @@ class Index(Value):
     fields: tuple[str, ...]
     where: LiteralString = ""
     """Which records, as SQL over the table's columns. A look-up must hold the same words, or it does not use it."""
+    name: LiteralString = ""
+    """A short word for it, where its fields would make a long one."""
 
 
 class TableDeclaration(NamedTuple):
