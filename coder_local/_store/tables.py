@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
-from coder_local.api import Conflict, DeclarationError, Error, Invalid, Record
+from coder_local.api import Conflict, DeclarationError, Error, Index, Invalid, Record
 from coder_local.api.operations import Rule, TableDeclaration
 
 _encode = msgspec.json.Encoder().encode
@@ -146,21 +146,22 @@ class Table:
         columns = ",\n  ".join(column.ddl() for column in self.columns)
         statements = [f"CREATE TABLE {self.name} (\n  {columns}\n) STRICT"]
         for fields in self.declaration.unique:
-            statements.append(self._index("unique", fields, unique=True))
-        for fields in self.declaration.indexes:
-            statements.append(self._index("by", fields))
+            statements.append(self._index("unique", Index(fields=fields)))
+        for index in self.declaration.indexes:
+            statements.append(self._index("by", index))
+        whole = {index.fields for index in self.declaration.indexes if not index.where}
         for field in dict.fromkeys(("id", *self.filters, *self.sort)):
-            if (field,) not in self.declaration.indexes:
+            if (field,) not in whole:
                 statements.append(self._list_index(field))
         return statements
 
-    def _index(self, word: str, fields: tuple[str, ...], *, unique: bool = False) -> str:
+    def _index(self, word: Literal["unique", "by"], index: Index) -> str:
         # Partial, because lists never show deleted records and a deleted name may be given again.
-        kind = "UNIQUE INDEX" if unique else "INDEX"
-        terms = fields if unique else dict.fromkeys((*fields, "id"))
+        kind = "UNIQUE INDEX" if word == "unique" else "INDEX"
+        terms = index.fields if word == "unique" else dict.fromkeys((*index.fields, "id"))
         return (
-            f"CREATE {kind} {self.name}_{word}_{'_'.join(fields)} ON {self.name} ({', '.join(terms)})"
-            " WHERE deleted_at IS NULL"
+            f"CREATE {kind} {self.name}_{word}_{index.name or '_'.join(index.fields)} ON {self.name}"
+            f" ({', '.join(terms)}) WHERE {f'{index.where} AND ' if index.where else ''}deleted_at IS NULL"
         )
 
     def _list_index(self, field: str) -> str:

@@ -328,10 +328,11 @@ def _judge_one(moves: Moves, run: str, key: str) -> Job | None:
 
 
 def _unblock(moves: Moves) -> None:
-    for (id_,) in moves.tx.rows(
+    blocked = (
         "SELECT id FROM execution_runs WHERE status = 'blocked' AND finished_at IS NULL AND NOT faulted"
         " AND deleted_at IS NULL"
-    ):
+    )
+    for (id_,) in moves.tx.rows(blocked):
         with blame(id_):
             control.resume(moves, moves.load(id_), "plugins may have changed")
 

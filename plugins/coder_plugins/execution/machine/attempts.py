@@ -238,8 +238,8 @@ def end(moves: Moves, ended: Ended) -> None:
     del live.running[ended.key]
     moves.close_wait(live, ended.key)
     moves.tx.update(
-        attempt, state=ended.state, ended_at=moves.now, output=ended.output, error=ended.error,
-        exit_code=ended.exit_code, signal=ended.signal, log_bytes=ended.log_bytes,
+        attempt, state=ended.state, ended_at=moves.now, error=ended.error, exit_code=ended.exit_code,
+        signal=ended.signal, log_bytes=ended.log_bytes,
     )  # fmt: skip
     key, step = ended.key, live.steps[ended.key]
     for each in ended.kept:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from coder_local.api import Duration, Event, Id, Instant, Record, Rights, Title, Value
+from coder_local.api import Duration, Event, Id, Index, Instant, Record, Rights, Title, Value
 from coder_plugins.execution.records import RunStatus, StepKey, StepStatus, Word, domain
 
 RunKind = Literal["plan", "workflow", "agent", "command", "backtest", "other"]
@@ -48,7 +48,13 @@ class RunEnd(Value):
 
 @domain.table(
     "runs",
-    indexes=(("concurrency_key", "status"), ("deadline_at",), ("parent_run",), ("source_ref",)),
+    indexes=(
+        ("concurrency_key", "status"),
+        ("deadline_at",),
+        ("parent_run",),
+        ("source_ref",),
+        Index(fields=("status",), where="finished_at IS NULL"),
+    ),
     history=False,
 )
 class Run(Record):
@@ -104,7 +110,13 @@ class Run(Record):
 
 
 @domain.table(
-    "steps", indexes=(("run",), ("status", "process", "workspace_id", "priority", "ready_at"), ("hash",)), history=False
+    "steps",
+    indexes=(
+        ("run",),
+        Index(fields=("process", "workspace_id", "priority", "ready_at"), where="status = 'ready'"),
+        Index(fields=("hash", "workspace_id"), where="status = 'succeeded'"),
+    ),
+    history=False,
 )
 class Step(Record):
     """One step of a run, as it runs; its id is `<run>/<key>`."""
@@ -148,9 +160,11 @@ class Step(Record):
     """Why it was skipped, or what it waits for."""
 
 
-@domain.table("attempts", indexes=(("run",), ("state", "boot")), history=False)
+@domain.table(
+    "attempts", indexes=(("run",), Index(fields=("id",), where="state IN ('intent', 'started')")), history=False
+)
 class Attempt(Record):
-    """One attempt at a step; its id is `<run>/<key>/<n>`."""
+    """One attempt at a step; its id is `<run>/<key>/<n>`. The output of one that is done stands with its step."""
 
     run: Id
     key: StepKey
@@ -170,12 +184,11 @@ class Attempt(Record):
     ended_at: Instant | None = None
     exit_code: int | None = None
     signal: str | None = None
-    output: Any | None = None
     error: StepFault | None = None
     log_bytes: int = 0
 
 
-@domain.table("waits", indexes=(("run",), ("status", "due_at")), history=False)
+@domain.table("waits", indexes=(("run",), Index(fields=("due_at",), where="status = 'open'")), history=False)
 class Wait(Record):
     """What a step waits for."""
 
