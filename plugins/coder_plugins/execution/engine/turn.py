@@ -87,7 +87,7 @@ def turn(
     `boot` is the start of the engine, `machine` that of the machine, `running` the runs with attempts of this engine.
     """
     applied, left = _apply(tx, [each for each in work if isinstance(each, Apply)])
-    due, let_go = _next_due(tx), 0
+    due, fired = _next_due(tx), 0
     with Moves(tx, kinds) as moves:
         go = [
             attempts.prepared(moves, job.run, job.key, job.n, facts)
@@ -96,13 +96,13 @@ def turn(
         for ended in (*applied, *(each for each in work if isinstance(each, Ended))):
             attempts.end(moves, ended)
         if due is not None and due <= moves.now:
-            let_go = _let_go(moves)
+            fired = _fire_due(moves)
         settle(moves)
         jobs = _claim(moves, (boot, machine), room)
         stop = _to_stop(moves, running)
     if moves.times_moved:
         due = _next_due(tx)
-    return Turn(jobs, go, stop, list(left), due, let_go >= DUE_LIMIT, moves.overdue)
+    return Turn(jobs, go, stop, list(left), due, fired >= DUE_LIMIT, moves.overdue)
 
 
 def _apply(tx: Transaction, applies: Sequence[Apply]) -> tuple[list[Ended], Sequence[Apply]]:
@@ -137,7 +137,7 @@ def _ms(begun: float) -> int:
     return round((time.monotonic() - begun) * 1000)
 
 
-def _let_go(moves: Moves) -> int:
+def _fire_due(moves: Moves) -> int:
     """Do what is to be done for each wait that is due, and stop the runs whose deadline has passed."""
     due = moves.tx.select(Wait, f"status = 'open' AND due_at <= :now AND run NOT IN {ASIDE}", order="due_at, id",
                           limit=DUE_LIMIT, now=moves.now)  # fmt: skip

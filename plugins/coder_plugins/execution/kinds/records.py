@@ -22,8 +22,12 @@ Environment = dict[str, str | int | float]
 """Variables by name; a number is written as in JSON. A value may be a `secret://` reference, or hold some."""
 
 
-class WaitKind(StepKind[I]):
-    """A kind of step that does nothing itself: it waits for a time, a person, a signal or another run."""
+class IdleKind(StepKind[I]):
+    """A kind of step that does nothing itself: `sub_run`, whose run the state machine makes, or a `WaitKind`."""
+
+
+class WaitKind(IdleKind[I]):
+    """A kind of step that waits for a time, a person or a signal."""
 
     @abstractmethod
     def begin(self, now_ms: int, input: I, /) -> Wait:

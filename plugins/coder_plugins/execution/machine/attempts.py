@@ -88,7 +88,7 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
         moves.close_wait(live, key)
         moves.free(live, key)
         live.set(key, status="pending", ready_at=None)
-        moves.look(live, key)
+        moves.revisit(live, key)
         return None
     deadline_ms = _deadline_ms(moves, live, key)
     if deadline_ms <= moves.now_ms:
@@ -112,7 +112,7 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
         moves.free(live, key)
         live.set(key, status="pending", ready_at=None)
         live.set_run(reason=error.message)
-        moves.look(live)
+        moves.revisit(live)
         return None
     except (ReferenceFault, msgspec.ValidationError, Error) as error:
         moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
@@ -286,7 +286,7 @@ def fail(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -
 def _begin_anew(moves: Moves, live: Live, key: str, why: str) -> None:
     moves.free(live, key)  # others of its fan-out may come before it now, and would wait for it
     live.set(key, status="pending", ready_at=None, reason=why)
-    moves.look(live, key)
+    moves.revisit(live, key)
 
 
 def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
@@ -323,10 +323,10 @@ def recover(moves: Moves, run: str, key: str) -> Job | None:
     moves.close_wait(live, key)
     if looks and not isinstance(kind, WorkKind):
         live.set(key, status="pending", ready_at=None)
-        moves.look(live, key)
+        moves.revisit(live, key)
         return None
     live.set(key, status="running", recoveries=step.recoveries + 1)
-    moves.look(live)
+    moves.revisit(live)
     if looks:
         _watch_deadline(moves, live, key)
         age = moves.now_ms - round(parse_instant(attempt.started_at).timestamp() * 1000)

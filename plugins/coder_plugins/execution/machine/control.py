@@ -26,7 +26,7 @@ def cancel(moves: Moves, live: Live, *, grace_ms: int | None, compensate: bool, 
             continue  # its end is the end of the step
         if step.role != "compensation":
             leave_out(moves, live, step.key)
-    moves.look(live)
+    moves.revisit(live)
 
 
 def hasten(moves: Moves, live: Live, *, grace_ms: int | None, compensate: bool) -> None:
@@ -58,7 +58,7 @@ def pause(moves: Moves, live: Live) -> None:
     live.queue.clear()
     live.held.clear()
     moves.say(RunPaused(run=live.run.id))
-    moves.look(live)
+    moves.revisit(live)
     for child in _below(moves, live):
         if not child.run.paused and not child.run.cancelling:
             pause(moves, child)
@@ -77,7 +77,7 @@ def resume(moves: Moves, live: Live, reason: str) -> None:
     moves.say(RunResumed(run=live.run.id, reason=reason))
     live.queue.clear()
     live.held.clear()
-    moves.look(live, *(step.key for step in live.with_status("pending")))
+    moves.revisit(live, *(step.key for step in live.with_status("pending")))
 
 
 def _queue_anew(moves: Moves, live: Live) -> None:

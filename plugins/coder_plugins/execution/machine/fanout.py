@@ -48,7 +48,7 @@ def expand(moves: Moves, live: Live, key: str) -> None:
         for each in [each for each in keys if each not in live.run.only]:
             moves.end(live, each, "skipped", reason=_NOT_ASKED_FOR)
         keys = [each for each in keys if each in live.run.only]
-    moves.look(live, key, *keys)
+    moves.revisit(live, key, *keys)
 
 
 def hold_back(live: Live, key: str) -> bool:
@@ -79,7 +79,7 @@ def join(moves: Moves, live: Live, key: str) -> None:
     held = live.held.get(key)
     if held:
         free = (spec.max_parallel or 1) - live.begun[key]
-        moves.look(live, *(held.popleft() for _ in range(min(len(held), max(0, free)))))
+        moves.revisit(live, *(held.popleft() for _ in range(min(len(held), max(0, free)))))
     least = math.inf if spec.fan_in == "all" else 1 if spec.fan_in == "any" else spec.fan_in
     if left and good < least:
         return  # once for each step of the fan-out: nothing here may look at all of them

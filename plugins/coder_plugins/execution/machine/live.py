@@ -278,7 +278,7 @@ class Moves:
         """Say an event."""
         self.tx.emit(event)
 
-    def look(self, live: Live, *keys: str) -> None:
+    def revisit(self, live: Live, *keys: str) -> None:
         """Have a run settled, and some of its steps looked at."""
         live.todo.extend(keys)
         if live not in self.unsettled:
@@ -300,12 +300,12 @@ class Moves:
         if step.role == "item" and step.parent is not None:
             live.left[step.parent] -= 1
             live.good[step.parent] += status in GOOD_STEP
-            self.look(live, step.parent)
+            self.revisit(live, step.parent)
         elif step.role == "compensation":
             live.undone += 1
-            self.look(live, *live.undoing[live.undone : live.undone + 1])
+            self.revisit(live, *live.undoing[live.undone : live.undone + 1])
         else:
-            self.look(live, *live.graph.followers[key])
+            self.revisit(live, *live.graph.followers[key])
 
     def close_wait(self, live: Live, key: str, **changes: Any) -> Wait | None:
         """Close what a step waits for, and return it."""
@@ -336,7 +336,7 @@ class Moves:
             other = self.load(wait.run)
             self.close_wait(other, wait.key)
             other.set(wait.key, status="pending", reason=None)
-            self.look(other, wait.key)
+            self.revisit(other, wait.key)
 
 
 def drop(run: str) -> None:

@@ -118,7 +118,7 @@ def make(moves: Moves, new: NewRun) -> Live:
             )
         )
     moves.take(live)
-    moves.look(live, *live.steps)
+    moves.revisit(live, *live.steps)
     moves.say(RunQueued(run=run.id))
     if new.forked_from is not None:
         moves.say(RunForked(run=run.id, forked_from=new.forked_from))

@@ -8,7 +8,7 @@ import msgspec
 
 from coder_local.api import Error, Safety, WorkKind, parse_duration, parse_instant
 from coder_plugins.execution.definitions.records import Condition, StepSpec
-from coder_plugins.execution.kinds.records import WaitKind
+from coder_plugins.execution.kinds.records import IdleKind
 from coder_plugins.execution.records import ENDED_STEP, GOOD_STEP
 from coder_plugins.execution.rules import graph
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
@@ -178,7 +178,7 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
         return
     if live.run.mode == "dry" and _stays_dry(moves, live, key, spec):
         return
-    if isinstance(kind, WaitKind):
+    if isinstance(kind, IdleKind):
         _begin_waiting(moves, live, key, spec, kind)
     elif live.active >= live.parallel:
         live.queue.append(key)
@@ -191,7 +191,7 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
             waiting.wait(moves, live, key, Wait(run="", key="", kind="queue", due_at=due, due_means="failed"))
 
 
-def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: WaitKind[Any]) -> None:
+def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: IdleKind[Any]) -> None:
     try:
         input = msgspec.convert(resolve_input(live, key, spec), kind.input)
         waiting.begin(moves, live, key, kind, input)
@@ -435,5 +435,5 @@ def _let_next_begin(moves: Moves, live: Live) -> None:
     for run in moves.tx.select(Run, where, order="priority DESC, id", limit=moved, key=key, workspace=workspace):
         other = moves.load(run.id)
         if other.run.status == "queued" and not other.run.cancelling:
-            moves.look(other)
+            moves.revisit(other)
             return

@@ -107,7 +107,7 @@ def test_when_a_result_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> Non
                 live = moves.load(run)
                 live.unended += 1
                 live.set(key, status="pending", ended=None, output=None)
-                moves.look(live, key)
+                moves.revisit(live, key)
             turns.settle(moves)
         return found
 
