@@ -13,7 +13,6 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -238,8 +237,7 @@ class Dispatcher:
         command = _Command(self, call, prepared, input)
         expected = None if input.if_rev is None else (str(getattr(input, "id", "")), input.if_rev)
         self._waiting[command] = time.monotonic() + prepared.operation.deadline + 5
-        work = command.work if call.context is None else partial(call.context.run, command.work)
-        self.store.submit(work, caller, command.done, expected=expected, deadline=prepared.operation.deadline)
+        self.store.submit(command.work, caller, command.done, expected=expected, deadline=prepared.operation.deadline)
         return command.cancel
 
     def forget(self, command: _Command) -> None:
@@ -405,7 +403,8 @@ class _Command:
         operation, begun = self._prepared.operation, time.monotonic()
         if self._cancelled:
             raise cancelled(operation.name)
-        answer = self._answer(scope)
+        context = None if self._call is None else self._call.context
+        answer = self._answer(scope) if context is None else context.run(self._answer, scope)
         if time.monotonic() - begun > operation.deadline:  # it slept in C, where nothing could stop it
             raise over_deadline()
         return answer

@@ -148,7 +148,9 @@ def _refuse_more(moves: Moves, rights: Rights, kind: str, safety: Safety) -> Non
     if safety not in rights.scopes or (safety not in _FREE and safety not in rights.confirmed):
         raise Refused(
             f"{rights.actor} may not have done what is {safety}, and this step of kind {kind} is",
-            hint=f"start the run with rights that have the word {safety}",
+            hint=f"start the run with rights that have the word {safety}"
+            if safety not in rights.scopes
+            else f"start the run with {safety}: true",
             data={"rule": "safety", "safety": str(safety)},
         )
 

@@ -100,29 +100,32 @@ def make(moves: Moves, new: NewRun) -> Live:
     live = Live(run, graph, new.body.parallel)
     if new.mode == "dry":  # what would have been is no result for a run that does it
         hashes = {key: content_hash([hash_, "dry"]) for key, hash_ in hashes.items()}
-    for key, spec in live.graph.specs.items():
-        fans_out = spec.foreach is not None or spec.matrix is not None
-        live.create(
-            Step(
-                id=f"{run.id}/{key}",
-                workspace_id=run.workspace_id,
-                run=run.id,
-                key=key,
-                position=live.graph.positions[key],
-                role="fan_out" if fans_out else "step",
-                kind=spec.kind,
-                revision=revision_of(moves, spec.kind),
-                process=is_process(moves, spec.kind),
-                priority=run.priority,
-                hash=hashes[key],
-            )
-        )
+    for key in live.graph.specs:
+        live.create(_step(moves, live, key, hashes[key]))
     moves.take(live)
     moves.revisit(live, *live.steps)
     moves.say(RunQueued(run=run.id))
     if new.forked_from is not None:
         moves.say(RunForked(run=run.id, forked_from=new.forked_from))
     return live
+
+
+def _step(moves: Moves, live: Live, key: str, hash_: str) -> Step:
+    run, spec = live.run, live.graph.specs[key]
+    fans_out = spec.foreach is not None or spec.matrix is not None
+    return Step(
+        id=f"{run.id}/{key}",
+        workspace_id=run.workspace_id,
+        run=run.id,
+        key=key,
+        position=live.graph.positions[key],
+        role="fan_out" if fans_out else "step",
+        kind=spec.kind,
+        revision=revision_of(moves, spec.kind),
+        process=is_process(moves, spec.kind),
+        priority=run.priority,
+        hash=hash_,
+    )
 
 
 def _deadline_at(moves: Moves, deadline: str | None) -> Instant | None:

@@ -22,8 +22,8 @@ from .rules import (
     RunAnswer,
     RunView,
     StepView,
+    agreed,
     checked_steps,
-    confirmed,
     find_step,
     refuse_only,
 )
@@ -47,13 +47,15 @@ def start(
     concurrency_key: Word | None = None,
     only: list[StepKey] | None = None,
     deadline: Duration | None = None,
+    external: bool = False,
     source_ref: Reference | None = None,
     approved_hash: Annotated[str, Meta(max_length=64)] | None = None,
 ) -> RunAnswer:
     """Start a run of some steps: the whole graph is on disk before the first of them begins.
 
     Everything that is wrong with the steps is told at once, and nothing runs. With `approved_hash` it is refused unless
-    the steps are exactly those that have that hash. The steps run with the caller's rights.
+    the steps are exactly those that have that hash. The steps run with the caller's rights; to start them is to agree
+    to what is destructive, and with `external` to what leaves this machine or spends money, which is refused without.
     """
     folder = _folder(folder)
     checked = checked_steps(tx, steps, inputs, folder, parallel, approved_hash)
@@ -66,7 +68,7 @@ def start(
             NewRun(
                 body=Body(steps=unfold(steps), parallel=parallel),
                 name=name,
-                rights=confirmed(tx.rights(), checked.safety),
+                rights=agreed(tx.rights(), checked, external=external or mode == "dry"),
                 kind=kind,
                 source_ref=source_ref,
                 mode=mode,

@@ -43,8 +43,6 @@ MOVES = (
 )  # fmt: skip
 """What a transition may say."""
 
-_ORDER = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
-
 
 class StepView(Value):
     """One step of a run, with its attempts: the flight recorder."""
@@ -141,10 +139,21 @@ def grace_of(seconds: float | None) -> int | None:
     return round(seconds * 1000)
 
 
-def confirmed(rights: Rights, safety: str) -> Rights:
-    """Return the rights of a caller with what he agreed to by starting a run: up to its worst step."""
-    agreed = _ORDER[2 : _ORDER.index(Safety(safety)) + 1]
-    return msgspec.structs.replace(rights, confirmed=tuple(dict.fromkeys((*rights.confirmed, *agreed))))
+def agreed(rights: Rights, checked: Checked, *, external: bool) -> Rights:
+    """Return the rights of a caller with what he agreed to: what is destructive, and more only if he said so.
+
+    Raises `Refused` where a step is known to be more; one whose word hangs on a value is looked at when it begins.
+    """
+    words = (*rights.confirmed, Safety.DESTRUCTIVE, *((Safety.EXTERNAL,) if external else ()))
+    beyond = [each.key for each in checked.steps if each.safety == Safety.EXTERNAL and each.effect is not None]
+    if beyond and Safety.EXTERNAL not in words:
+        raise Refused(
+            f"{', '.join(beyond[:10])} would leave this machine or spend money, and nobody agreed to that",
+            field="/external",
+            hint="start it with external: true, which is then confirmed with it",
+            data={"rule": "safety", "safety": str(Safety.EXTERNAL), "steps": beyond},
+        )
+    return msgspec.structs.replace(rights, confirmed=tuple(dict.fromkeys(words)))
 
 
 def refuse_only(steps: list[StepSpec], only: list[str]) -> None:
