@@ -14,7 +14,7 @@ from coder_plugins.execution.engine.jobs import engine_of
 from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import StepKey, Word, domain
 
-from .records import Attempt, Reference, Run, RunKind, Signal, Step, Wait
+from .records import Attempt, Reference, RunKind, Signal, Step, Wait
 from .rules import (
     MOVES,
     Moving,
@@ -24,6 +24,7 @@ from .rules import (
     StepView,
     checked_steps,
     confirmed,
+    find_run,
     find_step,
     refuse_only,
 )
@@ -107,7 +108,7 @@ def _folder(folder: str | None) -> str | None:
 @domain.query("execution.runs.get")
 def get(read: Snapshot, *, id: Id) -> RunView:
     """Return one run with its steps and what it waits for."""
-    run = read.get(Run, id)
+    run = find_run(read, id)
     steps = read.select(Step, "run = :run", order="position, id", limit=SHOWN, run=id)
     waits = read.select(Wait, "run = :run AND status = 'open'", run=id)
     counts = read.rows("SELECT status, count(*) FROM execution_steps WHERE run = :run GROUP BY status", run=id)
@@ -119,7 +120,7 @@ def get(read: Snapshot, *, id: Id) -> RunView:
 @domain.query("execution.runs.record")
 def record(read: Snapshot, *, id: Id, step: StepKey | None = None) -> Recorded:
     """Return everything that happened in a run: each attempt with its input, facts, effect, result and duration."""
-    run = read.get(Run, id)
+    run = find_run(read, id)
     where = "run = :run AND (:key IS NULL OR key = :key)"
     steps = read.select(Step, where, order="position, id", limit=SHOWN, run=id, key=step)
     attempts: dict[str, list[Attempt]] = {}
@@ -144,7 +145,7 @@ def get_step(read: Snapshot, *, run: Id, step: StepKey) -> StepView:
 @domain.query("execution.runs.definition")
 def definition(read: Snapshot, *, id: Id) -> Body:
     """Return the steps that a run is held to, as they were when it started."""
-    found = read.find(Definition, read.get(Run, id).definition)
+    found = read.find(Definition, find_run(read, id).definition)
     if found is None:
         raise NotFound("the steps of this run are not kept any more", field="/id")
     return found.body

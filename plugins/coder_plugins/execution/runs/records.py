@@ -48,7 +48,14 @@ class RunEnd(Value):
 
 @domain.table(
     "runs",
-    indexes=(("concurrency_key", "status"), ("deadline_at",), ("parent_run",), ("source_ref",)),
+    indexes=(
+        ("concurrency_key", "status"),
+        ("deadline_at",),
+        ("parent_run",),
+        ("source_ref",),
+        ("finished_at",),
+        ("definition",),
+    ),
     history=False,
 )
 class Run(Record):
@@ -208,7 +215,7 @@ class Signal(Record):
     consumed_by: StepKey | None = None
 
 
-@domain.table("artifacts", indexes=(("run", "key"),), history=False)
+@domain.table("artifacts", indexes=(("run", "key"), ("sha256",)), history=False)
 class Artifact(Record):
     """Something that a step left behind; its content is kept by its hash, for as long as the settings say."""
 
@@ -229,6 +236,11 @@ class Lock(Record):
     name: Word
     run: Id
     key: StepKey
+
+
+@domain.table("removals", history=False)
+class Removal(Record):
+    """A run that was removed, while something of it is left; its id is that of the run."""
 
 
 @domain.table("boots", history=False)

@@ -12,7 +12,7 @@ from coder_plugins.execution.definitions.records import Checked, Inputs, StepSpe
 from coder_plugins.execution.definitions.rules import check, kinds_of
 from coder_plugins.execution.machine.live import Moves
 from coder_plugins.execution.machine.settling import settle
-from coder_plugins.execution.records import refuse
+from coder_plugins.execution.records import ExecutionSettings, refuse
 from coder_plugins.execution.rules.expansion import of_list, of_matrix
 
 from .records import (
@@ -106,6 +106,18 @@ class Moving(Moves):
         """Settle, then write what was moved."""
         settle(self)
         super().save()
+
+
+def find_run(read: Snapshot, id: str) -> Run:
+    """Return a run. Raises `NotFound`, and says how long runs are kept."""
+    try:
+        return read.get(Run, id)
+    except NotFound as error:
+        settings = read.settings(ExecutionSettings)
+        kept = [f"for {settings.keep_runs_days} days"] if settings.keep_runs_days else []
+        kept += [f"until {settings.keep_runs} newer ones have ended"] if settings.keep_runs else []
+        hint = f"{error.hint}; runs that have ended are kept {' and '.join(kept)}" if kept else error.hint
+        raise NotFound(error.message, field="/id", hint=hint, data=error.data) from None
 
 
 def find_wait(read: Snapshot, id: str) -> Wait:
