@@ -176,6 +176,7 @@ class Attempt(Record):
     output: Any | None = None
     error: StepFault | None = None
     log_bytes: int = 0
+    """Bytes of output that are kept of it."""
 
 
 @domain.table("waits", indexes=(("run",), ("status", "due_at")), history=False)
