@@ -18,9 +18,16 @@ from .files import attempt_folder
 class Decoder:
     """Turns frames into text; a character that two frames of one stream share is kept until it is whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest: tuple[bytes, bytes] = (b"", b"")) -> None:
         make = codecs.getincrementaldecoder("utf-8")
         self._streams = {True: make("replace"), False: make("replace")}
+        for is_error, each in zip((False, True), rest, strict=True):
+            self._streams[is_error].setstate((each, 0))
+
+    @property
+    def rest(self) -> tuple[bytes, bytes]:
+        """Of standard output and error the bytes of a character that is not whole yet."""
+        return self._streams[False].getstate()[0], self._streams[True].getstate()[0]
 
     def piece(self, frame: Frame) -> Piece:
         """Return a frame as it is shown."""
