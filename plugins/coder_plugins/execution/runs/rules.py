@@ -57,9 +57,11 @@ class RunView(Value):
 
     run: Run
     steps: list[Step]
-    """In order; those of a fan-out after all that were written, at most 2,000."""
+    """A page of them in order; those of a fan-out after all that were written."""
+    next_cursor: str | None
+    """Give it as `cursor` to get the next page of steps; null at the end."""
     waits: list[Wait]
-    """What it waits for, open ones only."""
+    """What it waits for, open ones only, at most 500."""
     counts: dict[str, int]
     """How many steps have each status."""
     trouble: str | None
@@ -67,12 +69,17 @@ class RunView(Value):
 
 
 class Recorded(Value):
-    """Everything that happened in a run, step by step."""
+    """What happened in a run, step by step."""
 
     run: Run
     steps: list[StepView]
+    """A page of them in order."""
+    next_cursor: str | None
+    """Give it as `cursor` to get the next page of steps; null at the end."""
     waits: list[Wait]
+    """Of these steps."""
     signals: list[Signal]
+    """On the first page all of the run, at most 500."""
 
 
 class RunAnswer(Value):
