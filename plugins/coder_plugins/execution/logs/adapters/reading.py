@@ -12,6 +12,7 @@ from coder_plugins.execution.processes import GAP, STDERR, read_frames
 from coder_plugins.execution.processes.shim.frames import NAME, Frame
 from coder_plugins.execution.runs.records import Attempt
 
+from . import packing
 from .files import attempt_folder
 
 
@@ -39,8 +40,12 @@ class Decoder:
 
 
 def read(folder: Path, offset: int, limit: int = PAGE) -> tuple[list[Frame], int]:
-    """Return the frames of an attempt from an offset on, and the offset to go on from."""
-    return read_frames(folder / NAME, offset, limit)
+    """Return the frames of an attempt from an offset on, and the offset to go on from.
+
+    Raises ValueError where no frame begins.
+    """
+    found, after = read_frames(folder / NAME, offset, limit)
+    return (found, after) if found else packing.read(folder, offset, limit)
 
 
 def pieces(folder: Path, attempt: Attempt, offset: int, limit: int) -> tuple[list[Piece], int]:
