@@ -84,8 +84,10 @@ async def remove_runs(ctx: Context) -> int:
             break  # they came to be needed meanwhile
         named = await ctx.read(_named, gone.contents) if gone.contents else frozenset[str]()
         freed += await asyncio.to_thread(_remove_files, ctx.folder, gone, named)
-    while (unused := await ctx.read(removing.unused)).ids and await ctx.transact(removing.drop, unused):
-        pass
+    while (unused := await ctx.read(removing.unused)).ids:
+        dropped: int = await ctx.transact(removing.drop, unused)
+        if not dropped:
+            break
     return freed
 
 

@@ -277,8 +277,7 @@ def _end_reused(moves: Moves, live: Live, key: str, other: Step, run: str) -> No
     """End a step with the result of another; a large one is an artifact of this step too, for the other may go."""
     if other.artifact is not None:
         where = "run = :run AND key = :key AND sha256 = :sha256"
-        values = {"run": other.run, "key": other.key, "sha256": other.artifact}
-        for its in moves.tx.select(Artifact, where, limit=1, **values):
+        for its in moves.tx.select(Artifact, where, limit=1, run=other.run, key=other.key, sha256=other.artifact):
             moves.tx.insert(Artifact(
                 run=live.run.id, workspace_id=live.run.workspace_id, key=key, n=0, name=its.name, sha256=its.sha256,
                 bytes=its.bytes, media_type=its.media_type,
