@@ -87,6 +87,19 @@ async def test_the_output_of_a_run_leaves_out_what_is_large(bench: Bench) -> Non
     assert bench.run(id)["output"] == {"b": "small"}
 
 
+async def test_an_output_is_kept_once_and_told_with_the_attempt_that_made_it(bench: Bench) -> None:
+    id = await bench.finish(work("a", output={"made": 1}, fails=1, retry={"max": 2, "first": "PT0S"}))
+    for view in (
+        bench.call("execution.steps.get", run=id, step="a"),
+        bench.call("execution.runs.record", id=id)["steps"][0],
+    ):
+        assert [each["output"] for each in view["attempts"]] == [None, {"made": 1}]
+        assert view["step"]["output"] == {"made": 1}
+    store = bench.box.kernel.store
+    sql = "SELECT count(*) FROM execution_attempts WHERE output IS NOT NULL"
+    assert store.read(lambda read: read.rows(sql), bench.box._caller())[0][0] == 0
+
+
 # -- logs -------------------------------------------------------------------------------------------------------------
 
 

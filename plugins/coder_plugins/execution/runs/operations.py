@@ -14,8 +14,8 @@ from coder_plugins.execution.engine.jobs import engine_of
 from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import StepKey, Word, domain
 
-from .paging import PAGE, Cursor, Limit, attempts_at, steps_of
-from .records import Attempt, Reference, RunKind, Signal, Wait
+from .paging import PAGE, Cursor, Limit, recorded, steps_of
+from .records import Reference, RunKind, Signal, Wait
 from .rules import (
     MOVES,
     Moving,
@@ -124,14 +124,13 @@ def record(
 ) -> Recorded:
     """Return what happened in a run, a page of its steps: each attempt with its input, facts, effect and result."""
     run = find_run(read, id)
-    steps, next_cursor = steps_of(read, id, cursor, limit, key=step, recorded=True)
-    attempts = attempts_at(read, id, steps)
+    steps, next_cursor = steps_of(read, id, cursor, limit, key=step, record=True)
     where = "run = :run AND key IN (SELECT value FROM json_each(:keys))"
-    waits = read.select(Wait, where, order="id", run=id, keys=list(attempts))
+    waits = read.select(Wait, where, order="id", run=id, keys=[each.key for each in steps])
     signals = [] if cursor else read.select(Signal, "run = :run", order="id", limit=SHOWN, run=id)
     return Recorded(
         run=run,
-        steps=[StepView(step=each, attempts=attempts[each.key]) for each in steps],
+        steps=recorded(read, id, steps),
         next_cursor=next_cursor,
         waits=waits,
         signals=signals,
@@ -141,9 +140,8 @@ def record(
 @domain.query("execution.steps.get")
 def get_step(read: Snapshot, *, run: Id, step: StepKey) -> StepView:
     """Return one step of a run with its attempts."""
-    found = find_step(read, run, step)
-    attempts = read.select(Attempt, "run = :run AND key = :key", order="n", run=run, key=step)
-    return StepView(step=found, attempts=attempts)
+    (found,) = recorded(read, run, [find_step(read, run, step)])
+    return found
 
 
 @domain.query("execution.runs.definition")

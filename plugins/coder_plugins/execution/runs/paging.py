@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
+import msgspec
 from msgspec import Meta
 
 from coder_local.api import Invalid, Snapshot
 
 from .records import Attempt, Step
+from .rules import StepView
 
 PAGE = 200
 PAGE_BYTES = 1024 * 1024
@@ -26,15 +28,15 @@ class StepPage(NamedTuple):
 
 
 def steps_of(
-    read: Snapshot, run: str, cursor: str | None, limit: int, *, key: str | None = None, recorded: bool = False
+    read: Snapshot, run: str, cursor: str | None, limit: int, *, key: str | None = None, record: bool = False
 ) -> StepPage:
-    """Return a page of the steps of a run, or of one of them; with `recorded` their attempts are measured as well.
+    """Return a page of the steps of a run, or of one of them; with `record` their attempts are measured as well.
 
     Raises `Invalid` for what is no cursor.
     """
     position, after = _parse(cursor)  # ids of one run are in the order of its keys
     found = read.rows(
-        "SELECT its.id, its.position, coalesce(length(its.output), 0) + (CASE WHEN :recorded THEN"
+        "SELECT its.id, its.position, coalesce(length(its.output), 0) + (CASE WHEN :record THEN"
         "  (SELECT coalesce(sum(length(input) + coalesce(length(output), 0)), 0) FROM execution_attempts"
         "   WHERE id >= its.id || '/' AND id < its.id || '0') ELSE 0 END)"
         " FROM (SELECT id FROM execution_steps WHERE run = :run AND (:key IS NULL OR key = :key)"
@@ -45,7 +47,7 @@ def steps_of(
         position=position,
         after=f"{run}/{after}",
         limit=limit + 1,
-        recorded=recorded,
+        record=record,
     )
     ids: list[str] = []
     size = 0
@@ -59,14 +61,15 @@ def steps_of(
     return StepPage(steps, f"{steps[-1].position}/{steps[-1].key}" if more else None)
 
 
-def attempts_at(read: Snapshot, run: str, steps: list[Step]) -> dict[str, list[Attempt]]:
-    """Return the attempts at some steps, by key and in order."""
-    keys = [step.key for step in steps]
-    found: dict[str, list[Attempt]] = {key: [] for key in keys}
+def recorded(read: Snapshot, run: str, steps: list[Step]) -> list[StepView]:
+    """Return some steps of a run with their attempts, in order; the one that was done has the output of its step."""
+    found = {step.key: StepView(step=step, attempts=[]) for step in steps}
     where = "run = :run AND key IN (SELECT value FROM json_each(:keys))"
-    for attempt in read.select(Attempt, where, order="n", run=run, keys=keys):
-        found[attempt.key].append(attempt)
-    return found
+    for attempt in read.select(Attempt, where, order="n", run=run, keys=list(found)):
+        view = found[attempt.key]
+        done = attempt.state == "done"
+        view.attempts.append(msgspec.structs.replace(attempt, output=view.step.output) if done else attempt)
+    return list(found.values())
 
 
 def _parse(cursor: str | None) -> tuple[int, str]:

@@ -174,6 +174,7 @@ class Attempt(Record):
     exit_code: int | None = None
     signal: str | None = None
     output: Any | None = None
+    """In a list null for one that was done: its step has it."""
     error: StepFault | None = None
     log_bytes: int = 0
     """Bytes of output that are kept of it."""
