@@ -129,7 +129,7 @@ class Bench:
         return self.call("execution.start", steps=list(steps), **options)["run"]["id"]
 
     def run(self, id: str) -> dict[str, Any]:
-        return self.call("execution.runs.get", id=id)["run"]
+        return self.call("execution.runs.get", id=id, limit=1)["run"]
 
     def status(self, id: str) -> str:
         return self.run(id)["status"]
