@@ -160,7 +160,7 @@ CREATE INDEX execution_artifacts_list_run ON execution_artifacts (workspace_id, 
 CREATE INDEX execution_artifacts_list_key ON execution_artifacts (workspace_id, key, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_artifacts_list_name ON execution_artifacts (workspace_id, name, id) WHERE deleted_at IS NULL;
 
--- execution.attempt: One attempt at a step; its id is `<run>/<key>/<n>`.
+-- execution.attempt: One attempt at a step; its id is `<run>/<key>/<n>`. The output of one that is done stands with its step.
 CREATE TABLE execution_attempts (
   id TEXT PRIMARY KEY NOT NULL,
   workspace_id TEXT NOT NULL,
@@ -184,12 +184,11 @@ CREATE TABLE execution_attempts (
   ended_at TEXT,
   exit_code INTEGER,
   signal TEXT,
-  output TEXT,
   error TEXT,
   log_bytes INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX execution_attempts_by_run ON execution_attempts (run, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_attempts_by_state_boot ON execution_attempts (state, boot, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_by_id ON execution_attempts (id) WHERE state IN ('intent', 'started') AND deleted_at IS NULL;
 CREATE INDEX execution_attempts_list_id ON execution_attempts (workspace_id, id) WHERE deleted_at IS NULL;
 
 -- execution.boot: One start of the engine; attempts of another one were cut off.
@@ -295,7 +294,8 @@ CREATE INDEX execution_runs_by_concurrency_key_status ON execution_runs (concurr
 CREATE INDEX execution_runs_by_deadline_at ON execution_runs (deadline_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_runs_by_parent_run ON execution_runs (parent_run, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_runs_by_source_ref ON execution_runs (source_ref, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_runs_by_finished_at ON execution_runs (finished_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_by_status ON execution_runs (status, id) WHERE finished_at IS NULL AND deleted_at IS NULL;
+CREATE INDEX execution_runs_by_finished_at ON execution_runs (finished_at, id) WHERE finished_at IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX execution_runs_by_definition ON execution_runs (definition, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_runs_list_id ON execution_runs (workspace_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_runs_list_status ON execution_runs (workspace_id, status, id) WHERE deleted_at IS NULL;
@@ -360,8 +360,8 @@ CREATE TABLE execution_steps (
   reason TEXT
 ) STRICT;
 CREATE INDEX execution_steps_by_run ON execution_steps (run, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_steps_by_status_process_workspace_id_priority_ready_at ON execution_steps (status, process, workspace_id, priority, ready_at, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_steps_by_hash ON execution_steps (hash, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_steps_by_process_workspace_id_priority_ready_at ON execution_steps (process, workspace_id, priority, ready_at, id) WHERE status = 'ready' AND deleted_at IS NULL;
+CREATE INDEX execution_steps_by_hash_workspace_id ON execution_steps (hash, workspace_id, id) WHERE status = 'succeeded' AND deleted_at IS NULL;
 CREATE INDEX execution_steps_list_id ON execution_steps (workspace_id, id) WHERE deleted_at IS NULL;
 
 -- execution.wait: What a step waits for.
@@ -392,7 +392,7 @@ CREATE TABLE execution_waits (
   payload TEXT
 ) STRICT;
 CREATE INDEX execution_waits_by_run ON execution_waits (run, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_waits_by_status_due_at ON execution_waits (status, due_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_waits_by_due_at ON execution_waits (due_at, id) WHERE status = 'open' AND deleted_at IS NULL;
 CREATE INDEX execution_waits_list_id ON execution_waits (workspace_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_waits_list_status ON execution_waits (workspace_id, status, id) WHERE deleted_at IS NULL;
 CREATE INDEX execution_waits_list_kind ON execution_waits (workspace_id, kind, id) WHERE deleted_at IS NULL;
@@ -534,6 +534,7 @@ CREATE TABLE planning_tasks (
 CREATE UNIQUE INDEX planning_tasks_unique_workspace_id_key ON planning_tasks (workspace_id, key) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX planning_tasks_unique_workspace_id_source ON planning_tasks (workspace_id, source) WHERE deleted_at IS NULL;
 CREATE INDEX planning_tasks_by_project ON planning_tasks (project, id) WHERE deleted_at IS NULL;
+CREATE INDEX planning_tasks_by_choice ON planning_tasks (workspace_id, status, priority, due, created_at, tags, project, hold_reason, hold_until, wait_until, rank, id) WHERE status IN ('backlog', 'todo', 'doing', 'review') AND deleted_at IS NULL;
 CREATE INDEX planning_tasks_list_id ON planning_tasks (workspace_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_tasks_list_status ON planning_tasks (workspace_id, status, id) WHERE deleted_at IS NULL;
 CREATE INDEX planning_tasks_list_rank ON planning_tasks (workspace_id, rank, id) WHERE deleted_at IS NULL;

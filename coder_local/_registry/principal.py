@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -69,6 +70,7 @@ def rights_of(principal: Principal, confirmed: Iterable[Safety]) -> Rights:
     )
 
 
+@functools.lru_cache(maxsize=256)  # each step of a run acts with the same
 def principal_of(rights: Rights) -> Principal:
     """Return the caller that rights speak of."""
     scopes = frozenset(rights.scopes)

@@ -39,6 +39,7 @@ class FakeClock:
         self.ms += round(seconds * 1000)
 
 
+@functools.lru_cache(maxsize=64)  # all that one commit writes has few moments, and each is asked for often
 def instant(ms: int) -> str:
     """Return the text of a moment, `2026-11-20T16:15:27.123Z`."""
     seconds, rest = divmod(ms, 1000)

@@ -335,12 +335,10 @@ class WriteScope(ReadScope, Transaction):
             return record
         new = msgspec.structs.replace(record, **changes, rev=record.rev + 1, updated_at=self.now())
         self._check(table, record, new)
-        names = (*changes, "rev", "updated_at")
-        sql = table.update_sql(names)
-        values = [table.by_name[name].to_sql(getattr(new, name)) for name in names]
+        update = table.update_of((*changes, "rev", "updated_at"))
         self._refuse_lost()
         try:
-            written = self.connection.execute(sql, (*values, record.id, record.rev)).rowcount
+            written = self.connection.execute(update.sql, (*update.values(new), record.id, record.rev)).rowcount
         except (sqlite3.IntegrityError, OverflowError) as error:
             raise refusal_of(error, table) from error
         if not written:

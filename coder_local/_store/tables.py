@@ -6,13 +6,14 @@ encoded (0.5 us a row of 20 columns, against 4 us by keyword). Columns that SQLi
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from coder_local.api import Conflict, DeclarationError, Error, Invalid, Record
+from coder_local.api import Conflict, DeclarationError, Error, Index, Invalid, Record
 from coder_local.api.operations import Rule, TableDeclaration
 
 _encode = msgspec.json.Encoder().encode
@@ -83,6 +84,22 @@ def _read_types(record: type[Record]) -> tuple[Mapping[str, Any], list[Column]]:
         ) from error
 
 
+class Update:
+    """The statement that writes some columns of one row, and how their values are taken from a record."""
+
+    def __init__(self, sql: str, columns: Sequence[Column]) -> None:
+        self.sql = sql
+        self._values = operator.attrgetter(*(column.name for column in columns))  # a loop over them takes twice as long
+        self._special = [(index, column) for index, column in enumerate(columns) if column.kind != "plain"]
+
+    def values(self, record: Record) -> list[Any]:
+        """Return what SQLite keeps of a record in those columns."""
+        values: list[Any] = list(self._values(record))
+        for index, column in self._special:
+            values[index] = column.to_sql(values[index])
+        return values
+
+
 class Table:
     """A record's table, compiled once from its declaration."""
 
@@ -112,7 +129,7 @@ class Table:
         self._special = [
             (index, column.kind == "bool") for index, column in enumerate(self.columns) if column.kind != "plain"
         ]
-        self._updates: dict[tuple[str, ...], str] = {}
+        self._updates: dict[tuple[str, ...], Update] = {}
         self._reads: list[tuple[int, Callable[[Any], Any]]] = [
             (index, bool if column.decoder is None else column.decoder.decode)
             for index, column in enumerate(self.columns)
@@ -129,21 +146,22 @@ class Table:
         columns = ",\n  ".join(column.ddl() for column in self.columns)
         statements = [f"CREATE TABLE {self.name} (\n  {columns}\n) STRICT"]
         for fields in self.declaration.unique:
-            statements.append(self._index("unique", fields, unique=True))
-        for fields in self.declaration.indexes:
-            statements.append(self._index("by", fields))
+            statements.append(self._index("unique", Index(fields=fields)))
+        for index in self.declaration.indexes:
+            statements.append(self._index("by", index))
+        whole = {index.fields for index in self.declaration.indexes if not index.where}
         for field in dict.fromkeys(("id", *self.filters, *self.sort)):
-            if (field,) not in self.declaration.indexes:
+            if (field,) not in whole:
                 statements.append(self._list_index(field))
         return statements
 
-    def _index(self, word: str, fields: tuple[str, ...], *, unique: bool = False) -> str:
+    def _index(self, word: Literal["unique", "by"], index: Index) -> str:
         # Partial, because lists never show deleted records and a deleted name may be given again.
-        kind = "UNIQUE INDEX" if unique else "INDEX"
-        terms = fields if unique else dict.fromkeys((*fields, "id"))
+        kind = "UNIQUE INDEX" if word == "unique" else "INDEX"
+        terms = index.fields if word == "unique" else dict.fromkeys((*index.fields, "id"))
         return (
-            f"CREATE {kind} {self.name}_{word}_{'_'.join(fields)} ON {self.name} ({', '.join(terms)})"
-            " WHERE deleted_at IS NULL"
+            f"CREATE {kind} {self.name}_{word}_{index.name or '_'.join(index.fields)} ON {self.name}"
+            f" ({', '.join(terms)}) WHERE {f'{index.where} AND ' if index.where else ''}deleted_at IS NULL"
         )
 
     def _list_index(self, field: str) -> str:
@@ -155,13 +173,14 @@ class Table:
         """Return the SQL terms that order by a field, empty values last."""
         return [f"({field} IS NULL)", field] if self.by_name[field].null and field in self.sort else [field]
 
-    def update_sql(self, names: tuple[str, ...]) -> str:
-        """Return the statement that writes some columns of the row with an id and a rev."""
-        sql = self._updates.get(names)
-        if sql is None:
+    def update_of(self, names: tuple[str, ...]) -> Update:
+        """Return how some columns, two at least, of the row with an id and a rev are written."""
+        update = self._updates.get(names)
+        if update is None:
             columns = ", ".join(f"{name} = ?" for name in names)
-            sql = self._updates[names] = f"UPDATE {self.name} SET {columns} WHERE id = ? AND rev = ?"  # noqa: S608
-        return sql
+            sql = f"UPDATE {self.name} SET {columns} WHERE id = ? AND rev = ?"  # noqa: S608 - names are declared
+            update = self._updates[names] = Update(sql, [self.by_name[name] for name in names])
+        return update
 
     def to_row(self, record: Record) -> list[Any]:
         """Return the values of a record in the order of the columns."""

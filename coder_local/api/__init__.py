@@ -23,7 +23,7 @@ from .errors import (
     Unsupported,
 )
 from .hearing import Heard, Subscription
-from .operations import Kind, Operation, Safety
+from .operations import Index, Kind, Operation, Safety
 from .ranks import between, sequence
 from .records import Event, Page, Record, Settings, Value, replace
 from .rights import Rights
@@ -61,6 +61,7 @@ __all__ = [
     "Found",
     "Heard",
     "Id",
+    "Index",
     "Instant",
     "Invalid",
     "Kind",

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, LiteralString, NamedTuple, ParamSpec, Proto
 import msgspec
 
 from .hearing import Heard
-from .operations import Kind, Listener, Operation, Rule, Safety, StandardOperation, TableDeclaration
+from .operations import Index, Kind, Listener, Operation, Rule, Safety, StandardOperation, TableDeclaration
 from .records import BASE_FIELDS, Event, Record, Settings
 from .scope import Context, Snapshot, Transaction
 
@@ -80,14 +80,15 @@ class Domain:
         name: LiteralString,
         *,
         unique: Iterable[tuple[str, ...]] = (),
-        indexes: Iterable[tuple[str, ...]] = (),
+        indexes: Iterable[tuple[str, ...] | Index] = (),
         read_only: Iterable[str] = (),
         key: LiteralString | None = None,
         history: bool = True,
     ) -> Callable[[type[R]], type[R]]:
         """Declare that a record is kept, in the table `<domain>_<name>`, or `<domain>` when `name` is the domain's own.
 
-        `unique` and `indexes` are tuples of field names; uniqueness holds among records that are not deleted.
+        `unique` and `indexes` are tuples of field names, or an `Index` of some records; uniqueness holds among records
+        that are not deleted.
         `read_only` fields are written by the plugin's own functions only. `key` is the field that people call the
         record by (`PLAN-12`), unique in its workspace: standard operations take it wherever they take the id.
 
@@ -104,7 +105,7 @@ class Domain:
                 sql_name=name if own else f"{self.name}_{name}",
                 word=re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", record.__name__).lower(),
                 unique=tuple(unique),
-                indexes=tuple(indexes),
+                indexes=tuple(each if isinstance(each, Index) else Index(fields=each) for each in indexes),
                 read_only=frozenset(read_only),
                 key=key,
                 history=history,
@@ -326,7 +327,9 @@ class Domain:
         fields = set(table.record.__struct_fields__)
         if missing := set(BASE_FIELDS) - fields:
             raise DeclarationError(f"{table.record.__name__} must be a Record (it lacks {', '.join(sorted(missing))})")
-        for field in {name for group in (*table.unique, *table.indexes) for name in group} | table.read_only:
+        for field in {
+            name for group in (*table.unique, *(index.fields for index in table.indexes)) for name in group
+        } | table.read_only:
             if field not in fields:
                 raise DeclarationError(f"{table.record.__name__} has no field {field!r}")
         if table.key is not None and ("workspace_id", table.key) not in table.unique:

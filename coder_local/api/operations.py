@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
-from .records import Event, Record
+from .records import Event, Record, Value
 
 
 class Kind(StrEnum):
@@ -67,6 +67,19 @@ class Operation(NamedTuple):
         return self.kind is Kind.COMMAND
 
 
+class Index(Value):
+    """An index of some of a table's records, for look-ups that ask for just those: the rest costs no writing.
+
+    Give it among the `indexes` of `Domain.table`; a tuple of field names there is an index of all records.
+    """
+
+    fields: tuple[str, ...]
+    where: LiteralString = ""
+    """Which records, as SQL over the table's columns. A look-up must hold the same words, or it does not use it."""
+    name: LiteralString = ""
+    """A short word for it, where its fields would make a long one."""
+
+
 class TableDeclaration(NamedTuple):
     """A record and how it is kept."""
 
@@ -78,7 +91,7 @@ class TableDeclaration(NamedTuple):
     word: str
     """The record's word in event types, `tag`."""
     unique: tuple[tuple[str, ...], ...]
-    indexes: tuple[tuple[str, ...], ...]
+    indexes: tuple[Index, ...]
     read_only: frozenset[str]
     """Fields that only the plugin's own functions write; standard create and update do not take them."""
     key: str | None = None

@@ -6,6 +6,7 @@ functions here do the conversions where a plugin wants to compute.
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -147,6 +148,11 @@ def currency_digits(currency: str) -> int:
 
 def parse_duration(text: str) -> timedelta:
     """Return the length of an ISO 8601 `Duration`; a day is 24 hours. Raises `ValueError` for other text."""
+    return _length(text)
+
+
+@functools.lru_cache(maxsize=256)  # settings and steps give the same few again and again
+def _length(text: str) -> timedelta:
     match = re.match(_DURATION, text)
     if match is None:
         raise ValueError(f"{text!r} is no ISO 8601 duration; write for example PT15M or P1DT2H")

@@ -39,7 +39,6 @@ async def test_an_output_over_1_mib_is_an_artifact(bench: Bench, how: str) -> No
     id = await bench.finish(big, work("b", "a"))
     found = bench.steps(id)["a"]
     assert (found["status"], found["output"]) == ("succeeded", None)
-    assert bench.attempts(id, "a")[0]["output"] is None
     (kept,) = artifacts(bench, id, "a")
     assert (kept["name"], kept["media_type"], kept["bytes"]) == ("output.json", "application/json", OVER + 2)
     assert kept["sha256"] == found["artifact"] == hashlib.sha256(b'"' + b"x" * OVER + b'"').hexdigest()
@@ -85,19 +84,6 @@ async def test_an_artifact_that_is_no_text_and_one_that_is_gone(bench: Bench) ->
 async def test_the_output_of_a_run_leaves_out_what_is_large(bench: Bench) -> None:
     id = await bench.finish(work("a", size=5_000), work("b", output="small"))
     assert bench.run(id)["output"] == {"b": "small"}
-
-
-async def test_an_output_is_kept_once_and_told_with_the_attempt_that_made_it(bench: Bench) -> None:
-    id = await bench.finish(work("a", output={"made": 1}, fails=1, retry={"max": 2, "first": "PT0S"}))
-    for view in (
-        bench.call("execution.steps.get", run=id, step="a"),
-        bench.call("execution.runs.record", id=id)["steps"][0],
-    ):
-        assert [each["output"] for each in view["attempts"]] == [None, {"made": 1}]
-        assert view["step"]["output"] == {"made": 1}
-    store = bench.box.kernel.store
-    sql = "SELECT count(*) FROM execution_attempts WHERE output IS NOT NULL"
-    assert store.read(lambda read: read.rows(sql), bench.box._caller())[0][0] == 0
 
 
 # -- logs -------------------------------------------------------------------------------------------------------------

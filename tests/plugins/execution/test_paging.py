@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coder_local.api import Invalid
-from coder_plugins.execution.runs.paging import PAGE, PAGE_BYTES
+from coder_plugins.execution.runs.rules import PAGE, PAGE_BYTES
 
 from .bench import Bench, step, work
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from coder_local._store.scope import bind
 from coder_local.api import NotFound
+from coder_plugins.execution.artifacts import jobs
 from coder_plugins.execution.artifacts.jobs import clear_up
 from coder_plugins.execution.records import ExecutionSettings
-from coder_plugins.execution.runs import removing
+from coder_plugins.execution.runs import jobs as removing
+from coder_plugins.execution.runs import operations, rules
 
 from .bench import Bench, step, work
 
@@ -157,3 +160,29 @@ async def test_artifacts_go_with_the_last_run_that_has_them(bench: Bench) -> Non
     await bench.advance(50 * DAY)
     assert await clear_up(bench.ctx) >= 2_000_000
     assert not path.exists()
+
+
+async def test_nothing_is_looked_for_row_by_row(bench: Bench) -> None:
+    bench.box.configure(ExecutionSettings(keep_runs=1))
+    id = await bench.finish(work("a"), work("f", foreach=[1, 2]))
+    told: list[str] = []
+
+    def spied(read: Any) -> None:
+        rows = read.rows
+
+        def spy(sql: Any, **values: Any) -> Any:
+            told.extend(line for *_, line in read.connection.execute(f"EXPLAIN QUERY PLAN {sql}", bind(values)))
+            return rows(sql, **values)
+
+        read.rows = spy
+        removing.due(read, bench.ctx.now_ms())
+        removing.unused(read)
+        jobs._named(read, ["x"])
+        rules.steps_of(read, id, None, 10, record=True)
+        operations.get(read, id=id)
+
+    await bench.ctx.read(spied)
+    scans = {line for line in told if line.startswith("SCAN ") and "INDEX" not in line}
+    assert {line.split()[1] for line in scans} <= {"execution_removals", "kept", "open", "needed", "named", "page"}, (
+        scans
+    )

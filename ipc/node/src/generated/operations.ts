@@ -101,7 +101,9 @@ export interface Assumed {
   text: string;
 }
 
-/** One attempt at a step; its id is `<run>/<key>/<n>`. */
+/**
+ * One attempt at a step; its id is `<run>/<key>/<n>`. The output of one that is done stands with its step.
+ */
 export interface Attempt {
   /** UUIDv7 text, sortable by time; empty until the record is inserted. */
   id: string;
@@ -135,8 +137,6 @@ export interface Attempt {
   ended_at: Instant | null;
   exit_code: number | null;
   signal: string | null;
-  /** In a list null for one that was done: its step has it. */
-  output: unknown | null;
   error: StepFault | null;
   /** Bytes of output that are kept of it. */
   log_bytes: number;

@@ -9,13 +9,15 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from coder_local.api import Context, Snapshot
 from coder_plugins.execution.records import ExecutionSettings, domain
-from coder_plugins.execution.runs import removing
 
 from .adapters import place
+
+if TYPE_CHECKING:
+    from coder_plugins.execution.runs import jobs as removing
 
 _log = logging.getLogger("coder_local.execution")
 _FIRST_S, _EVERY_S = 300.0, 3_600.0
@@ -77,6 +79,8 @@ async def remove_runs(ctx: Context) -> int:
 
     Returns how many bytes of their files that freed.
     """
+    from coder_plugins.execution.runs import jobs as removing  # noqa: PLC0415 - once an hour, and not at start
+
     freed = 0
     while (found := await ctx.read(removing.due, ctx.now_ms())).runs or found.left:
         gone = await ctx.transact(removing.remove, found.runs)
@@ -94,7 +98,8 @@ async def remove_runs(ctx: Context) -> int:
 def _named(read: Snapshot, contents: list[str]) -> frozenset[str]:
     """Return which contents are artifacts of runs that are kept."""
     found = read.rows(
-        "SELECT sha256 FROM execution_artifacts WHERE sha256 IN (SELECT value FROM json_each(:contents))",
+        "SELECT sha256 FROM execution_artifacts WHERE sha256 IN (SELECT value FROM json_each(:contents))"
+        " AND deleted_at IS NULL",
         contents=contents,
     )
     return frozenset(sha256 for (sha256,) in found)

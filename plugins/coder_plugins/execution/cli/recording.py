@@ -31,11 +31,11 @@ def step_lines(view: dict[str, Any], width: int) -> list[str]:
     head = f"{step['key']}  {step['kind']}  {step['status']}{f': {reason}' if reason else ''}"
     found = [_cut(head, width)]
     for attempt in rows_of(view["attempts"]):
-        found += [_cut(line, width) for line in _attempt(attempt)]
+        found += [_cut(line, width) for line in _attempt(attempt, step)]
     return found
 
 
-def _attempt(attempt: dict[str, Any]) -> Iterator[str]:
+def _attempt(attempt: dict[str, Any], step: dict[str, Any]) -> Iterator[str]:
     facts = [
         f"  {attempt['n']}. {attempt['state']}",
         str(attempt["effect"]),
@@ -51,16 +51,16 @@ def _attempt(attempt: dict[str, Any]) -> Iterator[str]:
     yield f"{_INDENT}intent {times.clock(attempt['started_at'])}  {_json(attempt.get('input'))}"
     if attempt.get("facts"):
         yield f"{_INDENT}facts            {_json(attempt['facts'])}"
-    result = _result(attempt)
+    result = _result(attempt, step)
     if attempt.get("ended_at"):
         yield f"{_INDENT}result {times.clock(attempt['ended_at'])}  {result}"
 
 
-def _result(attempt: dict[str, Any]) -> str:
+def _result(attempt: dict[str, Any], step: dict[str, Any]) -> str:
     error: dict[str, Any] = attempt.get("error") or {}
     if error:
         return f"{error.get('word')}: {error.get('message')}"
-    return _json(attempt.get("output"))
+    return _json(step.get("output") if attempt["state"] == "done" else None)
 
 
 def _json(value: Any) -> str:

@@ -309,7 +309,8 @@ def unblock(tx: Transaction, kinds: Kinds) -> None:
 
 
 def _unblock(moves: Moves) -> None:
-    for (id_,) in moves.tx.rows("SELECT id FROM execution_runs WHERE status = 'blocked' AND deleted_at IS NULL"):
+    blocked = "SELECT id FROM execution_runs WHERE status = 'blocked' AND finished_at IS NULL AND deleted_at IS NULL"
+    for (id_,) in moves.tx.rows(blocked):
         control.resume(moves, moves.load(id_), "plugins may have changed")
 
 

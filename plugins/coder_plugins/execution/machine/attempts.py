@@ -224,10 +224,9 @@ def end(moves: Moves, ended: Ended) -> None:
     if attempt is None or attempt.n != ended.n:
         return
     del live.running[ended.key]
-    output = None if ended.state == "done" else ended.output  # what was done is kept once, with its step
     moves.tx.update(
-        attempt, state=ended.state, ended_at=moves.now, output=output, error=ended.error,
-        exit_code=ended.exit_code, signal=ended.signal, log_bytes=ended.log_bytes,
+        attempt, state=ended.state, ended_at=moves.now, error=ended.error, exit_code=ended.exit_code,
+        signal=ended.signal, log_bytes=ended.log_bytes,
     )  # fmt: skip
     key, step = ended.key, live.steps[ended.key]
     _keep(moves, attempt, ended.kept)

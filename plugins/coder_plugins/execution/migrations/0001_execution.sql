@@ -51,9 +51,11 @@ CREATE INDEX execution_runs_by_parent_run ON execution_runs (parent_run, id) WHE
 
 CREATE INDEX execution_runs_by_source_ref ON execution_runs (source_ref, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX execution_runs_by_finished_at ON execution_runs (finished_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_runs_by_finished_at ON execution_runs (finished_at, id) WHERE finished_at IS NOT NULL AND deleted_at IS NULL;
 
 CREATE INDEX execution_runs_by_definition ON execution_runs (definition, id) WHERE deleted_at IS NULL;
+
+CREATE INDEX execution_runs_by_status ON execution_runs (status, id) WHERE finished_at IS NULL AND deleted_at IS NULL;
 
 CREATE INDEX execution_runs_list_id ON execution_runs (workspace_id, id) WHERE deleted_at IS NULL;
 
@@ -103,9 +105,9 @@ CREATE TABLE execution_steps (
 
 CREATE INDEX execution_steps_by_run ON execution_steps (run, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX execution_steps_by_status_process_workspace_id_priority_ready_at ON execution_steps (status, process, workspace_id, priority, ready_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_steps_by_process_workspace_id_priority_ready_at ON execution_steps (process, workspace_id, priority, ready_at, id) WHERE status = 'ready' AND deleted_at IS NULL;
 
-CREATE INDEX execution_steps_by_hash ON execution_steps (hash, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_steps_by_hash_workspace_id ON execution_steps (hash, workspace_id, id) WHERE status = 'succeeded' AND deleted_at IS NULL;
 
 CREATE INDEX execution_steps_list_id ON execution_steps (workspace_id, id) WHERE deleted_at IS NULL;
 
@@ -132,14 +134,13 @@ CREATE TABLE execution_attempts (
   ended_at TEXT,
   exit_code INTEGER,
   signal TEXT,
-  output TEXT,
   error TEXT,
   log_bytes INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX execution_attempts_by_run ON execution_attempts (run, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX execution_attempts_by_state_boot ON execution_attempts (state, boot, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_attempts_by_id ON execution_attempts (id) WHERE state IN ('intent', 'started') AND deleted_at IS NULL;
 
 CREATE INDEX execution_attempts_list_id ON execution_attempts (workspace_id, id) WHERE deleted_at IS NULL;
 
@@ -172,7 +173,7 @@ CREATE TABLE execution_waits (
 
 CREATE INDEX execution_waits_by_run ON execution_waits (run, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX execution_waits_by_status_due_at ON execution_waits (status, due_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX execution_waits_by_due_at ON execution_waits (due_at, id) WHERE status = 'open' AND deleted_at IS NULL;
 
 CREATE INDEX execution_waits_list_id ON execution_waits (workspace_id, id) WHERE deleted_at IS NULL;
 
@@ -291,4 +292,3 @@ CREATE TABLE execution_definitions (
 ) STRICT;
 
 CREATE INDEX execution_definitions_list_id ON execution_definitions (workspace_id, id) WHERE deleted_at IS NULL;
-

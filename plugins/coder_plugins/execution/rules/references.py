@@ -64,8 +64,8 @@ def resolve(value: Any, scope: Mapping[str, Any], *, lenient: bool = False) -> A
     """
     if isinstance(value, str):
         return _resolve_text(value, scope, lenient=lenient) if _OPEN in value else value
-    if isinstance(value, Mapping):
-        found = cast("Mapping[str, Any]", value)
+    if isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
         return {name: resolve(part, scope, lenient=lenient) for name, part in found.items()}
     if isinstance(value, list):
         return [resolve(part, scope, lenient=lenient) for part in cast("Sequence[Any]", value)]

@@ -14,10 +14,12 @@ from coder_plugins.execution.engine.jobs import engine_of
 from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import StepKey, Word, domain
 
-from .paging import PAGE, Cursor, Limit, recorded, steps_of
 from .records import Reference, RunKind, Signal, Wait
 from .rules import (
     MOVES,
+    PAGE,
+    Cursor,
+    Limit,
     Moving,
     Recorded,
     RunAnswer,
@@ -27,7 +29,9 @@ from .rules import (
     confirmed,
     find_run,
     find_step,
+    recorded,
     refuse_only,
+    steps_of,
 )
 
 SHOWN = 500
@@ -112,7 +116,9 @@ def get(read: Snapshot, *, id: Id, limit: Limit = PAGE, cursor: Cursor | None = 
     run = find_run(read, id)
     steps, next_cursor = steps_of(read, id, cursor, limit)
     waits = read.select(Wait, "run = :run AND status = 'open'", limit=SHOWN, run=id)
-    counts = read.rows("SELECT status, count(*) FROM execution_steps WHERE run = :run GROUP BY status", run=id)
+    counts = read.rows(
+        "SELECT status, count(*) FROM execution_steps WHERE run = :run AND deleted_at IS NULL GROUP BY status", run=id
+    )
     engine = engine_of(read.folder)
     trouble = None if engine is None else engine.trouble
     return RunView(run=run, steps=steps, next_cursor=next_cursor, waits=waits, counts=dict(counts), trouble=trouble)

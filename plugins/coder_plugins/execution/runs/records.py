@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from coder_local.api import Event, Id, Instant, Record, Rights, Title, Value
+from coder_local.api import Event, Id, Index, Instant, Record, Rights, Title, Value
 from coder_plugins.execution.records import RunStatus, StepKey, StepStatus, Word, domain
 
 RunKind = Literal["plan", "workflow", "agent", "command", "backtest", "other"]
@@ -53,7 +53,8 @@ class RunEnd(Value):
         ("deadline_at",),
         ("parent_run",),
         ("source_ref",),
-        ("finished_at",),
+        Index(fields=("status",), where="finished_at IS NULL"),
+        Index(fields=("finished_at",), where="finished_at IS NOT NULL"),
         ("definition",),
     ),
     history=False,
@@ -107,7 +108,13 @@ class Run(Record):
 
 
 @domain.table(
-    "steps", indexes=(("run",), ("status", "process", "workspace_id", "priority", "ready_at"), ("hash",)), history=False
+    "steps",
+    indexes=(
+        ("run",),
+        Index(fields=("process", "workspace_id", "priority", "ready_at"), where="status = 'ready'"),
+        Index(fields=("hash", "workspace_id"), where="status = 'succeeded'"),
+    ),
+    history=False,
 )
 class Step(Record):
     """One step of a run, as it runs; its id is `<run>/<key>`."""
@@ -151,9 +158,11 @@ class Step(Record):
     """Why it was skipped, or what it waits for."""
 
 
-@domain.table("attempts", indexes=(("run",), ("state", "boot")), history=False)
+@domain.table(
+    "attempts", indexes=(("run",), Index(fields=("id",), where="state IN ('intent', 'started')")), history=False
+)
 class Attempt(Record):
-    """One attempt at a step; its id is `<run>/<key>/<n>`."""
+    """One attempt at a step; its id is `<run>/<key>/<n>`. The output of one that is done stands with its step."""
 
     run: Id
     key: StepKey
@@ -173,14 +182,12 @@ class Attempt(Record):
     ended_at: Instant | None = None
     exit_code: int | None = None
     signal: str | None = None
-    output: Any | None = None
-    """In a list null for one that was done: its step has it."""
     error: StepFault | None = None
     log_bytes: int = 0
     """Bytes of output that are kept of it."""
 
 
-@domain.table("waits", indexes=(("run",), ("status", "due_at")), history=False)
+@domain.table("waits", indexes=(("run",), Index(fields=("due_at",), where="status = 'open'")), history=False)
 class Wait(Record):
     """What a step waits for."""
 

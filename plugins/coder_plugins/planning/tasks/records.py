@@ -11,6 +11,7 @@ from coder_local.api import (
     Event,
     Fault,
     Id,
+    Index,
     Instant,
     LocalDate,
     Markdown,
@@ -59,10 +60,21 @@ class ChecklistItem(Value):
     """Whether it is ticked off."""
 
 
+_CHOICE = Index(
+    name="choice",
+    fields=(
+        "workspace_id", "status", "priority", "due", "created_at", "tags", "project", "hold_reason", "hold_until",
+        "wait_until", "rank",
+    ),
+    where="status IN ('backlog', 'todo', 'doing', 'review')",
+)  # fmt: skip
+"""All that choosing reads of an open task: texts of some kilobytes lie between, and it looks at every task."""
+
+
 @domain.table(
     "tasks",
     unique=(("workspace_id", "key"), ("workspace_id", "source")),
-    indexes=(("project",),),
+    indexes=(("project",), _CHOICE),
     key="key",
     read_only=(
         "key", "project", "status", "rank", "hold_reason", "hold_until", "started_at", "completed_at", "missed",

@@ -32,12 +32,11 @@ def results_stand(base: sqlite3.Connection) -> Iterator[str]:
     ):
         if done > 1 or last > at:
             yield f"E2: {run}/{key} was done in attempt {at}, {done} times, and there are attempts up to {last}"
-    for run, key, status, output, result in base.execute(
-        "SELECT s.run, s.key, s.status, s.output, a.output FROM execution_attempts a"
-        " JOIN execution_steps s ON s.run = a.run AND s.key = a.key WHERE a.state = 'done'"
+    for run, key, status in base.execute(
+        "SELECT s.run, s.key, s.status FROM execution_attempts a"
+        " JOIN execution_steps s ON s.run = a.run AND s.key = a.key WHERE a.state = 'done' AND s.status <> 'succeeded'"
     ):
-        if status != "succeeded" or result is not None:  # it is kept once, with the step
-            yield f"E2: {run}/{key} was done with {result}, and its step is {status} with {output}"
+        yield f"E2: {run}/{key} was done, and its step is {status}"
 
 
 def one_attempt_at_a_time(base: sqlite3.Connection) -> Iterator[str]:
