@@ -141,8 +141,9 @@ def _plugins(kernel: Kernel) -> Check:
     for plugin in list(kernel.registry.plugins.values()):
         if plugin.loaded or plugin.status is Status.DISABLED:
             continue
-        state: State = "warning" if plugin.status is Status.NEEDS_ENABLING else "error"
-        yield Finding(check="plugins", state=state, message=f"{plugin.name} is {plugin.status}: {plugin.reason}")
+        state: State = "warning" if plugin.status in {Status.LOADING, Status.NEEDS_ENABLING} else "error"
+        reason = plugin.reason or plugin.at_work
+        yield Finding(check="plugins", state=state, message=f"{plugin.name} is {plugin.status}: {reason}")
 
 
 def _settings(kernel: Kernel) -> Check:

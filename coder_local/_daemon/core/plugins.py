@@ -32,7 +32,7 @@ class PluginInfo(Value):
     """Module name, or the folder of a plugin that is not installed."""
     status: Status
     reason: str
-    """Why it is not loaded, and what to do; empty when all is well."""
+    """Why it is not loaded, and what to do, or what it does that is not done yet; empty when all is well."""
     domain: str | None
     """First word of its operations; null until it was loaded."""
     operations: int
@@ -181,7 +181,7 @@ def _named(kernel: Kernel, name: str) -> Plugin:
 def _info(plugin: Plugin) -> PluginInfo:
     domain = plugin.domain
     present: str | None = None
-    reason = plugin.reason
+    reason = plugin.reason or plugin.at_work
     if plugin.source in FOREIGN:
         try:
             present = content_hash(plugin)

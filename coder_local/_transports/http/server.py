@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import socket
@@ -41,7 +42,7 @@ _Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 
 class HttpServer:
-    """Serves a kernel over HTTP.
+    """Serves a kernel over HTTP, also while it loads its plugins: what needs them waits for them.
 
     `health` returns the body of `/health`, `origins` the pages that are allowed, `most` how many connections there may
     be at a time; all are asked anew each time.
@@ -141,6 +142,8 @@ class HttpServer:
             return await fixed(exchange)
         if exchange.principal.token is not None:
             exchange = exchange._replace(principal=msgspec.structs.replace(exchange.principal, counted=True))
+        if self._kernel.dispatcher.held is not None:
+            await self._loaded(exchange)
         found = self._routes.find(exchange.path)
         target = found.methods.get(exchange.method)
         if target is None:
@@ -156,6 +159,17 @@ class HttpServer:
         if kind is Kind.ACTION and is_asked_for(exchange):
             return await self._streams.act(exchange, target, await self._rest.input(exchange, target, found))
         return await self._rest.answer(exchange, target, found)
+
+    async def _loaded(self, exchange: Exchange) -> None:
+        """Wait for the plugins, unless what is asked for needs none: until then nobody knows what stands at a path."""
+        held = self._kernel.dispatcher.held
+        if held is None:
+            return
+        with contextlib.suppress(Error):
+            target = self._routes.find(exchange.path).methods.get(exchange.method)
+            if target is not None and target.name in held.besides:
+                return
+        await held.ended.wait()
 
     async def _stream(self, exchange: Exchange, found: Found) -> web.StreamResponse:
         if exchange.request.method == "HEAD":  # what a stream would say is not begun for a look at its headers
@@ -184,6 +198,7 @@ class HttpServer:
         return exchange.answer(_encode(health.services(self._kernel)))
 
     async def _answer_openapi(self, exchange: Exchange) -> web.Response:
+        await self._loaded(exchange)
         registry = self._kernel.registry
         if self._openapi is None or self._openapi[0] != registry.generation:
             from coder_local._contracts import openapi  # noqa: PLC0415 - only those who ask for it pay for it
