@@ -139,6 +139,9 @@ def _listeners(connection: sqlite3.Connection) -> Check:
 
 def _plugins(kernel: Kernel) -> Check:
     for plugin in list(kernel.registry.plugins.values()):
+        for fault in kernel.registry.uncallable(plugin).values():
+            hint = "it is missing at every door until its author mends it; see coder-local plugins check"
+            yield Finding(check="plugins", state="error", message=f"an operation cannot be called: {fault}", hint=hint)
         if plugin.loaded or plugin.status is Status.DISABLED:
             continue
         state: State = "warning" if plugin.status in {Status.LOADING, Status.NEEDS_ENABLING} else "error"
