@@ -17,6 +17,7 @@ from aiohttp import web
 
 from coder_local._admission.admission import Admission
 from coder_local._admission.doors import Doors
+from coder_local._admission.refusals import Refusals, Request
 from coder_local._contracts.routes import PREFIX
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
@@ -65,6 +66,7 @@ class HttpServer:
         self._header_seconds = header_seconds
         self._most = most or (lambda: kernel.registry.settings_of(DaemonSettings).http_connections)
         self._started = time.monotonic()
+        self._refusals = Refusals(kernel.store)
         self._rest = Rest(kernel.dispatcher)
         self._events = Events(kernel, admission)
         self._streams = Streams(kernel, admission)
@@ -100,6 +102,7 @@ class HttpServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        self._refusals.close()
 
     # -- one request --------------------------------------------------------------------------------------------------
 
@@ -108,6 +111,7 @@ class HttpServer:
         try:
             principal, cors = self._doors.admit(request.method, request.headers)
         except Error as error:
+            self._refusals.note(error, _stated(request, id_))
             return _refusal(error, id_, request)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not open a door, nor show itself
             return _refusal(_broken(request, id_, error), id_, request)
@@ -248,6 +252,13 @@ def _refusal(error: Error, id_: str, request: web.BaseRequest) -> web.Response:
     if request.can_read_body:
         answer.force_close()  # what was not looked at is not read either
     return answer
+
+
+def _stated(request: web.BaseRequest, id_: str) -> Request:
+    """Return what a request says of itself, for the audit."""
+    headers = request.headers
+    path = request.raw_path.partition("?")[0]
+    return Request(request.method, path, headers.get("Host", ""), headers.get("Origin"), id_)
 
 
 def _broken(request: web.BaseRequest, id_: str, error: BaseException) -> Broken:
