@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -31,11 +32,8 @@ class Written:
 
     async def lines(self) -> list[AuditLine]:
         done: asyncio.Future[list[AuditLine]] = asyncio.get_running_loop().create_future()
-        self.kernel.store.submit(
-            lambda scope: audit.recent(scope, before=None, limit=1000),
-            Caller(),
-            lambda found, _: done.set_result(found),
-        )
+        work = functools.partial(audit.recent, before=None, limit=1000)
+        self.kernel.store.submit(work, Caller(), lambda found, _: done.set_result(found))
         return list(reversed(await done))
 
 
