@@ -123,32 +123,30 @@ class Kernel:
         if not plugin.loaded or plugin.domain is None or plugin in self._begun:
             return
         self._begun.append(plugin)
-        if plugin.domain.started or plugin.domain.listeners:
-            await self._start_apart(plugin, plugin.domain)
-        if plugin not in self._begun:  # it was ended while it started
+        to_start = plugin.domain.started or plugin.domain.listeners
+        if to_start and not await self._start_apart(plugin, plugin.domain):
             return
         if plugin.loaded:
             self.listeners.start(plugin, self.feed)
         else:
             self._begun.remove(plugin)
 
-    async def _start_apart(self, plugin: Plugin, domain: Domain) -> None:
-        """Run a plugin's start as a task of its own, which `end` can cancel and wait for."""
+    async def _start_apart(self, plugin: Plugin, domain: Domain) -> bool:
+        """Run a plugin's start as a task of its own, which `end` can cancel and wait for; false if that was done."""
         task = self._starting[plugin] = asyncio.get_running_loop().create_task(self._start(plugin, domain))
         plugin.start_since = time.monotonic()
-
-        def ended(_: object) -> None:  # not at the end of `_start`: of a task cancelled before it began nothing runs
-            plugin.start_since = None
-            self._starting.pop(plugin, None)
-
-        task.add_done_callback(ended)
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError:
             task.cancel()
             raise
-        if not task.cancelled():
+        if self._starting.get(plugin) is not task:
+            return False
+        del self._starting[plugin]
+        plugin.start_since = None
+        if not task.cancelled():  # as a plugin may do to itself
             task.result()
+        return True
 
     async def _start(self, plugin: Plugin, domain: Domain) -> None:
         begun = time.perf_counter()
@@ -190,11 +188,12 @@ class Kernel:
         return faults
 
     async def _end_start(self, plugin: Plugin) -> None:
-        task = self._starting.get(plugin)
+        task = self._starting.pop(plugin, None)
         if task is None:
             return
         task.cancel()
         await asyncio.wait((task,), timeout=UNWIND_DEADLINE)
+        plugin.start_since = None
         if not task.done():
             _log.error("the start of plugin %s does not end; it is stopped meanwhile", plugin.name)
 

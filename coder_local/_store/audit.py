@@ -6,10 +6,11 @@ the next look of the doctor. Lines go with age from the oldest on, so what is le
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
+
+import msgspec
 
 from coder_local.api import Instant, Value
 
@@ -78,7 +79,7 @@ def add(scope: WriteScope, entry: Entry) -> None:
 def _hash(previous: str, line: tuple[Any, ...]) -> str:
     import hashlib  # noqa: PLC0415 - 2 ms, and not at every start
 
-    return hashlib.sha256(json.dumps([previous, *line]).encode()).hexdigest()
+    return hashlib.sha256(msgspec.json.encode([previous, *line])).hexdigest()
 
 
 def faults(connection: sqlite3.Connection) -> Iterator[str]:

@@ -30,15 +30,16 @@ def database(kernel: Kernel) -> str:
 def health(kernel: Kernel, uptime: float) -> dict[str, Any]:
     """Return the health of the whole.
 
-    `unhealthy` without a database, `starting` while plugins are loaded, `degraded` with one that failed. `at_work` has
-    for each plugin that is not done what it does, and for how long it has.
+    `unhealthy` without a database, else `starting` while plugins are loaded, else `degraded` with one that failed.
+    `at_work` has for each plugin that is not done what it does, and for how long it has.
     """
     found = database(kernel)
     plugins = kernel.registry.plugins
     failed = any(plugin.status not in _FINE for plugin in plugins.values())
-    status = "starting" if kernel.host is not None and kernel.host.state == "starting" else "healthy"
+    starting = kernel.host is not None and kernel.host.state == "starting"
+    status = "starting" if starting else "degraded" if failed else "healthy"
     return {
-        "status": "unhealthy" if found != "connected" else "degraded" if failed else status,
+        "status": status if found == "connected" else "unhealthy",
         "service": "coder-local",
         "version": __version__,
         "uptime": int(uptime),
