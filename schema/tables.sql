@@ -135,6 +135,14 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT raise(ABORT, 'a line of audit is not changed'); END;
 
+-- The core's own, 0004_audit_chain.sql
+
+-- Why: a line that was changed or taken away behind the daemon's back must show, and what was refused at a door has more
+-- to tell than an operation's name. Lines of before stay as they are, without a hash.
+ALTER TABLE audit ADD COLUMN detail TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN prev_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN hash TEXT NOT NULL DEFAULT '';
+
 -- execution.artifact: Something that a step left behind; its content is kept by its hash, for as long as the settings say.
 CREATE TABLE execution_artifacts (
   id TEXT PRIMARY KEY NOT NULL,

@@ -44,7 +44,7 @@ export type Source = "core" | "bundled" | "entry_point" | "folder";
 export type State = "ok" | "warning" | "error";
 
 /** What has become of a plugin. */
-export type Status = "loaded" | "disabled" | "needs_enabling" | "stopped_by_import_error" | "stopped_by_declaration" | "stopped_by_migration" | "stopped_by_newer_data" | "stopped_by_start_error";
+export type Status = "loading" | "loaded" | "disabled" | "needs_enabling" | "stopped_by_import_error" | "stopped_by_declaration" | "stopped_by_migration" | "stopped_by_newer_data" | "stopped_by_start_error";
 
 /** Of a step. The last five are ends. */
 export type StepStatus = "pending" | "ready" | "running" | "waiting" | "needs_decision" | "succeeded" | "reused" | "skipped" | "failed" | "cancelled";
@@ -142,7 +142,12 @@ export interface Attempt {
   log_bytes: number;
 }
 
-/** One call of an operation that is destructive, leaves the machine, or is for a person alone. */
+/**
+ * One call of an operation that is destructive, leaves the machine, or is for a person alone.
+ *
+ * Or requests that were refused at the door of HTTP: their operation is `http.request`, their actor
+ * `unknown`.
+ */
 export interface AuditLine {
   seq: number;
   at: Instant;
@@ -157,8 +162,20 @@ export interface AuditLine {
    */
   outcome: string;
   request_id: string;
-  /** SHA-256 of the input as it was sent, in hex; the input itself is not kept. */
+  /**
+   * SHA-256 of the input as it was sent, in hex; the input itself is not kept. Empty where there was none.
+   */
   input_hash: string;
+  /**
+   * Of requests refused at the door: the rule they broke, what the last of them said of itself, and their
+   * number.
+   */
+  detail: string;
+  /**
+   * SHA-256 of this line and of the hash of the line before, in hex; empty in lines of versions before the
+   * chain.
+   */
+  hash: string;
 }
 
 /** Input of `audit.list`. */
@@ -374,6 +391,8 @@ export interface DaemonStatus {
   plugins_loaded: number;
   /** Plugins that should be loaded and are not: see `plugins.list`. */
   plugins_stopped: number;
+  /** What plugins do that is not done yet, by name: importing or starting, and for how long. */
+  at_work: Record<string, string>;
   /** Resident memory of the process. */
   memory_bytes: number;
   sqlite_version: string;
@@ -507,6 +526,7 @@ export interface ExecutionCheckInput {
   /** 1 to 2000 items. */
   steps: StepSpecInput[];
   inputs?: Record<string, unknown> | null;
+  /** 1 to 4096 characters. */
   folder?: string | null;
   /** 1 to 1000; 64 when missing. */
   parallel?: number;
@@ -700,7 +720,7 @@ export interface ExecutionStartInput {
   /** `other` when missing. */
   kind?: RunKind;
   inputs?: Record<string, unknown> | null;
-  /** At most 4096 characters. */
+  /** 1 to 4096 characters. */
   folder?: string | null;
   /** `live` when missing. */
   mode?: "live" | "dry";
@@ -2086,11 +2106,14 @@ export interface PluginInfo {
   /** Module name, or the folder of a plugin that is not installed. */
   location: string;
   status: Open<Status>;
-  /** Why it is not loaded, and what to do; empty when all is well. */
+  /**
+   * Why it is not loaded, and what to do; what it does that is not done yet; or which of its operations
+   * cannot be called, and why. Empty when all is well.
+   */
   reason: string;
   /** First word of its operations; null until it was loaded. */
   domain: string | null;
-  /** How many of its operations answer. */
+  /** How many of its operations can be called. */
   operations: number;
   /** Plugins that it cannot do without. */
   requires: string[];
@@ -3461,7 +3484,8 @@ export interface Api {
     /**
      * List who called destructive and external operations and those for a person alone, newest first.
      *
-     * Lines of all workspaces; they are kept for a year. The holder of a token for some domains sees theirs.
+     * Requests that HTTP refused at its door are among them, as `http.request`. Lines of all workspaces; they
+     * are kept for a year. The holder of a token for some domains sees theirs.
      */
     list(input?: AuditListInput, options?: CallOptions): Promise<Page<AuditLine>>;
   };
@@ -4028,8 +4052,8 @@ export interface Api {
     /**
      * Write a consistent copy of the whole database to a file, while everything goes on.
      *
-     * A file that is there is replaced only with `overwrite`, and only if it is itself a database.
-     * `coder-local restore` puts a copy in place of the data again.
+     * Its folder must exist. A file that is there is replaced only with `overwrite`, and only if it is itself
+     * a database. `coder-local restore` puts a copy in place of the data again.
      */
     backup(input: StoreBackupInput, options?: ActionOptions): Promise<CopyInfo>;
     /** Write a copy into the data directory's `snapshots`, which keeps the newest five. */

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from coder_local.api import Duration, Id, Invalid, NotFound, Safety, Snapshot, Title, Transaction
+from coder_local.api import Duration, FilePath, Id, Invalid, NotFound, Safety, Snapshot, Title, Transaction
 from coder_plugins.execution.definitions.records import PARALLEL, Body, Definition, Inputs, Parallel, Steps
 from coder_plugins.execution.definitions.rules import LONGEST_S, seconds_of, unfold
 from coder_plugins.execution.engine.jobs import engine_of
@@ -46,7 +46,7 @@ def start(
     name: Title = "run",
     kind: RunKind = "other",
     inputs: Inputs | None = None,
-    folder: Annotated[str, Meta(max_length=4_096)] | None = None,
+    folder: FilePath | None = None,
     mode: Literal["live", "dry"] = "live",
     parallel: Parallel = PARALLEL,
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0,
