@@ -138,6 +138,7 @@ export interface Attempt {
   exit_code: number | null;
   signal: string | null;
   error: StepFault | null;
+  /** Bytes of output that are kept of it. */
   log_bytes: number;
 }
 
@@ -419,6 +420,18 @@ export interface Difference {
   plan: string[];
 }
 
+/** A file that is as it was before a step. */
+export interface EditUndone {
+  /** Below the folder of the run. */
+  path: string;
+  /** Hash of what it holds now; `absent` if it is not there, for it was not before the step. */
+  before: string;
+  /** Hash of what the step had left. */
+  after: string;
+  /** False if it was as before already. */
+  changed: boolean;
+}
+
 /** Some events, oldest first. */
 export interface EventPage {
   items: CloudEvent[];
@@ -602,6 +615,10 @@ export interface ExecutionRunsFollowInput {
 export interface ExecutionRunsGetInput {
   /** 1 to 64 characters. */
   id: string;
+  /** Steps on the page; it ends earlier after 1 MiB of outputs. 1 to 500; 200 when missing. */
+  limit?: number;
+  /** `next_cursor` of the page before. At most 400 characters. */
+  cursor?: string | null;
 }
 
 /** Input of `execution.runs.list`. */
@@ -636,6 +653,10 @@ export interface ExecutionRunsRecordInput {
   id: string;
   /** 1 to 200 characters. */
   step?: string | null;
+  /** Steps on the page; it ends earlier after 1 MiB of outputs. 1 to 500; 200 when missing. */
+  limit?: number;
+  /** `next_cursor` of the page before. At most 400 characters. */
+  cursor?: string | null;
 }
 
 /** Input of `execution.runs.resume`. */
@@ -680,6 +701,14 @@ export interface ExecutionRunsSignalInput {
   payload?: unknown;
   /** 1 to 200 characters. */
   dedupe_key?: string | null;
+}
+
+/** Input of `execution.runs.undo_edit`. */
+export interface ExecutionRunsUndoEditInput {
+  /** 1 to 64 characters. */
+  id: string;
+  /** 1 to 200 characters. */
+  step: string;
 }
 
 /** Input of `execution.start`. */
@@ -2191,11 +2220,16 @@ export interface RecordChange {
   undone_by: number | null;
 }
 
-/** Everything that happened in a run, step by step. */
+/** What happened in a run, step by step. */
 export interface Recorded {
   run: Run;
+  /** A page of them in order. */
   steps: StepView[];
+  /** Give it as `cursor` to get the next page of steps; null at the end. */
+  next_cursor: string | null;
+  /** Of these steps. */
   waits: Wait[];
+  /** On the first page all of the run, at most 500. */
   signals: Signal[];
 }
 
@@ -2491,9 +2525,11 @@ export interface RunStarted {
 /** One run with all that is known of it. */
 export interface RunView {
   run: Run;
-  /** In order; those of a fan-out after all that were written, at most 2,000. */
+  /** A page of them in order; those of a fan-out after all that were written. */
   steps: Step[];
-  /** What it waits for, open ones only. */
+  /** Give it as `cursor` to get the next page of steps; null at the end. */
+  next_cursor: string | null;
+  /** What it waits for, open ones only, at most 500. */
   waits: Wait[];
   /** How many steps have each status. */
   counts: Record<string, number>;
@@ -3350,6 +3386,7 @@ export interface Operations {
   "execution.runs.retry": { kind: "command"; safety: "destructive"; input: ExecutionRunsRetryInput; output: Forked };
   "execution.runs.rewind": { kind: "command"; safety: "destructive"; input: ExecutionRunsRewindInput; output: Forked };
   "execution.runs.signal": { kind: "command"; safety: "write"; input: ExecutionRunsSignalInput; output: Signal };
+  "execution.runs.undo_edit": { kind: "action"; safety: "destructive"; input: ExecutionRunsUndoEditInput; output: EditUndone };
   "execution.start": { kind: "command"; safety: "destructive"; input: ExecutionStartInput; output: RunAnswer };
   "execution.steps.get": { kind: "query"; safety: "read"; input: ExecutionStepsGetInput; output: StepView };
   "execution.steps.list": { kind: "query"; safety: "read"; input: ExecutionStepsListInput; output: Page<Step> };
@@ -3558,15 +3595,15 @@ export interface Api {
        * Each item has a cursor; given again, it goes on after that item, and nothing is missed or told twice.
        */
       follow(input: ExecutionRunsFollowInput, options?: StreamOptions): AsyncGenerator<Said, void>;
-      /** Return one run with its steps and what it waits for. */
+      /** Return one run with a page of its steps and what it waits for. */
       get(input: ExecutionRunsGetInput, options?: CallOptions): Promise<RunView>;
       /** List runs of the workspace by page, in a stable order. */
       list(input?: ExecutionRunsListInput, options?: CallOptions): Promise<Page<Run>>;
       /** Have a run begin no more steps; what runs comes to its end, and waits go on waiting. */
       pause(input: ExecutionRunsPauseInput, options?: CommandOptions): Promise<RunAnswer>;
       /**
-       * Return everything that happened in a run: each attempt with its input, facts, effect, result and
-       * duration.
+       * Return what happened in a run, a page of its steps: each attempt with its input, facts, effect and
+       * result.
        */
       record(input: ExecutionRunsRecordInput, options?: CallOptions): Promise<Recorded>;
       /**
@@ -3599,6 +3636,13 @@ export interface Api {
        * One with the same `dedupe_key` is taken for the same.
        */
       signal(input: ExecutionRunsSignalInput, options?: CommandOptions): Promise<Signal>;
+      /**
+       * Put back what a file held before a step of kind `file_edit`, unless somebody has changed it since.
+       *
+       * One that was not there before is deleted. Raises `Conflict`, which names both hashes, for a file that
+       * is not as the step left it, and `NotFound` if what it held before is not kept any more.
+       */
+      undo_edit(input: ExecutionRunsUndoEditInput, options?: ActionOptions): Promise<EditUndone>;
     };
     steps: {
       /** Return one step of a run with its attempts. */
@@ -4066,6 +4110,7 @@ export const operationKinds = {
   "execution.runs.retry": "command",
   "execution.runs.rewind": "command",
   "execution.runs.signal": "command",
+  "execution.runs.undo_edit": "action",
   "execution.start": "command",
   "execution.steps.get": "query",
   "execution.steps.list": "query",

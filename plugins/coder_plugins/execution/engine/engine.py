@@ -314,7 +314,8 @@ class Engine:
             return _refused(Ended(run=job.run, key=job.key, n=job.n, state="failed"), error)
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[at] = future
-        self._work.append(Prepared(job, facts))
+        kept, step.kept = step.kept, []  # they are written with the facts
+        self._work.append(Prepared(job, facts, kept))
         self.wake()
         try:
             go = await future

@@ -40,6 +40,7 @@ class Prepared(NamedTuple):
 
     job: Job
     facts: dict[str, Any]
+    kept: list[Kept]
 
 
 Work = Ended | Apply | Prepared
@@ -86,8 +87,8 @@ def turn(
     due, let_go = _next_due(tx), 0
     with Moves(tx, kinds) as moves:
         go = [
-            attempts.prepared(moves, job.run, job.key, job.n, facts)
-            for job, facts in (each for each in work if isinstance(each, Prepared))
+            attempts.prepared(moves, job.run, job.key, job.n, facts, kept)
+            for job, facts, kept in (each for each in work if isinstance(each, Prepared))
         ]
         for ended in (*applied, *(each for each in work if isinstance(each, Ended))):
             attempts.end(moves, ended)
