@@ -6,11 +6,13 @@ Where there is no source (a frozen build, a class made at run time) there are no
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import sys
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 
@@ -19,20 +21,19 @@ def of_fields(cls: Any) -> dict[str, str]:
     origin = getattr(cls, "__origin__", cls)
     found: dict[str, str] = {}
     for base in reversed(getattr(origin, "__mro__", ())):
-        found.update(_in_module(base.__module__).get(base.__qualname__, {}))
+        found.update(_in_module(sys.modules.get(base.__module__)).get(base.__qualname__, {}))
     return found
 
 
 def of_alias(module: str, name: str) -> str:
     """Return the docstring under a module's type alias, or ""."""
-    return _in_module(module).get("", {}).get(name, "")
+    return _in_module(sys.modules.get(module)).get("", {}).get(name, "")
 
 
-@cache
-def _in_module(name: str) -> dict[str, dict[str, str]]:
+@cache  # by the module itself: a plugin that is enabled with another content is another module of the same name
+def _in_module(module: ModuleType | None) -> dict[str, dict[str, str]]:
     """Return the docstrings of each class's fields by the class's qualified name; the module's own under ""."""
-    module = sys.modules.get(name)
-    if module is None or name == "builtins":
+    if module is None or module is builtins:
         return {}
     try:
         tree = ast.parse(inspect.getsource(module))

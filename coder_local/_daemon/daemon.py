@@ -1,8 +1,8 @@
 """The running daemon: what starts in which order, what it watches, how it stops.
 
 Order at start: lock, database, socket, ready line; then, on threads, the plugins, and the heavy imports of HTTP. Calls
-that come before the plugins are loaded wait for them. The port of HTTP is bound before the ready line, so that whoever
-reads it may connect at once and waits in the backlog.
+that come before the plugins are loaded wait for them, but for those that need none. The port of HTTP is bound before
+the ready line, so that whoever reads it may connect at once and waits in the backlog.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
 
 from . import log, runtimefile, watch
-from .core import core_domains, read_grants
+from .core import EARLY, core_domains, read_grants
 from .core.grants import Grant
 from .loading import load
 from .main import EXIT_BROKEN, EXIT_OK, ServeOptions, say
@@ -48,6 +48,8 @@ _DAILY_EVERY = 3600.0
 """Seconds between two looks at whether a daily snapshot is due."""
 _FIRST_ANSWER = 0.03
 """Seconds from the ready line in which nothing but plugins is imported, and no house kept: somebody asks already."""
+_HTTP_WAITS = 1.0
+"""Seconds that HTTP waits for the plugins; its import would take the processor from theirs for 200 ms."""
 _TRIM_EVERY = 600.0
 _LOOK_EVERY = 1.0
 
@@ -68,6 +70,8 @@ class Daemon:
         self._linger: asyncio.TimerHandle | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._http_server: Any = None
+        self._listening: socket.socket | None = None
+        self._serving: asyncio.Task[None] | None = None
         self._beginning: asyncio.Task[None] | None = None
         self._code = EXIT_OK
 
@@ -85,21 +89,21 @@ class Daemon:
             kernel.take(domain)
         grants = kernel.open_store(read_grants)
         kernel.start(self._loop.call_soon_threadsafe, self._loop.call_soon)
-        kernel.dispatcher.hold("daemon.stop")
+        kernel.dispatcher.hold(*EARLY)
         server = SocketServer(kernel, self.socket, self._admission.authenticate)
         runtime.make_socket_folder(self.socket)
         await server.start()
-        listening = self._bind_http()
+        self._listening = self._bind_http()
         found = self._announce()
         try:
             self._watch()
             say("ready", found)
-            serving = None
+            self._timers["http"] = self._loop.call_later(_HTTP_WAITS, self._begin_http)
             if await self._load(grants):
-                serving = None if listening is None else self._loop.create_task(self._serve_http(listening))
+                self._begin_http()
                 self._keep_house()
                 await self._stopping.wait()
-            await self._stop(server, serving)
+            await self._stop(server)
         finally:
             runtimefile.remove(self.data_dir, self.incarnation)
         return self._code
@@ -197,7 +201,7 @@ class Daemon:
         self.kernel.settings.look()
         self._timers["look"] = self._loop.call_later(_LOOK_EVERY, self._look)
 
-    async def _stop(self, server: SocketServer, serving: asyncio.Task[None] | None) -> None:
+    async def _stop(self, server: SocketServer) -> None:
         """Take no new work, let what runs end within `DRAIN` seconds, checkpoint, remove the socket."""
         self.state = "stopping"
         self.kernel.dispatcher.closing = True
@@ -218,12 +222,7 @@ class Daemon:
         while store.reading and time.monotonic() < end + _ANSWERING:  # interrupted, they are answered in a moment
             await asyncio.sleep(0.01)
         await server.stop(max(_ANSWERING, end - time.monotonic()))
-        if self._http_server is not None:
-            await self._http_server.stop()
-        if serving is not None:
-            serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
+        await self._stop_http()
         if not await asyncio.to_thread(self.kernel.store.close):
             _log.error("a command did not come to an end; it was not committed")
             self._code = EXIT_BROKEN
@@ -246,6 +245,22 @@ class Daemon:
         listening.setblocking(False)
         self.http = f"http://127.0.0.1:{listening.getsockname()[1]}"
         return listening
+
+    def _begin_http(self) -> None:
+        """Serve HTTP from now on, if it is on and not served already."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            self._serving = self._loop.create_task(self._serve_http(listening))
+
+    async def _stop_http(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+        if self._http_server is not None:
+            await self._http_server.stop()
+        if self._serving is not None:
+            self._serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._serving
 
     async def _serve_http(self, listening: socket.socket) -> None:
         """Import aiohttp on a thread (200 ms), then serve on the socket that is bound already."""

@@ -108,17 +108,18 @@ class Dispatcher:
         """The operation that runs on the loop now, for the watchdog."""
         self.at_work = 0
         """How many pieces of work keep the daemon from stopping for want of clients."""
-        self._held: Held[Call] | None = None
+        self.held: Held[Call] | None = None
+        """Keeps the calls that wait for the plugins, until `release`."""
         self.audit: Callable[[Call, Operation], Callable[[], None]] | None = None
         """Told of each call that is not mild, and what it returns once that was admitted; it may exchange `answer`."""
 
     def hold(self, *besides: str) -> None:
         """Let calls wait for `release`, besides those of the operations named: plugins are not loaded yet."""
-        self._held = Held(frozenset(besides), self.start, lambda call: call.answer(None, cancelled(call.name)))
+        self.held = Held(frozenset(besides), self.start, lambda call: call.answer(None, cancelled(call.name)))
 
     def release(self) -> None:
         """Begin the calls that were held, in the order in which they came; their deadlines count from now."""
-        held, self._held = self._held, None
+        held, self.held = self.held, None
         if held is not None:
             held.release()
 
@@ -146,7 +147,7 @@ class Dispatcher:
 
         Raises the named error. Nothing is made that waits for the answer: 7 to 10 % of a look-up by key.
         """
-        if self.closing or self._held is not None:
+        if self.closing or self.held is not None:
             return None
         try:
             prepared = self.registry.find(name)
@@ -171,8 +172,8 @@ class Dispatcher:
 
     def start(self, call: Call) -> Cancel | None:
         """Begin a call; the answer may come before this returns. The result, if any, cancels it."""
-        if self._held is not None and call.name not in self._held.besides:
-            return self._held.take(call)
+        if self.held is not None and call.name not in self.held.besides:
+            return self.held.take(call)
         try:
             if self.closing and call.principal.confirmed is None:  # what runs to its end may still call
                 raise Locked("the daemon is stopping", hint="start it again, then call again")

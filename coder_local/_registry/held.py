@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -17,6 +18,8 @@ class Held(Generic[C]):
     def __init__(self, besides: frozenset[str], start: Callable[[C], Cancel | None], drop: Callable[[C], None]) -> None:
         self.besides = besides
         """Names of operations that need not wait."""
+        self.ended = asyncio.Event()
+        """Set when nothing is held any more."""
         self._start = start
         self._drop = drop
         self._waiting: list[_Waiting[C]] = []
@@ -29,6 +32,7 @@ class Held(Generic[C]):
 
     def release(self) -> None:
         """Begin all."""
+        self.ended.set()
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.begin(self._start)

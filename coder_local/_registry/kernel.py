@@ -32,6 +32,8 @@ START_DEADLINE = 30.0
 """Seconds that a plugin's start may take."""
 STOP_DEADLINE = 10.0
 """Seconds that a plugin's stop may take."""
+UNWIND_DEADLINE = 3.0
+"""Seconds that a start which was cancelled has to come to its end before the plugin's stop begins."""
 
 
 class Kernel:
@@ -49,6 +51,7 @@ class Kernel:
         self.registry.settings_of = self.settings.current
         self.listeners = Listeners(self.store)
         self._begun: list[Plugin] = []
+        self._starting: dict[Plugin, asyncio.Task[None]] = {}
         self._hooks: Any = None
 
     def open(self, granted: Callable[[Kernel], Iterable[Plugin]] = lambda _: ()) -> None:
@@ -120,12 +123,30 @@ class Kernel:
         if not plugin.loaded or plugin.domain is None or plugin in self._begun:
             return
         self._begun.append(plugin)
-        if plugin.domain.started or plugin.domain.listeners:
-            await self._start(plugin, plugin.domain)
+        to_start = plugin.domain.started or plugin.domain.listeners
+        if to_start and not await self._start_apart(plugin, plugin.domain):
+            return
         if plugin.loaded:
             self.listeners.start(plugin, self.feed)
-        elif plugin in self._begun:
+        else:
             self._begun.remove(plugin)
+
+    async def _start_apart(self, plugin: Plugin, domain: Domain) -> bool:
+        """Run a plugin's start as a task of its own, which `end` can cancel and wait for; false if that was done."""
+        task = self._starting[plugin] = asyncio.get_running_loop().create_task(self._start(plugin, domain))
+        plugin.start_since = time.monotonic()
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if self._starting.get(plugin) is not task:
+            return False
+        del self._starting[plugin]
+        plugin.start_since = None
+        if not task.cancelled():  # as a plugin may do to itself
+            task.result()
+        return True
 
     async def _start(self, plugin: Plugin, domain: Domain) -> None:
         begun = time.perf_counter()
@@ -145,11 +166,15 @@ class Kernel:
         self.forget_hooks()
 
     async def end(self, plugin: Plugin) -> list[Exception]:
-        """Run what a plugin that began declared with `on_stop`, and return what failed of it, which is in the log."""
+        """Run what a plugin that began declared with `on_stop`, and return what failed of it, which is in the log.
+
+        A start that has not come to its end is cancelled, and waited for: a plugin never stops while it still starts.
+        """
         self.listeners.stop(plugin)
         if plugin not in self._begun:
             return []
         self._begun.remove(plugin)
+        await self._end_start(plugin)
         faults: list[Exception] = []
         if not plugin.loaded or plugin.domain is None:
             return faults
@@ -161,6 +186,16 @@ class Kernel:
                 _log.exception("plugin %s could not stop", plugin.name, extra={"plugin": plugin.name})
                 faults.append(error)
         return faults
+
+    async def _end_start(self, plugin: Plugin) -> None:
+        task = self._starting.pop(plugin, None)
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.wait((task,), timeout=UNWIND_DEADLINE)
+        plugin.start_since = None
+        if not task.done():
+            _log.error("the start of plugin %s does not end; it is stopped meanwhile", plugin.name)
 
     async def end_all(self) -> list[Exception]:
         """End all plugins that began, side by side."""

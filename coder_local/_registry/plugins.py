@@ -36,6 +36,7 @@ class Source(StrEnum):
 class Status(StrEnum):
     """What has become of a plugin."""
 
+    LOADING = "loading"
     LOADED = "loaded"
     DISABLED = "disabled"
     NEEDS_ENABLING = "needs_enabling"
@@ -62,6 +63,10 @@ class Plugin:
         """Hash of the content that was loaded, of a plugin that had to be enabled."""
         self.import_ms = 0.0
         self.start_ms = 0.0
+        self.import_since: float | None = None
+        """When its import began, monotonic, while it is imported."""
+        self.start_since: float | None = None
+        """When its start began, monotonic, while it starts."""
 
     @property
     def loaded(self) -> bool:
@@ -73,6 +78,18 @@ class Plugin:
         """Where its files are, once imported."""
         file = None if self.module is None else self.module.__file__
         return None if file is None else Path(file).parent
+
+    @property
+    def at_work(self) -> str:
+        """What it does that is not done yet, and for how long it has; empty when nothing is."""
+        since, start = self.import_since, self.start_since  # read once: they are asked for on other threads too
+        if start is not None:
+            return f"it has been starting for {time.monotonic() - start:.1f} s"
+        if self.status is not Status.LOADING:
+            return ""
+        if since is None:
+            return "it waits for its turn"
+        return f"it has been importing for {time.monotonic() - since:.1f} s"
 
     def stop(self, status: Status, reason: str) -> None:
         """Mark it as stopped, with the reason a person reads."""

@@ -235,6 +235,20 @@ class Registry:
             assert prepared is not None  # noqa: S101 - it was in the dict
             yield prepared
 
+    def uncallable(self, plugin: Plugin) -> dict[str, str]:
+        """Return the operations of a loaded plugin that nobody can call, with why: their signature cannot be read.
+
+        Makes all of its operations ready to be called.
+        """
+        found: dict[str, str] = {}
+        for name in sorted(plugin.domain.operations) if plugin.domain is not None and plugin.loaded else ():
+            try:
+                self.find(name)
+            except Exception as error:  # noqa: BLE001 - a plugin's own code
+                text = str(error) if isinstance(error, DeclarationError) else f"{name}: {type(error).__name__}: {error}"
+                found[name] = text
+        return found
+
     def names(self) -> list[str]:
         """Return the names of all operations, sorted."""
         return sorted(self._operations)

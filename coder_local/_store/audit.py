@@ -1,9 +1,16 @@
-"""Lines of audit: who called what cannot simply be taken back, and what came of it. Added, never changed."""
+"""Lines of audit: who called what cannot simply be taken back, and what came of it. Added, never changed.
+
+Each line holds a hash of itself and of the hash of the line before: one that is changed, put in or taken away shows at
+the next look of the doctor. Lines go with age from the oldest on, so what is left is still one chain.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import sqlite3
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
+
+import msgspec
 
 from coder_local.api import Instant, Value
 
@@ -14,7 +21,7 @@ KEEP_DAYS = 365
 BEGUN = "begun"
 """Outcome of the line that is written before the call is carried out."""
 OK = "ok"
-_COLUMNS = "seq, at, actor, token, workspace_id, operation, safety, outcome, request_id, input_hash"
+_COLUMNS = "seq, at, actor, token, workspace_id, operation, safety, outcome, request_id, input_hash, detail"
 
 
 class Entry(NamedTuple):
@@ -28,10 +35,14 @@ class Entry(NamedTuple):
     outcome: str
     request_id: str
     input_hash: str
+    detail: str = ""
 
 
 class AuditLine(Value):
-    """One call of an operation that is destructive, leaves the machine, or is for a person alone."""
+    """One call of an operation that is destructive, leaves the machine, or is for a person alone.
+
+    Or requests that were refused at the door of HTTP: their operation is `http.request`, their actor `unknown`.
+    """
 
     seq: int
     at: Instant
@@ -45,16 +56,55 @@ class AuditLine(Value):
     """`begun` before it is carried out, then `ok` or the kind of the error; what was refused has no `begun`."""
     request_id: str
     input_hash: str
-    """SHA-256 of the input as it was sent, in hex; the input itself is not kept."""
+    """SHA-256 of the input as it was sent, in hex; the input itself is not kept. Empty where there was none."""
+    detail: str
+    """Of requests refused at the door: the rule they broke, what the last of them said of itself, and their number."""
+    hash: str
+    """SHA-256 of this line and of the hash of the line before, in hex; empty in lines of versions before the chain."""
 
 
 def add(scope: WriteScope, entry: Entry) -> None:
-    """Add a line."""
-    scope.connection.execute(
-        "INSERT INTO audit (at, actor, token, workspace_id, operation, safety, outcome, request_id, input_hash)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (scope.ms, *entry),
+    """Add a line to the end of the chain."""
+    execute = scope.connection.execute
+    last = execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
+    before = execute("SELECT hash FROM audit WHERE hash != '' ORDER BY seq DESC LIMIT 1").fetchone()
+    line = (1 if last is None else last[0] + 1, scope.ms, *entry)
+    previous = "" if before is None else before[0]
+    execute(
+        f"INSERT INTO audit ({_COLUMNS}, prev_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        (*line, previous, _hash(previous, line)),
     )
+
+
+def _hash(previous: str, line: tuple[Any, ...]) -> str:
+    import hashlib  # noqa: PLC0415 - 2 ms, and not at every start
+
+    return hashlib.sha256(msgspec.json.encode([previous, *line])).hexdigest()
+
+
+def faults(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yield where the chain is broken; nothing after the first break in it can be told from what belongs there."""
+    previous: str | None = None  # of the oldest line left, what came before is gone with age
+    unchained = newest = 0
+    rows = connection.execute(f"SELECT prev_hash, hash, {_COLUMNS} FROM audit ORDER BY seq")  # noqa: S608 - literals
+    for before, own, *line in rows:
+        newest = line[0]
+        if not own:
+            unchained += previous is not None
+            continue
+        if previous not in (None, before):
+            yield f"the line before line {newest} was changed or taken away"
+            break
+        if own != _hash(before, tuple(line)):
+            yield f"line {newest} was changed"
+            break
+        previous = own
+    else:
+        last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
+        if newest and last is not None and last[0] > newest:
+            yield f"the lines after line {newest} were taken away"
+    if unchained:
+        yield f"{unchained} lines are in no chain: they were put in by an older version, or by another program"
 
 
 def recent(
@@ -76,7 +126,7 @@ def recent(
         "limit": limit,
     }
     rows = scope.connection.execute(
-        f"SELECT {_COLUMNS} FROM audit WHERE (:before IS NULL OR seq < :before)"  # noqa: S608 - literals only
+        f"SELECT {_COLUMNS}, hash FROM audit WHERE (:before IS NULL OR seq < :before)"  # noqa: S608 - literals only
         " AND (:operation IS NULL OR operation = :operation) AND (:actor IS NULL OR actor = :actor)"
         " AND (:everywhere OR substr(operation, 1, instr(operation, '.') - 1) IN"
         " (SELECT value FROM json_each(:domains)))"
@@ -87,14 +137,15 @@ def recent(
 
 
 def _line(row: tuple[Any, ...]) -> AuditLine:
-    seq, at, actor, token, workspace, operation, safety, outcome, request_id, input_hash = row
+    seq, at, actor, token, workspace, operation, safety, outcome, request_id, input_hash, detail, own = row
     return AuditLine(
         seq=seq, at=instant(at), actor=actor, token=token, workspace=workspace, operation=operation, safety=safety,
-        outcome=outcome, request_id=request_id, input_hash=input_hash,
+        outcome=outcome, request_id=request_id, input_hash=input_hash, detail=detail, hash=own,
     )  # fmt: skip
 
 
 def trim(scope: WriteScope) -> int:
-    """Take away the lines that are over `KEEP_DAYS` days old, and return how many."""
+    """Take away the lines that are over `KEEP_DAYS` days old, up to the first that is not, and return how many."""
     before = scope.ms - KEEP_DAYS * 24 * 3600 * 1000
-    return scope.connection.execute("DELETE FROM audit WHERE at < ?", (before,)).rowcount
+    young = "coalesce((SELECT min(seq) FROM audit WHERE at >= ?), (SELECT max(seq) + 1 FROM audit))"
+    return scope.connection.execute(f"DELETE FROM audit WHERE seq < {young}", (before,)).rowcount  # noqa: S608

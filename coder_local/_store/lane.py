@@ -11,7 +11,7 @@ from typing import Any
 
 from coder_local.api import Locked
 
-from .faults import OverDeadline, raise_in
+from .strike import Strike
 
 _log = logging.getLogger("coder_local.store")
 _PROGRESS_STEPS = 50_000
@@ -26,19 +26,17 @@ class Lane:
         self._queue: queue.SimpleQueue[
             tuple[Callable[[], Any], Callable[[Any, BaseException | None], None], Token] | None
         ] = queue.SimpleQueue()
-        self._current: Token | None = None
+        self._strike: Strike[Token] = Strike()
         # SQLite forgets an interrupt that comes before a statement has begun, or between two of them
         connection.set_progress_handler(self._is_cancelled, _PROGRESS_STEPS)
-        self._lock = threading.Lock()
         self._stopping = False
-        self._struck = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> Token:
         """Queue a function; the token it returns can interrupt it."""
         token = Token(self)
-        with self._lock:  # behind the end of the queue nobody would answer it
+        with self._strike.lock:  # behind the end of the queue nobody would answer it
             stopping = self._stopping
             if not stopping:
                 self._queue.put((work, done, token))
@@ -48,12 +46,12 @@ class Lane:
 
     def cancel(self) -> None:
         """Interrupt what runs and what waits, and take no more; each is answered that the daemon stops."""
-        with self._lock:
+        with self._strike.lock:
             if self._stopping:
                 return
             self._stopping = True
             self._queue.put(None)
-            if self._current is not None:
+            if self._strike.current is not None:
                 self.connection.interrupt()
 
     def stop(self, timeout: float = 5.0) -> bool:
@@ -74,38 +72,21 @@ class Lane:
             result, error = None, None
             try:
                 try:
-                    with self._lock:
-                        self._current = token  # from here on a strike may land, and must be caught
+                    with self._strike.lock:
+                        self._strike.current = token  # from here on a strike may land, and must be caught
                     if token.cancelled or self._stopping:
                         raise sqlite3.OperationalError("interrupted")
                     result = work()
                 finally:
-                    self._leave()
+                    self._strike.leave()
             except BaseException as caught:  # noqa: BLE001 - whoever waits must get an answer
-                self._leave_surely()
+                self._strike.leave_surely()
                 error = _stopped() if self._stopping else caught
                 self._end_snapshot()
             try:
                 done(result, error)
             except Exception:  # noqa: BLE001 - a lane that ended here would leave all after this one without an answer
                 _log.exception("a read could not be answered")
-
-    def _leave_surely(self) -> None:
-        """Leave, although a strike may land in the very act of leaving."""
-        while True:
-            try:
-                self._leave()
-            except OverDeadline:
-                continue
-            return
-
-    def _leave(self) -> None:
-        """Leave the part that `interrupt` may strike; a strike that has not landed yet is taken back."""
-        with self._lock:
-            self._current = None
-            if self._struck:
-                self._struck = False
-                raise_in(threading.get_ident(), None)
 
     def _end_snapshot(self) -> None:
         """End what a strike left open, or the next function would read an old snapshot, or none."""
@@ -116,20 +97,19 @@ class Lane:
             _log.exception("a snapshot could not be ended")
 
     def _is_cancelled(self) -> bool:
-        return self._stopping or (self._current is not None and self._current.cancelled)
+        current = self._strike.current
+        return self._stopping or (current is not None and current.cancelled)
 
     def interrupt(self, token: Token) -> None:
         """Stop a function: at once if it waits, at the next step of SQLite or of Python if it runs.
 
         A loop in Python has `OverDeadline` raised in it, once. A C function, such as a sleep, comes to its end first.
         """
-        with self._lock:  # or the interrupt could hit the function after it
+        with self._strike.lock:  # or the interrupt could hit the function after it
             token.cancelled = True
-            if self._current is token:
+            if self._strike.current is token:
                 self.connection.interrupt()
-                if not self._struck:
-                    self._struck = True
-                    raise_in(self._thread.ident, OverDeadline)
+                self._strike.land(self._thread.ident)
 
 
 def _stopped() -> Locked:

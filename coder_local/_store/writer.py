@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 from .caller import Caller, Calls
 from .clock import Clock, IdMaker
 from .eventlog import EventRow
-from .faults import OverDeadline, raise_in, translate
+from .faults import translate
 from .journal import Journal
 from .scope import WriteScope, unread_expectation
+from .strike import Strike
 from .tables import Tables
 
 _log = logging.getLogger("coder_local.store")
@@ -85,16 +86,14 @@ class Writer:
         self._wal = wal
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._current: Job | None = None
-        self._edge = threading.Lock()
-        self._struck = False
+        self._strike: Strike[Job] = Strike()
         self._journal = Journal(connection)
         connection.set_progress_handler(self._over_deadline, _PROGRESS_STEPS)
 
     @property
     def current(self) -> Job | None:
         """The command that runs now, and since when (`started`, monotonic); for the watchdog."""
-        return self._current
+        return self._strike.current
 
     @property
     def running(self) -> bool:
@@ -186,7 +185,7 @@ class Writer:
 
     def _run_alone(self, job: Job) -> None:
         job.started = time.monotonic()
-        self._current = job
+        self._strike.current = job
         scope = self._scope(job.caller)
         try:
             job.result = job.work(scope)
@@ -194,7 +193,7 @@ class Writer:
             self._roll_back()
             job.error = translate(error)
         finally:
-            self._current = None
+            self._strike.current = None
         self._deliver([job], [])
 
     def _commit_group(self, jobs: Sequence[Job]) -> None:
@@ -241,15 +240,15 @@ class Writer:
         execute("SAVEPOINT job")
         try:
             try:
-                self._current = job  # from here on a strike may land, and must be caught
+                self._strike.current = job  # from here on a strike may land, and must be caught
                 job.result = job.work(scope)
             finally:
-                self._leave()
+                self._strike.leave()
             if scope.expected is not None:
                 raise unread_expectation()
             self._journal.add(scope)
         except BaseException as error:
-            self._leave_surely()
+            self._strike.leave_surely()
             if not self.connection.in_transaction:  # a full disk or an interrupt took the whole transaction with it
                 raise
             execute("ROLLBACK TO job")
@@ -263,34 +262,14 @@ class Writer:
         SQLite stops by itself at `_over_deadline`; a loop in Python has `OverDeadline` raised in it, once. One call of
         a C function, such as a sleep, comes to its end first.
         """
-        with self._edge:
-            job, thread = self._current, self._thread
-            if job is None or job.alone or thread is None or self._struck:
+        with self._strike.lock:
+            job, thread = self._strike.current, self._thread
+            if job is None or job.alone or thread is None or time.monotonic() - job.started <= job.deadline:
                 return
-            if time.monotonic() - job.started <= job.deadline:
-                return
-            self._struck = True
-            raise_in(thread.ident, OverDeadline)
-
-    def _leave_surely(self) -> None:
-        """Leave, although a strike may land in the very act of leaving."""
-        while True:
-            try:
-                self._leave()
-            except OverDeadline:
-                continue
-            return
-
-    def _leave(self) -> None:
-        """Leave the part that `stop_overdue` may strike; a strike that has not landed yet is taken back."""
-        with self._edge:
-            self._current = None
-            if self._struck:
-                self._struck = False
-                raise_in(threading.get_ident(), None)
+            self._strike.land(thread.ident)
 
     def _over_deadline(self) -> int:
-        job = self._current
+        job = self._strike.current
         return int(job is not None and time.monotonic() - job.started > job.deadline)
 
     def _checkpoint(self) -> None:

@@ -32,6 +32,7 @@ from .steps import Effect, Found, StepError, StepKind, StepRun, WorkKind
 from .values import (
     Currency,
     Duration,
+    FilePath,
     Id,
     Instant,
     LocalDate,
@@ -58,6 +59,7 @@ __all__ = [
     "Error",
     "Event",
     "Fault",
+    "FilePath",
     "Found",
     "Heard",
     "Id",

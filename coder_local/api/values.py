@@ -90,6 +90,12 @@ Duration = Annotated[
 ]
 """A length of time in ISO 8601, weeks to seconds: `PT15M`, `P1DT2H`. No months or years: they have no length."""
 
+FilePath = Annotated[str, Meta(min_length=1, max_length=4096, extra_json_schema={"format": "path"})]
+"""A file or folder of the daemon's machine, from the root on: the daemon does not know its caller's current folder.
+
+The `coder-local` command makes it of `notes.md` and of `~/notes.md`; at every other door it is sent whole.
+"""
+
 Rank = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[0-9A-Za-z]+$(?!\n)")]
 """Fractional key of a list that a person can drag; see `coder_local.api.ranks`."""
 

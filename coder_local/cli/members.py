@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .schema import Field
 
 _METAVARS = {"string": "TEXT", "integer": "N", "number": "NUMBER", "object": "JSON", "array": "JSON", "any": "VALUE"}
-_FORMATS = {"date": "YYYY-MM-DD", "date-time": "TIME", "duration": "DURATION"}
-_EXAMPLES = {"date": "2026-01-31", "date-time": "2026-01-31T12:00:00Z", "duration": "PT1H"}
+_FORMATS = {"date": "YYYY-MM-DD", "date-time": "TIME", "duration": "DURATION", "path": "PATH"}
+_EXAMPLES = {"date": "2026-01-31", "date-time": "2026-01-31T12:00:00Z", "duration": "PT1H", "path": "/home/me/file"}
 _SCALARS = ("string", "integer", "number")
 _SHORT_CHOICE = 40
 _EXAMPLE_NUMBER = 60

@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Any, NamedTuple, cast
 
 from . import members
+from .coercions import coerced, refuse_span
 from .errors import invalid
 from .texts import json_of
 
@@ -47,7 +48,7 @@ class Field(NamedTuple):
     @property
     def choices(self) -> list[str]:
         """The words it may be, empty when it may be others."""
-        return [str(choice) for choice in self._leaf.get("enum", ()) if choice is not None]
+        return [str(choice) for choice in self.leaf.get("enum", ()) if choice is not None]
 
     @property
     def is_prose(self) -> bool:
@@ -62,12 +63,13 @@ class Field(NamedTuple):
         return "default" not in self.schema or self.default not in (None, [])
 
     @property
-    def _leaf(self) -> Schema:
+    def leaf(self) -> Schema:
+        """The part of one value: of a list, that of its elements."""
         return self.element if self.type == "array" else self.schema
 
     def limits(self) -> str:
         """Return its limits in words, empty when it has none."""
-        leaf = self._leaf
+        leaf = self.leaf
         low, high = leaf.get("minimum", leaf.get("exclusiveMinimum")), leaf.get("maximum", leaf.get("exclusiveMaximum"))
         parts = [_range(low, high, "")] if (low, high) != (None, None) else []
         longest = leaf.get("maxLength")
@@ -164,6 +166,11 @@ def _scalar(field: Field, kind: str, text: str) -> Any:
             return _json(field, text)
         case "any":
             return _json_or_text(text)
+        case "integer":
+            refuse_span(field.name, text)
+            return text
+        case "string":
+            return coerced(field.leaf.get("format"), field.name, text)
         case _:
             return text  # the daemon tells what is wrong with it, together with all the other faults
 

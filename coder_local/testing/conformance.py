@@ -239,8 +239,10 @@ def _prepared(subject: Subject) -> Iterator[Prepared | str]:
     for name in subject.registry.names():
         try:
             prepared = subject.registry.find(name)
-        except (DeclarationError, TypeError) as error:
-            yield str(error) if isinstance(error, DeclarationError) else f"{name}: {error}"
+        except TypeError as error:
+            yield f"{name}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever its author's code does when its types are read
+            yield str(error) if isinstance(error, DeclarationError) else f"{name}: {type(error).__name__}: {error}"
         else:
             assert prepared is not None, "the registry named it"  # noqa: S101 - for the type checker
             yield prepared

@@ -37,6 +37,18 @@ def test_texts_become_values_of_the_types_of_the_schema(run):
     }  # fmt: skip
 
 
+def test_a_file_is_named_from_the_current_folder_on_and_a_span_is_counted_out(run, tmp_path, monkeypatch):
+    (tmp_path / "todo.md").write_text("# Todo\n\n- [ ] mow the lawn\n")
+    monkeypatch.chdir(tmp_path)
+    assert answer(run("planning", "import", "--path", "todo.md"))["created"] == 1
+    listed = answer(run("planning", "tasks", "list"))["items"]
+    task = next(each for each in listed if each["title"] == "mow the lawn")
+    refused = run("planning", "tasks", "update", task["id"], "--estimate", "1h30m")
+    assert (refused.code, "1h30m is 90 minutes: give 90" in refused.err) == (2, True)
+    answer(run("planning", "export-file", "markdown", "out.md", "--yes"))
+    assert "mow the lawn" in (tmp_path / "out.md").read_text()
+
+
 def test_a_value_may_look_like_an_option(run):
     assert given(run("probe", "echo", "--text", "-x", "--no-loud"))["text"] == "-x"
     assert given(run("probe", "echo", "--text=--json"))["text"] == "--json"

@@ -1,11 +1,14 @@
 """A JSON Schema as options, and their texts as values."""
 
 import json
+import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coder_local.api import Duration
 from coder_local.cli import members, operation, schema
 from coder_local.cli.errors import Failure
 
@@ -68,6 +71,21 @@ def test_a_description_beside_a_reference_wins():
         ({"type": "boolean"}, "Yes", True),
         ({"type": "boolean"}, "perhaps", "perhaps"),
         ({"type": "string"}, "12", "12"),
+        ({"type": "string"}, "2h", "2h"),
+        ({"type": "string", "format": "duration"}, "2h", "PT2H"),
+        ({"type": "string", "format": "duration"}, "90m", "PT90M"),
+        ({"type": "string", "format": "duration"}, "1h30m", "PT1H30M"),
+        ({"type": "string", "format": "duration"}, "1h 30 min", "PT1H30M"),
+        ({"type": "string", "format": "duration"}, "2d", "P2D"),
+        ({"type": "string", "format": "duration"}, "1W2D 45S", "P1W2DT45S"),
+        ({"type": "string", "format": "duration"}, "0h", "PT0H"),
+        ({"type": "string", "format": "duration"}, "PT2H", "PT2H"),
+        ({"type": "string", "format": "duration"}, "2", "2"),
+        ({"type": "string", "format": "duration"}, "h", "h"),
+        ({"type": "string", "format": "duration"}, "", ""),
+        ({"type": "string", "format": "duration"}, "30m1h", "30m1h"),
+        ({"type": "array", "items": {"type": "string", "format": "duration"}}, "2h", ["PT2H"]),
+        ({"anyOf": [{"type": "string", "format": "duration"}, {"type": "null"}]}, "2h", "PT2H"),
         ({}, "12", 12),
         ({}, "twelve", "twelve"),
         ({}, "NaN", "NaN"),
@@ -198,3 +216,34 @@ def test_limits_are_said_in_words():
         field({"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 2}}).limits()
         == "1 to 2 characters"
     )
+
+
+@given(
+    st.from_regex(r"(?=[0-9])([0-9]{1,3}w)?([0-9]{1,3}d)?([0-9]{1,3}h)?([0-9]{1,3}m)?([0-9]{1,3}s)?", fullmatch=True)
+)
+def test_a_span_as_people_write_it_is_a_duration_of_the_wire(span):
+    value = schema.value_of(field({"type": "string", "format": "duration"}), span)
+    assert msgspec.convert(value, Duration) == value
+    assert re.findall(r"\d+", value) == [str(int(number)) for number in re.findall(r"\d+", span)]
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("2h", 120), ("90m", 90), ("1h30m", 90)])
+def test_a_span_where_a_whole_number_belongs_is_refused_with_the_number(text, minutes):
+    with pytest.raises(Failure) as caught:
+        schema.value_of(field({"type": "integer"}), text)
+    assert caught.value.hint == f"{text} is {minutes} minutes: give {minutes} where it counts minutes"
+    assert schema.value_of(field({"type": "integer"}), "2d") == "2d"
+
+
+def test_a_path_is_taken_from_the_current_folder_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    path = field({"type": "string", "format": "path"})
+    assert schema.value_of(path, "a/b.md") == str(tmp_path / "a" / "b.md")
+    assert schema.value_of(path, "~/b.md") == str(tmp_path / "home" / "b.md")
+    assert schema.value_of(path, str(tmp_path)) == str(tmp_path)
+    assert schema.value_of(path, "") == ""
+    assert operation.field_value(path, "@odd") == str(tmp_path / "@odd")
+    with pytest.raises(Failure, match="nobody-of-that-name"):
+        schema.value_of(path, "~nobody-of-that-name/b.md")

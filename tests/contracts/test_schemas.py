@@ -1,6 +1,9 @@
 """Schemas, their names and descriptions, and that inputs made from them are taken and answers fit them."""
 
+import importlib
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +148,15 @@ def test_an_operation_that_cannot_be_read_is_left_out_and_named() -> None:
     model = Model(runs.kernel_of(domain).registry)
     assert set(model.operations) == {"bad.good"}
     assert set(model.left_out) == {"bad.query"}
+
+
+def test_the_docstrings_of_a_module_that_was_loaded_anew_are_its_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for number in range(2):  # as of a plugin that is enabled with another content
+        (tmp_path / "anew.py").write_text(f'class Made:\n    size: int\n    """{"Grown " * number}size."""\n')
+        monkeypatch.delitem(sys.modules, "anew", raising=False)
+        importlib.invalidate_caches()
+        assert docs.of_fields(importlib.import_module("anew").Made) == {"size": "Grown " * number + "size."}
+    monkeypatch.delitem(sys.modules, "anew")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,7 +78,9 @@ def write(data_dir: Path, name: str, body: str) -> Path:
     return folder
 
 
-def status_of(process: Process, name: str) -> dict[str, Any]:
+def status_of(process: Process, name: str, *, loaded: bool = True) -> dict[str, Any]:
+    if loaded:
+        process.call("operations.list", prefix="operations.")  # waits for the plugins, which `plugins.list` does not
     plugins: list[dict[str, Any]] = process.call("plugins.list")["items"]
     return next(each for each in plugins if each["name"] == name)
 
@@ -179,3 +184,86 @@ def test_the_daemon_answers_and_stops_while_a_plugin_is_imported(daemon: Process
     daemon.start()
     assert daemon.call("daemon.stop")["pid"] == daemon.pid
     assert daemon.wait(15) == 0
+
+
+STUCK = '''
+import asyncio
+from coder_local.api import Context, Domain, Snapshot
+domain = Domain("stuck")
+
+@domain.on_start
+async def start(ctx: Context) -> None:
+    """Never be done."""
+    await asyncio.Event().wait()
+
+@domain.query("stuck.ask")
+def ask(read: Snapshot) -> int:
+    """Answer."""
+    return 1
+'''
+
+
+def over_http(url: str, token: str, path: str) -> tuple[int, Any]:
+    request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_what_needs_no_plugin_answers_at_every_door_while_one_is_imported(daemon: Process, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    write(daemon.data_dir, "slow", SLOW.format(gate=str(gate)) + GOOD.format(name="slow"))
+    enable(daemon, "slow")
+    daemon.terminate()
+    gate.unlink()
+    ready = daemon.start()
+
+    token = json.loads((daemon.data_dir / "runtime.json").read_text())["token"]
+
+    def ask(path: str) -> tuple[int, Any]:
+        return over_http(ready["http"], token, path)
+
+    status = daemon.call("daemon.status")
+    while "importing" not in status["at_work"].get("slow", ""):  # its turn comes after the bundled ones
+        status = daemon.call("daemon.status")
+    assert status["state"] == "starting"
+    found = status_of(daemon, "slow", loaded=False)
+    assert (found["status"], found["operations"]) == ("loading", 0)
+    assert found["reason"].startswith("it has been importing for ")
+    assert daemon.call("audit.list")["items"][0]["operation"] == "plugins.enable"
+    assert ask("/live") == (200, {"status": "live"})
+    code, health = ask("/health")
+    assert (code, health["status"], health["dependencies"]["slow"]) == (200, "starting", "loading")
+    assert health["at_work"]["slow"].startswith("it has been importing for ")
+    code, said = ask("/ready")
+    assert (code, said["status"], said["reasons"][0]) == (503, "not_ready", "the daemon is starting")
+    assert any(reason.startswith("slow is loading: it has been importing for ") for reason in said["reasons"])
+    assert ask("/api/daemon/status")[1]["state"] == "starting"
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(ask, path) for path in ("/api/notes", "/openapi.json")]
+        assert ask("/live")[0] == 200
+        assert [each.done() for each in waiting] == [False, False]
+        gate.touch()
+        assert waiting[0].result(30) == (200, {"items": [], "next_cursor": None})
+        assert "/api/slow/hold" in waiting[1].result(30)[1]["paths"]
+    assert (ask("/ready")[0], ask("/health")[1]["status"]) == (200, "healthy")
+    assert daemon.call("daemon.status")["at_work"] == {}
+
+
+def test_a_start_that_hangs_is_named_and_holds_nobody_up(daemon: Process) -> None:
+    write(daemon.data_dir, "stuck", STUCK)
+    daemon.confirmed("plugins.disable", name="notes")
+    with daemon.client() as enabling, ThreadPoolExecutor(1) as pool:
+        with pytest.raises(RemoteError) as first:
+            enabling.call("plugins.enable", {"name": "stuck"})
+        assert first.value.data is not None
+        pool.submit(enabling.call, "plugins.enable", {"name": "stuck", "confirm": first.value.data["confirm"]})
+        while not daemon.call("daemon.status")["at_work"]:
+            pass
+        assert status_of(daemon, "stuck")["reason"].startswith("it has been starting for ")
+        assert daemon.call("stuck.ask") == 1
+        daemon.terminate()

@@ -80,6 +80,7 @@ def start(process: Process, site: Site) -> None:
 
 
 def listed(process: Process) -> dict[str, dict[str, Any]]:
+    process.call("operations.list", prefix="operations.")  # waits for the plugins, which `plugins.list` does not
     return {each["name"]: each for each in process.call("plugins.list")["items"]}
 
 

@@ -231,3 +231,18 @@ def test_what_is_heavy_is_not_imported_by_the_api() -> None:
     code = "import sys, coder_local.api; print(sorted({m.partition('.')[0] for m in sys.modules}))"
     ran = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert not conformance.HEAVY & set(eval(ran.stdout))  # a list of texts, printed by us
+
+
+def test_a_type_that_fails_when_it_is_read_is_a_fault_and_no_crash(tmp_path: Path) -> None:
+    operation = '''
+
+@domain.query("leaves.fall")
+def fall(read: Snapshot, *, at: pathlib.Nowhere) -> int:
+    """Let one fall."""
+    return 1
+'''
+    records = "from __future__ import annotations\nimport pathlib\n" + RECORDS.replace(
+        "Record\n", "Record, Snapshot\n", 1
+    )
+    found = faults(write(tmp_path, records=records + operation))
+    assert any(fault.startswith("leaves.fall: AttributeError: ") for fault in found), found

@@ -10,9 +10,25 @@ from coder_local._registry.kernel import Kernel
 from coder_local.api import Domain
 
 from . import audit, changes, daemon, events, operations, plugins, settings, store, tokens
-from .grants import apply_grants, granted_plugins, read_grants
+from .grants import granted_plugins, read_grants
 
-__all__ = ["apply_grants", "core_domains", "granted_plugins", "read_grants"]
+__all__ = ["EARLY", "core_domains", "granted_plugins", "read_grants"]
+
+EARLY = (
+    "audit.list",
+    "daemon.log_level",
+    "daemon.status",
+    "daemon.stop",
+    "events.list",
+    "plugins.list",
+    "store.backup",
+    "store.snapshot",
+    "store.snapshots",
+    "tokens.create",
+    "tokens.list",
+    "tokens.revoke",
+)
+"""Operations that need no plugin, and answer while plugins are loaded: a plugin that hangs must not hide itself."""
 
 
 def core_domains(kernel: Kernel) -> list[Domain]:

@@ -39,7 +39,8 @@ def declare(kernel: Kernel) -> Domain:
     ) -> Page[AuditLine]:
         """List who called destructive and external operations and those for a person alone, newest first.
 
-        Lines of all workspaces; they are kept for a year. The holder of a token for some domains sees theirs.
+        Requests that HTTP refused at its door are among them, as `http.request`. Lines of all workspaces; they are kept
+        for a year. The holder of a token for some domains sees theirs.
         """
         scope = reading(read)
         found = audit.recent(

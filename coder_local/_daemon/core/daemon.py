@@ -64,6 +64,8 @@ class DaemonStatus(Value):
     plugins_loaded: int
     plugins_stopped: int
     """Plugins that should be loaded and are not: see `plugins.list`."""
+    at_work: dict[str, str]
+    """What plugins do that is not done yet, by name: importing or starting, and for how long."""
     memory_bytes: int
     """Resident memory of the process."""
     sqlite_version: str
@@ -148,6 +150,7 @@ def _status(kernel: Kernel, damage: Damage | None) -> DaemonStatus:
         subscribers=len(feed),
         plugins_loaded=sum(plugin.loaded for plugin in plugins),
         plugins_stopped=sum(plugin.status.startswith("stopped") for plugin in plugins),
+        at_work={plugin.name: plugin.at_work for plugin in plugins if plugin.at_work},
         memory_bytes=_memory(),
         sqlite_version=sqlite3.sqlite_version,
         python_version=sys.version.split(" ", 1)[0],

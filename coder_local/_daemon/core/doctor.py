@@ -11,7 +11,7 @@ from typing import Literal
 
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Status
-from coder_local._store import backup, migrations
+from coder_local._store import audit, backup, migrations
 from coder_local._store.connection import open_reader
 from coder_local._store.tables import Table
 from coder_local.api import Value
@@ -63,6 +63,7 @@ def examine(kernel: Kernel, tables: Sequence[Table], named: Sequence[Reference])
             ("references", lambda connection: _references(connection, named)),
             ("clock", lambda connection: _clock(connection, kernel.store.clock.now_ms())),
             ("listeners", _listeners),
+            ("audit", _audit),
         ]
         checks += [(name, _connected(kernel.store.path, check)) for name, check in connected]
         checks += [
@@ -137,12 +138,22 @@ def _listeners(connection: sqlite3.Connection) -> Check:
         yield Finding(check="listeners", state="warning", message=message, hint=hint)
 
 
+def _audit(connection: sqlite3.Connection) -> Check:
+    for fault in audit.faults(connection):
+        hint = "somebody wrote to the database behind the daemon; compare with a snapshot of before"
+        yield Finding(check="audit", state="warning", message=f"the audit is not whole: {fault}", hint=hint)
+
+
 def _plugins(kernel: Kernel) -> Check:
     for plugin in list(kernel.registry.plugins.values()):
+        for fault in kernel.registry.uncallable(plugin).values():
+            hint = "it is missing at every door until its author mends it; see coder-local plugins check"
+            yield Finding(check="plugins", state="error", message=f"an operation cannot be called: {fault}", hint=hint)
         if plugin.loaded or plugin.status is Status.DISABLED:
             continue
-        state: State = "warning" if plugin.status is Status.NEEDS_ENABLING else "error"
-        yield Finding(check="plugins", state=state, message=f"{plugin.name} is {plugin.status}: {plugin.reason}")
+        state: State = "warning" if plugin.status in {Status.LOADING, Status.NEEDS_ENABLING} else "error"
+        reason = plugin.reason or plugin.at_work
+        yield Finding(check="plugins", state=state, message=f"{plugin.name} is {plugin.status}: {reason}")
 
 
 def _settings(kernel: Kernel) -> Check:

@@ -31,32 +31,40 @@ class Grant(NamedTuple):
 
 
 def granted_plugins(kernel: Kernel) -> list[Plugin]:
-    """Return the third-party plugins that may be loaded. Give it to `Kernel.open`, when bundled ones are loaded."""
-    return apply_grants(kernel, read_grants(kernel))
+    """Return the third-party plugins that may be loaded. Give it to `Kernel.open`, when bundled ones are loaded.
 
-
-def apply_grants(kernel: Kernel, grants: Iterable[Grant]) -> list[Plugin]:
-    """Return the third-party plugins that may be loaded: their present content is the one that was enabled.
-
-    The others that were once enabled are listed with the reason why they are not loaded, and bundled ones that the
-    person disabled are stopped: they must have been loaded.
+    The others that were once enabled are listed with the reason why they are not loaded.
     """
+    grants = read_grants(kernel)
+    stop_disabled(kernel, grants)
     found: list[Plugin] = []
-    for grant in grants:
-        known = kernel.registry.plugins.get(grant.name)
-        if grant.source == Source.BUNDLED:
-            if known is not None and known.source is Source.BUNDLED and not grant.enabled:
-                kernel.registry.stop(known, Status.DISABLED, DISABLED)
-        elif grant.source in FOREIGN and known is None:
-            plugin = Plugin(grant.name, Source(grant.source), grant.location)
-            if _may_load(plugin, grant):
-                found.append(plugin)
-            else:
-                kernel.registry.plugins[plugin.name] = plugin
+    for plugin, grant in foreign(kernel, grants):
+        if may_load(plugin, grant):
+            found.append(plugin)
+        else:
+            kernel.registry.plugins[plugin.name] = plugin
     return found
 
 
-def _may_load(plugin: Plugin, grant: Grant) -> bool:
+def stop_disabled(kernel: Kernel, grants: Iterable[Grant]) -> None:
+    """Stop the bundled plugins that the person disabled: they must have been loaded."""
+    names = {grant.name for grant in grants if grant.source == Source.BUNDLED and not grant.enabled}
+    for plugin in list(kernel.registry.plugins.values()):
+        if plugin.source is Source.BUNDLED and plugin.name in names:
+            kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
+
+
+def foreign(kernel: Kernel, grants: Iterable[Grant]) -> list[tuple[Plugin, Grant]]:
+    """Return the third-party plugins that there is a decision on, but for those whose name is taken."""
+    found = [grant for grant in grants if grant.source in FOREIGN and grant.name not in kernel.registry.plugins]
+    return [(Plugin(grant.name, Source(grant.source), grant.location), grant) for grant in found]
+
+
+def may_load(plugin: Plugin, grant: Grant) -> bool:
+    """Tell whether a third party's plugin is enabled with its present content; if not, it is stopped with the reason.
+
+    Reads all its files, which takes as long as the disk takes.
+    """
     if not grant.enabled:
         plugin.stop(Status.DISABLED, DISABLED)
         return False

@@ -32,11 +32,12 @@ class PluginInfo(Value):
     """Module name, or the folder of a plugin that is not installed."""
     status: Status
     reason: str
-    """Why it is not loaded, and what to do; empty when all is well."""
+    """Why it is not loaded, and what to do; what it does that is not done yet; or which of its operations cannot be
+    called, and why. Empty when all is well."""
     domain: str | None
     """First word of its operations; null until it was loaded."""
     operations: int
-    """How many of its operations answer."""
+    """How many of its operations can be called."""
     requires: list[str]
     """Plugins that it cannot do without."""
     import_ms: float
@@ -68,7 +69,7 @@ def declare(kernel: Kernel) -> Domain:
     def list_plugins(read: Snapshot) -> PluginList:  # noqa: ARG001
         """List the plugins with version, source, status and reason, also those that were found but not enabled."""
         known = list(kernel.registry.plugins.values())
-        return PluginList(items=[_info(plugin) for plugin in (*known, *not_loaded(kernel))])
+        return PluginList(items=[_info(kernel, plugin) for plugin in (*known, *not_loaded(kernel))])
 
     @domain.action("plugins.enable", safety=Safety.DESTRUCTIVE, person_only=True)
     async def enable(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> PluginInfo:
@@ -102,7 +103,7 @@ async def _enable(kernel: Kernel, ctx: Context, name: str, expected: str | None)
     else:
         plugin = await _enable_foreign(kernel, ctx, plugin, expected)
     await _say(kernel, ctx, plugin)
-    return await apart(lambda: _info(plugin))
+    return await apart(lambda: _info(kernel, plugin))
 
 
 async def _enable_foreign(kernel: Kernel, ctx: Context, plugin: Plugin, expected: str | None) -> Plugin:
@@ -156,7 +157,7 @@ async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
     await kernel.end(plugin)
     kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
     kernel.forget_hooks()
-    return await apart(lambda: _info(plugin))
+    return await apart(lambda: _info(kernel, plugin))
 
 
 async def _say(kernel: Kernel, ctx: Context, plugin: Plugin) -> None:
@@ -178,10 +179,12 @@ def _named(kernel: Kernel, name: str) -> Plugin:
     return plugin
 
 
-def _info(plugin: Plugin) -> PluginInfo:
+def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
     domain = plugin.domain
+    # Not of bundled ones, which were tested: to read the signatures of all operations takes 100 ms.
+    uncallable = {} if plugin.source is Source.BUNDLED else kernel.registry.uncallable(plugin)
     present: str | None = None
-    reason = plugin.reason
+    reason = plugin.reason or plugin.at_work
     if plugin.source in FOREIGN:
         try:
             present = content_hash(plugin)
@@ -189,6 +192,7 @@ def _info(plugin: Plugin) -> PluginInfo:
             reason = reason or f"its files cannot be read: {error}"
     if plugin.loaded and present is not None and plugin.content != present:
         reason = reason or CHANGED
+    reason = "; ".join(text for text in (reason, *uncallable.values()) if text)
     own = domain.version if domain is not None else ""
     return PluginInfo(
         name=plugin.name,
@@ -198,7 +202,7 @@ def _info(plugin: Plugin) -> PluginInfo:
         status=plugin.status,
         reason=reason,
         domain=None if domain is None else domain.name,
-        operations=len(domain.operations) if domain is not None and plugin.loaded else 0,
+        operations=len(domain.operations) - len(uncallable) if domain is not None and plugin.loaded else 0,
         requires=[] if domain is None else list(domain.requires),
         import_ms=round(plugin.import_ms, 3),
         start_ms=round(plugin.start_ms, 3),

@@ -10,12 +10,10 @@ from msgspec import Meta
 from coder_local._registry.kernel import Kernel
 from coder_local._store import backup
 from coder_local._store.clock import instant
-from coder_local.api import Conflict, Context, Domain, Instant, Invalid, Safety, Snapshot, Unsupported, Value
+from coder_local.api import Conflict, Context, Domain, FilePath, Instant, Invalid, Safety, Snapshot, Unsupported, Value
 
 from .work import apart
 
-BackupPath = Annotated[str, Meta(min_length=1, max_length=4096)]
-"""Absolute path of a file on the daemon's machine; its folder must exist."""
 SnapshotName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 _SQLITE = b"SQLite format 3\0"
 
@@ -41,11 +39,11 @@ def declare(kernel: Kernel) -> Domain:
     domain = Domain("store")
 
     @domain.action("store.backup", safety=Safety.WRITE, person_only=True)
-    async def write_backup(ctx: Context, *, path: BackupPath, overwrite: bool = False) -> CopyInfo:  # noqa: ARG001
+    async def write_backup(ctx: Context, *, path: FilePath, overwrite: bool = False) -> CopyInfo:  # noqa: ARG001
         """Write a consistent copy of the whole database to a file, while everything goes on.
 
-        A file that is there is replaced only with `overwrite`, and only if it is itself a database.
-        `coder-local restore` puts a copy in place of the data again.
+        Its folder must exist. A file that is there is replaced only with `overwrite`, and only if it is itself a
+        database. `coder-local restore` puts a copy in place of the data again.
         """
         return await apart(lambda: _backup(kernel, path, overwrite=overwrite))
 

@@ -12,8 +12,8 @@ from coder_local.api import Error
 
 Uptime = Callable[[], float]
 
-_CHOSEN = frozenset({Status.LOADED, Status.DISABLED, Status.NEEDS_ENABLING})
-"""What a plugin is because the person wants it so; anything else is a fault."""
+_FINE = frozenset({Status.LOADING, Status.LOADED, Status.DISABLED, Status.NEEDS_ENABLING})
+"""What a plugin is on its way, or because the person wants it so; anything else is a fault."""
 
 
 def database(kernel: Kernel) -> str:
@@ -28,16 +28,23 @@ def database(kernel: Kernel) -> str:
 
 
 def health(kernel: Kernel, uptime: float) -> dict[str, Any]:
-    """Return the health of the whole: `unhealthy` without a database, `degraded` with a plugin that failed."""
+    """Return the health of the whole.
+
+    `unhealthy` without a database, else `starting` while plugins are loaded, else `degraded` with one that failed.
+    `at_work` has for each plugin that is not done what it does, and for how long it has.
+    """
     found = database(kernel)
     plugins = kernel.registry.plugins
-    failed = any(plugin.status not in _CHOSEN for plugin in plugins.values())
+    failed = any(plugin.status not in _FINE for plugin in plugins.values())
+    starting = kernel.host is not None and kernel.host.state == "starting"
+    status = "starting" if starting else "degraded" if failed else "healthy"
     return {
-        "status": "unhealthy" if found != "connected" else "degraded" if failed else "healthy",
+        "status": status if found == "connected" else "unhealthy",
         "service": "coder-local",
         "version": __version__,
         "uptime": int(uptime),
         "dependencies": {"database": found, **{name: str(plugin.status) for name, plugin in plugins.items()}},
+        "at_work": {name: plugin.at_work for name, plugin in plugins.items() if plugin.at_work},
     }
 
 
@@ -55,6 +62,7 @@ def ready(kernel: Kernel) -> dict[str, Any]:
         ]
     if kernel.host is not None and kernel.host.state != "ready":
         reasons.append(f"the daemon is {kernel.host.state}")
+    reasons += [f"{name} is loading: {each.at_work}" for name, each in plugins.items() if each.status is Status.LOADING]
     return {"status": "not_ready" if reasons else "ready", "reasons": reasons}
 
 
@@ -69,7 +77,7 @@ def _service(kernel: Kernel, name: str, plugin: Plugin) -> Mapping[str, Any]:
         "name": name,
         "version": (plugin.domain.version if plugin.domain is not None else "") or __version__,
         "status": str(plugin.status),
-        "reason": plugin.reason or None,
+        "reason": plugin.reason or plugin.at_work or None,
         "source": str(plugin.source),
         "operations": [each for each in operations if kernel.registry.offers(each)],
         "depends_on": list(requires(plugin)),

@@ -37,7 +37,11 @@ class Rpc:
         socket = await accept(exchange, message_limit=BODY_LIMIT)
         pipe = Pipe(exchange.request)
         session = Session(
-            self._kernel, exchange.principal, lambda body: void(pipe.write(text_frame(body))), pipe.writable
+            self._kernel,
+            exchange.principal,
+            lambda body: void(pipe.write(text_frame(body))),
+            pipe.writable,
+            unsent=pipe.unsent,
         )
         drained = asyncio.Event()
 

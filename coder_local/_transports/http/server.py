@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import socket
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from coder_local._admission.admission import Admission
 from coder_local._admission.doors import Doors
+from coder_local._admission.refusals import Refusals, Request
 from coder_local._contracts.routes import PREFIX
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
@@ -41,7 +43,7 @@ _Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 
 class HttpServer:
-    """Serves a kernel over HTTP.
+    """Serves a kernel over HTTP, also while it loads its plugins: what needs them waits for them.
 
     `health` returns the body of `/health`, `origins` the pages that are allowed, `most` how many connections there may
     be at a time; all are asked anew each time.
@@ -64,6 +66,7 @@ class HttpServer:
         self._header_seconds = header_seconds
         self._most = most or (lambda: kernel.registry.settings_of(DaemonSettings).http_connections)
         self._started = time.monotonic()
+        self._refusals = Refusals(kernel.store)
         self._rest = Rest(kernel.dispatcher)
         self._events = Events(kernel, admission)
         self._streams = Streams(kernel, admission)
@@ -99,6 +102,7 @@ class HttpServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        self._refusals.close()
 
     # -- one request --------------------------------------------------------------------------------------------------
 
@@ -107,6 +111,7 @@ class HttpServer:
         try:
             principal, cors = self._doors.admit(request.method, request.headers)
         except Error as error:
+            self._refusals.note(error, _stated(request, id_))
             return _refusal(error, id_, request)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not open a door, nor show itself
             return _refusal(_broken(request, id_, error), id_, request)
@@ -141,6 +146,8 @@ class HttpServer:
             return await fixed(exchange)
         if exchange.principal.token is not None:
             exchange = exchange._replace(principal=msgspec.structs.replace(exchange.principal, counted=True))
+        if self._kernel.dispatcher.held is not None:
+            await self._loaded(exchange)
         found = self._routes.find(exchange.path)
         target = found.methods.get(exchange.method)
         if target is None:
@@ -156,6 +163,17 @@ class HttpServer:
         if kind is Kind.ACTION and is_asked_for(exchange):
             return await self._streams.act(exchange, target, await self._rest.input(exchange, target, found))
         return await self._rest.answer(exchange, target, found)
+
+    async def _loaded(self, exchange: Exchange) -> None:
+        """Wait for the plugins, unless what is asked for needs none: until then nobody knows what stands at a path."""
+        held = self._kernel.dispatcher.held
+        if held is None:
+            return
+        with contextlib.suppress(Error):
+            target = self._routes.find(exchange.path).methods.get(exchange.method)
+            if target is not None and target.name in held.besides:
+                return
+        await held.ended.wait()
 
     async def _stream(self, exchange: Exchange, found: Found) -> web.StreamResponse:
         if exchange.request.method == "HEAD":  # what a stream would say is not begun for a look at its headers
@@ -184,6 +202,7 @@ class HttpServer:
         return exchange.answer(_encode(health.services(self._kernel)))
 
     async def _answer_openapi(self, exchange: Exchange) -> web.Response:
+        await self._loaded(exchange)
         registry = self._kernel.registry
         if self._openapi is None or self._openapi[0] != registry.generation:
             from coder_local._contracts import openapi  # noqa: PLC0415 - only those who ask for it pay for it
@@ -233,6 +252,13 @@ def _refusal(error: Error, id_: str, request: web.BaseRequest) -> web.Response:
     if request.can_read_body:
         answer.force_close()  # what was not looked at is not read either
     return answer
+
+
+def _stated(request: web.BaseRequest, id_: str) -> Request:
+    """Return what a request says of itself, for the audit."""
+    headers = request.headers
+    path = request.raw_path.partition("?")[0]
+    return Request(request.method, path, headers.get("Host", ""), headers.get("Origin"), id_)
 
 
 def _broken(request: web.BaseRequest, id_: str, error: BaseException) -> Broken:

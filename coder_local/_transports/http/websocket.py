@@ -69,6 +69,11 @@ class Pipe:
         """Tell whether the peer keeps up."""
         return not self._connection.writing_paused
 
+    def unsent(self) -> int:
+        """Return how many bytes wait for the peer."""
+        transport = self._request.transport
+        return 0 if transport is None else transport.get_write_buffer_size()
+
     def on_drain(self, function: Callable[[], None] | None) -> None:
         """Call a function whenever the peer keeps up again."""
         self._connection.on_drain = function

@@ -1,4 +1,4 @@
-"""A batch: several calls in one message, answered in one message when the last of them is."""
+"""A batch: several calls in one message, answered in one message when the last of them is; the room for answers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,33 @@ import msgspec
 from coder_local.api import Error, TooLarge
 
 ANSWERS_LIMIT = 64 * 1024 * 1024
-"""Bytes of answers that are kept for one batch: they wait in memory for the last of them."""
+"""Bytes of answers that are kept for one connection: in batches for the last of each, and for a peer to read them."""
 _RESULT = b',"result":'
 _encode = msgspec.json.Encoder().encode
+
+
+class Room:
+    """How much one connection may keep of answers; `unsent` returns the bytes that wait for its peer."""
+
+    __slots__ = ("_unsent", "kept")
+
+    def __init__(self, unsent: Callable[[], int]) -> None:
+        self._unsent = unsent
+        self.kept = 0
+        """Bytes in batches that are not complete."""
+
+    def holds(self, size: int) -> bool:
+        """Tell whether one more answer may be kept; where none waits it may have any size."""
+        waiting = self.kept + self._unsent()
+        return not waiting or waiting + size <= ANSWERS_LIMIT
 
 
 class Batch:
     """Collects the answers of a batch and sends them as one message."""
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(self, send: Callable[[bytes], None], room: Room) -> None:
         self._send = send
+        self._room = room
         self._answers: list[bytes] = []
         self._size = 0
         self.then: list[Callable[[], None]] = []
@@ -41,9 +58,10 @@ class Batch:
 
     def _take(self, answer: bytes) -> None:
         if answer:
-            if self._size + len(answer) > ANSWERS_LIMIT:
+            if self._size + len(answer) > ANSWERS_LIMIT or not self._room.holds(len(answer)):
                 self.full, answer = True, _without_result(answer)
             self._size += len(answer)
+            self._room.kept += len(answer)
             self._answers.append(answer)
         self._open -= 1
         self._finish()
@@ -51,6 +69,7 @@ class Batch:
     def _finish(self) -> None:
         if not self._begun or self._open:
             return
+        self._room.kept -= self._size
         if self._answers:
             self._send(b"[" + b",".join(self._answers) + b"]")
         for each in self.then:
@@ -70,6 +89,16 @@ def left_out(what: str) -> TooLarge:
     return TooLarge(
         f"the answers of this batch are over {ANSWERS_LIMIT // 2**20} MiB: {what}",
         hint="send fewer calls in a batch",
+        data={"limit": ANSWERS_LIMIT},
+    )
+
+
+def no_room() -> TooLarge:
+    """Return the answer to a call whose answer there is no room to keep, because the peer does not read."""
+    return TooLarge(
+        f"the answers that wait for this connection are over {ANSWERS_LIMIT // 2**20} MiB:"
+        " it was carried out, its answer is not kept",
+        hint="read the answers as they come, or ask for fewer at a time",
         data={"limit": ANSWERS_LIMIT},
     )
 

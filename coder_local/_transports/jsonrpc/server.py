@@ -120,7 +120,9 @@ class _Connection(asyncio.Protocol):
         self._connections = connections
         self._outbox = outbox
         self._parser = framing.FrameParser(BODY_LIMIT)
-        self._session = Session(kernel, principal, self._send, self._is_writable, authenticate=authenticate)
+        self._session = Session(
+            kernel, principal, self._send, self._is_writable, authenticate=authenticate, unsent=self._unsent
+        )
         self._session.on_room = self._work_soon
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
@@ -221,6 +223,9 @@ class _Connection(asyncio.Protocol):
             return True
         self._told_to_wait = True
         return False
+
+    def _unsent(self) -> int:
+        return self._queued + (0 if self._transport is None else self._transport.get_write_buffer_size())
 
     def _send(self, message: bytes) -> None:
         if not self._out and not self._working:

@@ -20,7 +20,7 @@ from coder_local._store.feed import Reset, Subscription
 from coder_local.api import Conflict, Error, Invalid, RateLimited, Unsupported
 from coder_local.api.errors import Unauthenticated
 
-from .batch import Batch, left_out, wire_of
+from .batch import Batch, Room, left_out, no_room, wire_of
 
 _log = logging.getLogger("coder_local.daemon")
 PROTOCOL = 1
@@ -29,6 +29,8 @@ IN_FLIGHT = 2048
 SUBSCRIPTIONS = 100
 """Subscriptions that one connection may have."""
 _PROGRESS_INTERVAL = 0.1
+_SMALL = 16 * 1024
+"""Bytes of an answer up to which nobody asks whether there is room: `IN_FLIGHT` of them are 32 MiB."""
 
 _encode = msgspec.json.Encoder().encode
 _NO_PARAMS = msgspec.Raw(b"{}")
@@ -81,7 +83,8 @@ _UNSUBSCRIBE = Signature([Parameter("subscription", str)], None, envelope=False,
 class Session:
     """One connection. `send` takes a whole message; `writable` tells whether the peer keeps up.
 
-    Without a principal the first call must be `initialize` with a token that `authenticate` accepts.
+    `unsent` returns how many bytes wait for it. Without a principal the first call must be `initialize` with a token
+    that `authenticate` accepts.
     """
 
     def __init__(
@@ -92,8 +95,10 @@ class Session:
         writable: Callable[[], bool],
         *,
         authenticate: Callable[[str], Principal] | None = None,
+        unsent: Callable[[], int] = lambda: 0,
     ) -> None:
         self._kernel = kernel
+        self.room = Room(unsent)
         self._principal = principal
         self._send = send
         self._writable = writable
@@ -146,7 +151,7 @@ class Session:
         if len(parts) > IN_FLIGHT:
             self._send(_failure(b"null", -32600, f"a batch has at most {IN_FLIGHT} calls"))
             return
-        batch = Batch(self._send)
+        batch = Batch(self._send, self.room)
         for part in parts:
             if batch.full:
                 self._leave_out(bytes(part), batch.expect())
@@ -227,6 +232,10 @@ class Session:
         else:
             self._silent += 1
             asked.counted = True
+
+    def keeps_up(self) -> bool:
+        """Tell whether the peer reads what it is sent."""
+        return self._writable()
 
     def answered(self, id_: bytes) -> None:
         """Take a call that was answered off the list of those that wait."""
@@ -385,12 +394,14 @@ class _Asked:
                 self._session.ended()
             return
         self._session.answered(id_)
+        if body is not None and len(body) > _SMALL and not self._session.room.holds(len(body)):
+            error = no_room()
         self._send(_result(id_, body or b"null") if error is None else _error(id_, error))
 
     def progress(self, done: float, total: float | None, message: str) -> None:
-        """Report, at most ten times a second and at the end."""
+        """Report, at most ten times a second and at the end, to a peer that keeps up."""
         now = time.monotonic()
-        if now - self._reported < _PROGRESS_INTERVAL and done != total:
+        if (now - self._reported < _PROGRESS_INTERVAL and done != total) or not self._session.keeps_up():
             return
         self._reported = now
         params = {"id": msgspec.Raw(self._id), "done": done, "total": total, "message": message}

@@ -13,8 +13,20 @@ from .records import domain
 from .runs import operations as runs
 from .runs.forking import operations as forking
 from .runs.steering import operations as steering
+from .runs.undoing import operations as undoing
 
-__all__ = ["artifacts", "clearing", "definitions", "forking", "jobs", "logs", "runs", "steering", "step_kinds"]
+__all__ = [
+    "artifacts",
+    "clearing",
+    "definitions",
+    "forking",
+    "jobs",
+    "logs",
+    "runs",
+    "steering",
+    "step_kinds",
+    "undoing",
+]
 
 
 @domain.hook

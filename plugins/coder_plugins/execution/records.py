@@ -53,6 +53,10 @@ class ExecutionSettings(Settings):
     """Steps of all other kinds, at once."""
     runs_per_hour: Annotated[int, Meta(ge=1, le=1_000_000)] = 2_000
     """Sub-runs that one run and all below it may begin within an hour."""
+    keep_runs_days: Annotated[int, Meta(ge=0, le=36_500)] = 90
+    """Days that a run is kept after its end, with its steps and all that is known of them; 0 is for ever."""
+    keep_runs: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
+    """Runs that are kept after their end, the newest; 0 is all of them."""
     keep_days: Annotated[int, Meta(ge=1, le=3650)] = 30
     """Days that output and artifacts are kept after the end of their run."""
     keep_mb: Annotated[int, Meta(ge=16, le=1_000_000)] = 2_048

@@ -111,3 +111,76 @@ async def test_a_line_is_never_changed_and_goes_after_a_year(memory: Core) -> No
     clock.advance(1)
     assert memory.kernel.store.write(audit.trim, Caller()) == 2
     assert await lines(memory) == []
+
+
+TAMPERING = {
+    "UPDATE audit SET actor = 'agent:a' WHERE seq = 3": "line 3 was changed",
+    "UPDATE audit SET at = at + 1 WHERE seq = 6": "line 6 was changed",
+    "UPDATE audit SET hash = 'x' WHERE seq = 6": "line 6 was changed",
+    "DELETE FROM audit WHERE seq = 3": "the line before line 4 was changed or taken away",
+    "UPDATE audit SET seq = 9 WHERE seq = 6": "line 9 was changed",
+    "DELETE FROM audit WHERE seq = 6": "the lines after line 5 were taken away",
+    "INSERT INTO audit SELECT 7, at, actor, token, workspace_id, operation, safety, outcome, request_id, input_hash,"
+    " detail, '', '' FROM audit WHERE seq = 6": "1 lines are in no chain: they were put in by an older version, or by"
+    " another program",
+}
+
+
+async def chained(core: Core) -> sqlite3.Connection:
+    """Write six lines, and return a connection that may change them."""
+    assert core.kernel.take(workshop()).loaded
+    for _ in range(3):
+        await core.call("forge.melt", what="all")
+    assert len(await lines(core)) == 6
+    connection = core.kernel.store.writer.connection
+    assert list(audit.faults(connection)) == []
+    return connection
+
+
+@pytest.mark.parametrize("statement", TAMPERING)
+async def test_a_line_that_was_changed_put_in_or_taken_away_shows(memory: Core, statement: str) -> None:
+    connection = await chained(memory)
+    connection.execute("DROP TRIGGER audit_is_not_changed")
+    connection.execute(statement)
+    assert list(audit.faults(connection)) == [TAMPERING[statement]]
+
+
+async def test_the_chain_stays_whole_across_age_and_lines_of_an_older_version(memory: Core) -> None:
+    connection = await chained(memory)
+    clock: Any = memory.kernel.store.clock
+    clock.advance(365 * 24 * 3600 + 1)
+    await memory.call("forge.melt", what="more")
+    assert memory.kernel.store.write(audit.trim, Caller()) == 6
+    assert list(audit.faults(connection)) == []
+    clock.advance(365 * 24 * 3600 + 1)
+    assert memory.kernel.store.write(audit.trim, Caller()) == 2
+    assert memory.kernel.store.write(audit.trim, Caller()) == 0
+    await memory.call("forge.melt", what="again")
+    assert [each["seq"] for each in (await memory.call("audit.list"))["items"]] == [10, 9]
+    assert list(audit.faults(connection)) == []
+
+
+async def test_lines_from_before_the_chain_are_no_fault(memory: Core) -> None:
+    connection = memory.kernel.store.writer.connection
+    connection.execute(
+        "INSERT INTO audit (at, actor, workspace_id, operation, safety, outcome, request_id, input_hash)"
+        " VALUES (0, 'user', 'default', 'forge.melt', 'destructive', 'ok', '', '')"
+    )
+    assert memory.kernel.take(workshop()).loaded
+    await memory.call("forge.melt", what="all")
+    assert list(audit.faults(connection)) == []
+    assert (await memory.call("audit.list"))["items"][-1]["hash"] == ""
+
+
+async def test_the_doctor_looks_at_the_chain(disk: Core) -> None:
+    await chained(disk)
+    report = await disk.call("daemon.doctor")
+    assert [each["state"] for each in report["items"] if each["check"] == "audit"] == ["ok"]
+    other = sqlite3.connect(disk.kernel.store.path)
+    other.execute("DELETE FROM audit WHERE seq = 2")
+    other.commit()
+    other.close()
+    report = await disk.call("daemon.doctor")
+    (found,) = [each for each in report["items"] if each["check"] == "audit"]
+    assert found["state"] == "warning"
+    assert found["message"] == "the audit is not whole: the line before line 3 was changed or taken away"

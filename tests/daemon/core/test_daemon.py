@@ -121,6 +121,7 @@ async def test_the_doctor_finds_nothing_wrong_with_what_is_whole(notes: Core) ->
             "references",
             "clock",
             "listeners",
+            "audit",
             "permissions",
             "snapshots",
             "quarantine",

@@ -78,3 +78,34 @@ async def test_a_plugin_that_cannot_be_described_does_not_take_the_list_away(mem
     assert items["odd.answer"]["summary"] == "Answer with what JSON has not."
     assert "odd.untyped" not in items
     assert "changes.undo" in items
+
+
+async def test_an_operation_that_cannot_be_called_is_named_with_its_reason(memory: Core) -> None:
+    domain = Domain("odd")
+
+    @domain.query("odd.good")
+    def good(read: Snapshot) -> int:
+        """Answer."""
+        return 1
+
+    @domain.query("odd.untyped")
+    def untyped(read: Snapshot):
+        """Answer with who knows what."""
+
+    @domain.query("odd.lost")
+    def lost(read: Snapshot) -> Path.nowhere:  # type: ignore  # noqa: PGH003, F821
+        """Answer with what is not there."""
+
+    memory.kernel.take(domain)
+    plugin = await memory.plugin("odd")
+    assert (plugin["status"], plugin["operations"]) == ("loaded", 1)
+    first, second = plugin["reason"].split("; ")[0], plugin["reason"].partition("odd.untyped")[2]
+    assert first.startswith("odd.lost: ")
+    assert second == ": it needs a return type; it is the schema of its answer"
+    report = await memory.call("daemon.doctor")
+    named = [each["message"] for each in report["items"] if each["check"] == "plugins"]
+    assert len(named) == 2
+    assert (
+        named[1] == "an operation cannot be called: odd.untyped: it needs a return type; it is the schema of its answer"
+    )
+    assert not report["healthy"]

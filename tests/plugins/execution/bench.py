@@ -130,14 +130,19 @@ class Bench:
         return self.call("execution.start", steps=list(steps), **options)["run"]["id"]
 
     def run(self, id: str) -> dict[str, Any]:
-        return self.call("execution.runs.get", id=id)["run"]
+        return self.call("execution.runs.get", id=id, limit=1)["run"]
 
     def status(self, id: str) -> str:
         return self.run(id)["status"]
 
     def steps(self, id: str) -> dict[str, dict[str, Any]]:
         """Return the steps of a run by key."""
-        return {each["key"]: each for each in self.call("execution.runs.get", id=id)["steps"]}
+        found = self.call("execution.runs.get", id=id, limit=500)
+        steps = list(found["steps"])
+        while found["next_cursor"] is not None:
+            found = self.call("execution.runs.get", id=id, limit=500, cursor=found["next_cursor"])
+            steps += found["steps"]
+        return {each["key"]: each for each in steps}
 
     def statuses(self, id: str) -> dict[str, str]:
         return {key: each["status"] for key, each in self.steps(id).items()}

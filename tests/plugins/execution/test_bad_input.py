@@ -265,6 +265,24 @@ async def test_neither_or_both_of_run_and_shell(bench: Bench) -> None:
     wrong(bench.refused(step("a", "command", {"run": "echo a"})), Invalid, "/steps/0/input/run")
 
 
+async def test_a_reference_inside_a_line_for_the_shell(bench: Bench) -> None:
+    for line in ("echo ${{ inputs.name }}", "${{ inputs.name }}"):
+        error = bench.refused(command("a", shell=line), inputs={"name": "x; touch harm"})
+        wrong(error, Invalid, "/steps/0/input/shell", "pass it by env")
+    below = step("s", "sub_run", {"steps": [command("a", shell="echo ${{ run.id }}")]})
+    wrong(bench.refused(below), Invalid, "/steps/0/input/steps/0/input/shell", "pass it by env")
+    undone = work("a", compensate={"kind": "command", "input": {"shell": "echo ${{ output }}"}})
+    wrong(bench.refused(undone), Invalid, "/steps/0/compensate/input/shell", "pass it by env")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a line for the shell of POSIX")
+async def test_a_reference_passed_by_env_is_no_command(bench: Bench) -> None:
+    line = command("a", shell='echo "$NAME"', env={"NAME": "${{ inputs.name }}"})
+    id = await bench.finish(line, inputs={"name": "x; touch harm"})
+    assert bench.steps(id)["a"]["output"]["stdout"] == "x; touch harm\n"
+    assert not (bench.folder / "harm").exists()
+
+
 async def test_a_step_that_works_in_a_folder_and_a_run_without(bench: Bench) -> None:
     wrong(bench.refused(command("a", "echo"), folder=None), Invalid, "/folder", "give the run a folder")
 

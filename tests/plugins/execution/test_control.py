@@ -335,14 +335,14 @@ async def test_an_edit_is_carried_to_its_end_when_it_is_cancelled(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go = threading.Event(), threading.Event()
-    replace = fileedit._replace
+    replace = fileedit.replace
 
     def slow(path: Path, content: bytes) -> None:
         begun.set()
         go.wait(10)
         replace(path, content)
 
-    monkeypatch.setattr(fileedit, "_replace", slow)
+    monkeypatch.setattr(fileedit, "replace", slow)
     id = bench.start(step("e", "file_edit", {"path": "x", "content": "y"}), work("b", "e"))
     await asyncio.to_thread(begun.wait, 10)
     bench.call("execution.runs.cancel", id=id)

@@ -13,7 +13,7 @@ from coder_local._registry.hearing import Hearing
 from coder_local._store.feed import Reset
 from coder_local.api import Broken
 from coder_plugins.execution.engine import engine as engines
-from coder_plugins.execution.machine import attempts, fanout, settling, waiting
+from coder_plugins.execution.machine import attempts, fanout, live, settling, waiting
 from coder_plugins.execution.machine.live import Live, Moves
 
 from .bench import Bench, step, work
@@ -273,3 +273,19 @@ async def test_events_that_were_missed_wake_the_engine(bench: Bench, monkeypatch
     assert (await bench.until(waits))["status"] == "succeeded"
     assert len(made) == 2
     assert not bench.engine._tasks[0].done()
+
+
+async def test_a_run_that_cannot_be_loaded(bench: Bench) -> None:
+    """Its steps are gone: a row of another version, or of a database that was mended by hand."""
+    await bench.crash()
+    id = bench.start(work("a"))
+    live.forget()
+    connection = bench.box.kernel.store.writer.connection
+    kept = connection.execute("SELECT definition FROM execution_runs").fetchone()[0]
+    connection.execute("UPDATE execution_runs SET definition = 'gone'")
+    await bench.restart()
+    assert "the steps that this run is held to are gone" in (await bench.until(id, "blocked"))["reason"]
+    await others_go_on(bench)
+    connection.execute("UPDATE execution_runs SET definition = ? WHERE id = ?", (kept, id))
+    bench.call("execution.runs.resume", id=id)
+    assert (await bench.until(id))["status"] == "succeeded"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from coder_local.api import Invalid, NotFound
+from coder_plugins.execution.processes.shim import frames
 
 from .bench import Bench, step, work
 
@@ -27,6 +28,14 @@ def told(items: list[Item]) -> list[tuple[Any, ...]]:
                 found.append((*at, each["text"]))
         else:
             found.append((each["type"], each["step"], each["status"], each["attempt"]))
+    return found
+
+
+def by_step(items: list[Item]) -> dict[str | None, list[tuple[Any, ...]]]:
+    """Return what was said of each step, and of the run: the order between steps that run at once is free."""
+    found: dict[str | None, list[tuple[Any, ...]]] = {}
+    for key in dict.fromkeys(each["step"] for each in items):
+        found[key] = told([each for each in items if each["step"] == key])
     return found
 
 
@@ -105,7 +114,7 @@ async def test_going_on_after_any_item_tells_the_rest_and_nothing_twice(bench: B
     id, items = await whole(bench)
     for place in range(len(items)):
         rest = await Follower(bench, id, items[place]["cursor"]).end()
-        assert told(rest) == told(items[place + 1 :]), place
+        assert by_step(rest) == by_step(items[place + 1 :]), place
 
 
 async def test_a_cut_while_it_runs_loses_nothing(bench: Bench) -> None:
@@ -183,3 +192,63 @@ async def test_why_a_step_failed_is_told(bench: Bench) -> None:
     failed = [item for item in items if item["type"] == "step" and item["status"] == "failed"]
     (why,) = [step["error"]["message"] for step in bench.call("execution.runs.get", id=id)["steps"]]
     assert [item["text"] for item in failed] == [why]
+
+
+async def late(bench: Bench) -> tuple[str, list[Item]]:
+    """Run those steps, followed from the middle on: some attempts have ended, one goes on, others are yet to begin."""
+    id = bench.start(*steps(), work("z", say="from z\n", hold=True))
+    await bench.world.until(lambda: {"go", "z"} <= set(bench.world.begun))
+    bench.world.let_go("go")
+    await bench.world.until(lambda: "b" in bench.world.begun)
+    follower = Follower(bench, id)
+    await follower.until("from b")
+    bench.world.let_go("b")
+    await follower.until("signal")
+    bench.call("execution.runs.signal", id=id, name="on")
+    await bench.until_step(id, "f", "succeeded")
+    bench.world.let_go("z")
+    return id, await follower.end()
+
+
+async def test_going_on_after_any_item_of_one_who_came_late(bench: Bench) -> None:
+    id, items = await late(bench)
+    found = told(items)
+    for key, text in {"a": "from a", "b": "from b", "z": "from z", "f[1]": "item", "f[2]": "item"}.items():
+        assert [each for each in found if each[:2] == ("output", key)] == [("output", key, 1, "stdout", f"{text}\n")]
+    assert [each[2] for each in found if each[:2] == ("output", "c")] == [1, 2]
+    for place in range(len(items)):
+        rest = await Follower(bench, id, items[place]["cursor"]).end()
+        assert by_step(rest) == by_step(items[place + 1 :]), place
+
+
+async def test_a_cut_in_the_middle_of_a_character(bench: Bench) -> None:
+    text = "x" * (frames.LONGEST - 1) + "\u00e9\u20ac" + "y" * (frames.LONGEST - 3) + "\u20acz"
+    id = await bench.finish(work("a", say=text))
+    items = await Follower(bench, id).end()
+    assert len(items) > 3
+    for place in range(len(items)):
+        rest = await Follower(bench, id, items[place]["cursor"]).end()
+        assert "".join(each["text"] or "" for each in items[: place + 1] + rest) == text
+
+
+async def test_cursors_stay_short_however_many_attempts_there_were(bench: Bench) -> None:
+    count = 2_000
+    many = work("f", foreach=list(range(count)), say="x\n")
+    id = bench.start(many, work("last", "f", hold=True, say="y\n"), parallel=64)
+    early = Follower(bench, id)
+    async with asyncio.timeout(120):
+        await bench.world.until(lambda: "last" in bench.world.begun)
+    follower = Follower(bench, id)
+    async with asyncio.timeout(60):
+        while not any(each["type"] == "run" for each in follower.items):
+            follower._came.clear()
+            await follower._came.wait()
+    bench.world.let_go()
+    items = await follower.end()
+    lines = [(each["step"], each["text"]) for each in items if each["type"] == "output"]
+    assert len(lines) == len(set(lines)) == count + 1
+    assert max(len(each["cursor"]) for each in items) < 200
+    assert max(len(each["cursor"]) for each in await early.end()) < 6_000, "of those that go on at once each has a line"
+    for place in (*range(0, len(items), 211), len(items) - 3):
+        rest = await Follower(bench, id, items[place]["cursor"]).end()
+        assert by_step(rest) == by_step(items[place + 1 :]), place

@@ -14,6 +14,8 @@ import pytest
 from coder_local.api import Invalid, NotFound
 from coder_plugins.execution import domain as execution
 from coder_plugins.execution.artifacts import jobs
+from coder_plugins.execution.logs.adapters import files
+from coder_plugins.execution.processes.shim import frames
 from coder_plugins.execution.records import INLINE_LIMIT
 
 from . import world as worlds
@@ -94,7 +96,18 @@ async def test_a_log_is_read_page_by_page(bench: Bench) -> None:
     assert page["ended"]
     rest = bench.call("execution.logs", run=id, step="a", offset=page["offset"])
     assert (rest["items"], rest["offset"]) == ([], page["offset"])
-    assert bench.attempts(id, "a")[0]["log_bytes"] == page["offset"]
+    assert bench.attempts(id, "a")[0]["log_bytes"] == len("one\n")
+
+
+@pytest.mark.parametrize("size", [1, 300_000, 2_500_000])
+async def test_the_length_of_a_log_is_that_of_its_output(bench: Bench, size: int) -> None:
+    id = await bench.finish(work("a", say="x" * size))
+    folder = files.attempt_folder(bench.ctx.folder, id, "a", 1)
+    assert (folder / frames.NAME).stat().st_size > size
+    assert bench.attempts(id, "a")[0]["log_bytes"] == size
+    with (folder / frames.NAME).open("ab") as log:
+        log.write(frames.head(0, frames.GAP, 8) + bytes(8) + frames.head(0, frames.STDOUT, 100) + b"half")
+    assert files.output_bytes(folder) == size, "what was dropped, and half a frame, are not kept"
 
 
 async def test_wrong_places_in_a_log(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from coder_local._admission.limits import Limits
+from coder_local._daemon.core import audit
 
 from .conftest import PAGE, read_answer, serve
 
@@ -530,3 +531,22 @@ async def test_pipelined_requests_are_answered_in_order(http):
     writer.write("".join(http.head("GET", "/api/notes", f"X-Request-Id: {each}") for each in ids).encode())
     assert [(await read_answer(reader)).headers["x-request-id"] for _ in ids] == ids
     writer.close()
+
+
+async def test_what_was_refused_at_the_door_leaves_a_line_of_audit(tmp_path):
+    async with serve(tmp_path) as served:
+        await served.raw(served.head("GET", "/api/notes?token=secret", "Authorization: Bearer wrong", auth=False))
+        await served.raw(served.head("GET", "/api/notes", "Origin: https://evil.example"))
+        await served.raw(served.head("GET", "/api/notes", host="evil.example"))
+        served.kernel.take(audit.declare(served.kernel))
+        while len(lines := (await served.call("audit.list"))["items"]) < 3:
+            await asyncio.sleep(0)
+    assert {(line["actor"], line["operation"], line["outcome"]) for line in lines} == {
+        ("unknown", "http.request", "refused")
+    }
+    host = f"127.0.0.1:{served.port}"
+    assert [line["detail"] for line in reversed(lines)] == [
+        f"token: GET /api/notes, host {host}",
+        f"origin: GET /api/notes, host {host}, origin https://evil.example",
+        "host: GET /api/notes, host evil.example",
+    ]

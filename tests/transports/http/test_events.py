@@ -7,6 +7,9 @@ import socket as sockets
 import aiohttp
 import pytest
 
+from coder_local._transports.jsonrpc import batch
+from coder_local.api import Domain, Snapshot
+
 from . import workshop
 from .conftest import PAGE, Served
 
@@ -364,6 +367,31 @@ async def test_leaving_cancels_an_action_that_tells_its_progress(http):
 
 
 # -- JSON-RPC over a WebSocket ----------------------------------------------------------------------------------------
+
+
+async def test_answers_over_a_websocket_that_nobody_reads_are_kept_up_to_a_limit(http, monkeypatch):
+    size, count = 1024 * 1024, 100
+    monkeypatch.setattr(batch, "ANSWERS_LIMIT", 8 * size)
+    large = Domain("large")
+
+    @large.query("large.text")
+    def text(read: Snapshot) -> str:
+        """Answer with a large text."""
+        return "x" * size
+
+    assert http.kernel.take(large).loaded
+    async with http.session.ws_connect(http.base + "/rpc", headers=http.headers(), max_msg_size=0) as socket:
+        for number in range(count):
+            await socket.send_json({"jsonrpc": "2.0", "id": number, "method": "large.text"})
+        while http.kernel.store.reading == 0:
+            await asyncio.sleep(0)
+        while http.kernel.store.reading:
+            await asyncio.sleep(0)
+        answers = [await socket.receive_json() for _ in range(count)]
+    kept = sum("result" in answer for answer in answers)
+    assert 1 <= kept < count / 2
+    errors = {answer["error"]["data"]["kind"] for answer in answers if "error" in answer}
+    assert errors == {"too_large"}
 
 
 async def test_json_rpc_over_a_websocket(http):

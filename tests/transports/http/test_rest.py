@@ -249,6 +249,7 @@ async def test_health_ready_live_services_and_openapi(http):
         "version": body["version"],
         "uptime": 0,
         "dependencies": {"database": "connected", "notes": "loaded", "workshop": "loaded"},
+        "at_work": {},
     }
     assert (await http.ask("GET", "/ready"))[:2] == (200, {"status": "ready", "reasons": []})
     assert (await http.ask("GET", "/live"))[:2] == (200, {"status": "live"})

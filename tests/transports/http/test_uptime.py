@@ -14,5 +14,5 @@ from coder_local._transports.http import HttpServer
 def test_uptime_counts_from_the_start_of_the_process() -> None:
     kernel = Kernel()
     kernel.open()
-    kernel.host = cast("Any", SimpleNamespace(started_at=time.time() - 100))
+    kernel.host = cast("Any", SimpleNamespace(started_at=time.time() - 100, state="ready"))
     assert 100 <= HttpServer(kernel, Admission(kernel))._own_health()["uptime"] < 160

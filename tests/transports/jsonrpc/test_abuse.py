@@ -24,7 +24,7 @@ from coder_local._store.scope import Caller
 from coder_local._transports.jsonrpc import batch
 from coder_local._transports.jsonrpc.server import BODY_LIMIT, SocketServer
 from coder_local._transports.jsonrpc.session import IN_FLIGHT
-from coder_local.api import Domain, Snapshot
+from coder_local.api import Context, Domain, Safety, Snapshot
 from tests.faults.process import Process
 from tests.support.notes import domain
 
@@ -189,6 +189,90 @@ async def test_the_answers_of_a_batch_are_bounded_and_the_rest_is_left_out(
     assert "nothing was done" in answers["last"]["error"]["message"]
     raw.send(call(2, "notes.list"))
     assert len((await raw.receive())["result"]["items"]) == 1
+
+
+class Large:
+    """Operations with large answers, and one that is not answered before it is let go."""
+
+    SIZE = 1024 * 1024
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.began, self.let_go = asyncio.Semaphore(0), asyncio.Event()
+        large = Domain("large")
+
+        @large.query("large.text")
+        def text(read: Snapshot) -> str:
+            """Answer with a large text."""
+            return "x" * self.SIZE
+
+        @large.action("large.wait", safety=Safety.READ)
+        async def wait(ctx: Context) -> int:
+            """Wait until it is let go."""
+            self.began.release()
+            await self.let_go.wait()
+            return 1
+
+        assert kernel.take(large).loaded
+
+
+async def test_answers_that_nobody_reads_are_kept_up_to_a_limit(
+    kernel: Kernel, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Large(kernel)
+    limit, count = 8 * Large.SIZE, 100
+    monkeypatch.setattr(batch, "ANSWERS_LIMIT", limit)
+    raw.send(*(call(number, "large.text") for number in range(count)))
+    await raw.writer.drain()
+    while kernel.store.reading == 0:
+        await asyncio.sleep(0)
+    while kernel.store.reading:  # all are answered before the first is read
+        await asyncio.sleep(0)
+    answers = [await raw.receive() for _ in range(count)]
+    assert sorted(answer["id"] for answer in answers) == list(range(count))
+    errors = [answer["error"]["data"] for answer in answers if "error" in answer]
+    assert 1 <= count - len(errors) <= limit / Large.SIZE + 2  # and what the two sockets themselves hold
+    assert {each["kind"] for each in errors} == {"too_large"}
+    assert "its answer is not kept" in errors[0]["message"]
+    raw.send(call("next", "large.text"))
+    assert len((await raw.receive())["result"]) == Large.SIZE
+
+
+async def test_batches_that_wait_share_the_limit(kernel: Kernel, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = Large(kernel)
+    monkeypatch.setattr(batch, "ANSWERS_LIMIT", 8 * Large.SIZE)
+    for number in range(5):
+        raw.send([call(f"{number}.wait", "large.wait"), *(call(f"{number}.{n}", "large.text") for n in range(4))])
+    for _ in range(5):
+        await large.began.acquire()
+    while kernel.store.reading:
+        await asyncio.sleep(0)
+    large.let_go.set()
+    answers = [answer for _ in range(5) for answer in await raw.receive()]
+    assert len(answers) == 25
+    assert 4 <= sum(len(str(answer.get("result", ""))) == Large.SIZE for answer in answers) <= 8
+    raw.send([call("a", "large.text"), call("b", "large.text")])
+    assert [len(answer["result"]) for answer in await raw.receive()] == [Large.SIZE] * 2
+
+
+async def test_progress_is_not_kept_for_a_peer_that_does_not_read(kernel: Kernel, raw: Raw) -> None:
+    domain, reported = Domain("steps"), asyncio.Event()
+
+    @domain.action("steps.take", safety=Safety.READ)
+    async def take(ctx: Context, *, steps: int) -> int:
+        """Report each of many steps as the last one, which is never held back for its time."""
+        for step in range(steps):
+            ctx.progress(step, step, "x" * 1000)
+            await asyncio.sleep(0)
+        reported.set()
+        return steps
+
+    assert kernel.take(domain).loaded
+    raw.send(call(1, "steps.take", steps=20_000))
+    await reported.wait()
+    heard = 0
+    while "result" not in await raw.receive():
+        heard += 1
+    assert 1 < heard < 10_000
 
 
 async def test_an_operation_whose_signature_cannot_be_read_is_answered_by_its_id_and_in_a_batch(

@@ -44,7 +44,7 @@ export type Source = "core" | "bundled" | "entry_point" | "folder";
 export type State = "ok" | "warning" | "error";
 
 /** What has become of a plugin. */
-export type Status = "loaded" | "disabled" | "needs_enabling" | "stopped_by_import_error" | "stopped_by_declaration" | "stopped_by_migration" | "stopped_by_newer_data" | "stopped_by_start_error";
+export type Status = "loading" | "loaded" | "disabled" | "needs_enabling" | "stopped_by_import_error" | "stopped_by_declaration" | "stopped_by_migration" | "stopped_by_newer_data" | "stopped_by_start_error";
 
 /** Of a step. The last five are ends. */
 export type StepStatus = "pending" | "ready" | "running" | "waiting" | "needs_decision" | "succeeded" | "reused" | "skipped" | "failed" | "cancelled";
@@ -138,10 +138,16 @@ export interface Attempt {
   exit_code: number | null;
   signal: string | null;
   error: StepFault | null;
+  /** Bytes of output that are kept of it. */
   log_bytes: number;
 }
 
-/** One call of an operation that is destructive, leaves the machine, or is for a person alone. */
+/**
+ * One call of an operation that is destructive, leaves the machine, or is for a person alone.
+ *
+ * Or requests that were refused at the door of HTTP: their operation is `http.request`, their actor
+ * `unknown`.
+ */
 export interface AuditLine {
   seq: number;
   at: Instant;
@@ -156,8 +162,20 @@ export interface AuditLine {
    */
   outcome: string;
   request_id: string;
-  /** SHA-256 of the input as it was sent, in hex; the input itself is not kept. */
+  /**
+   * SHA-256 of the input as it was sent, in hex; the input itself is not kept. Empty where there was none.
+   */
   input_hash: string;
+  /**
+   * Of requests refused at the door: the rule they broke, what the last of them said of itself, and their
+   * number.
+   */
+  detail: string;
+  /**
+   * SHA-256 of this line and of the hash of the line before, in hex; empty in lines of versions before the
+   * chain.
+   */
+  hash: string;
 }
 
 /** Input of `audit.list`. */
@@ -373,6 +391,8 @@ export interface DaemonStatus {
   plugins_loaded: number;
   /** Plugins that should be loaded and are not: see `plugins.list`. */
   plugins_stopped: number;
+  /** What plugins do that is not done yet, by name: importing or starting, and for how long. */
+  at_work: Record<string, string>;
   /** Resident memory of the process. */
   memory_bytes: number;
   sqlite_version: string;
@@ -398,6 +418,18 @@ export interface Difference {
   removed: string[];
   /** What differs beside the steps: `folder`, `inputs.path`, `budget_time`. */
   plan: string[];
+}
+
+/** A file that is as it was before a step. */
+export interface EditUndone {
+  /** Below the folder of the run. */
+  path: string;
+  /** Hash of what it holds now; `absent` if it is not there, for it was not before the step. */
+  before: string;
+  /** Hash of what the step had left. */
+  after: string;
+  /** False if it was as before already. */
+  changed: boolean;
 }
 
 /** Some events, oldest first. */
@@ -494,6 +526,7 @@ export interface ExecutionCheckInput {
   /** 1 to 2000 items. */
   steps: StepSpecInput[];
   inputs?: Record<string, unknown> | null;
+  /** 1 to 4096 characters. */
   folder?: string | null;
   /** 1 to 1000; 64 when missing. */
   parallel?: number;
@@ -582,6 +615,10 @@ export interface ExecutionRunsFollowInput {
 export interface ExecutionRunsGetInput {
   /** 1 to 64 characters. */
   id: string;
+  /** Steps on the page; it ends earlier after 1 MiB of outputs. 1 to 500; 200 when missing. */
+  limit?: number;
+  /** `next_cursor` of the page before. At most 400 characters. */
+  cursor?: string | null;
 }
 
 /** Input of `execution.runs.list`. */
@@ -616,6 +653,10 @@ export interface ExecutionRunsRecordInput {
   id: string;
   /** 1 to 200 characters. */
   step?: string | null;
+  /** Steps on the page; it ends earlier after 1 MiB of outputs. 1 to 500; 200 when missing. */
+  limit?: number;
+  /** `next_cursor` of the page before. At most 400 characters. */
+  cursor?: string | null;
 }
 
 /** Input of `execution.runs.resume`. */
@@ -664,6 +705,14 @@ export interface ExecutionRunsSignalInput {
   dedupe_key?: string | null;
 }
 
+/** Input of `execution.runs.undo_edit`. */
+export interface ExecutionRunsUndoEditInput {
+  /** 1 to 64 characters. */
+  id: string;
+  /** 1 to 200 characters. */
+  step: string;
+}
+
 /** Input of `execution.start`. */
 export interface ExecutionStartInput {
   /** 1 to 2000 items. */
@@ -673,7 +722,7 @@ export interface ExecutionStartInput {
   /** `other` when missing. */
   kind?: RunKind;
   inputs?: Record<string, unknown> | null;
-  /** At most 4096 characters. */
+  /** 1 to 4096 characters. */
   folder?: string | null;
   /** `live` when missing. */
   mode?: "live" | "dry";
@@ -2061,11 +2110,14 @@ export interface PluginInfo {
   /** Module name, or the folder of a plugin that is not installed. */
   location: string;
   status: Open<Status>;
-  /** Why it is not loaded, and what to do; empty when all is well. */
+  /**
+   * Why it is not loaded, and what to do; what it does that is not done yet; or which of its operations
+   * cannot be called, and why. Empty when all is well.
+   */
   reason: string;
   /** First word of its operations; null until it was loaded. */
   domain: string | null;
-  /** How many of its operations answer. */
+  /** How many of its operations can be called. */
   operations: number;
   /** Plugins that it cannot do without. */
   requires: string[];
@@ -2172,11 +2224,16 @@ export interface RecordChange {
   undone_by: number | null;
 }
 
-/** Everything that happened in a run, step by step. */
+/** What happened in a run, step by step. */
 export interface Recorded {
   run: Run;
+  /** A page of them in order. */
   steps: StepView[];
+  /** Give it as `cursor` to get the next page of steps; null at the end. */
+  next_cursor: string | null;
+  /** Of these steps. */
   waits: Wait[];
+  /** On the first page all of the run, at most 500. */
   signals: Signal[];
 }
 
@@ -2479,9 +2536,11 @@ export interface RunStarted {
 /** One run with all that is known of it. */
 export interface RunView {
   run: Run;
-  /** In order; those of a fan-out after all that were written, at most 2,000. */
+  /** A page of them in order; those of a fan-out after all that were written. */
   steps: Step[];
-  /** What it waits for, open ones only. */
+  /** Give it as `cursor` to get the next page of steps; null at the end. */
+  next_cursor: string | null;
+  /** What it waits for, open ones only, at most 500. */
   waits: Wait[];
   /** How many steps have each status. */
   counts: Record<string, number>;
@@ -3345,6 +3404,7 @@ export interface Operations {
   "execution.runs.retry": { kind: "command"; safety: "destructive"; input: ExecutionRunsRetryInput; output: Forked };
   "execution.runs.rewind": { kind: "command"; safety: "destructive"; input: ExecutionRunsRewindInput; output: Forked };
   "execution.runs.signal": { kind: "command"; safety: "write"; input: ExecutionRunsSignalInput; output: Signal };
+  "execution.runs.undo_edit": { kind: "action"; safety: "destructive"; input: ExecutionRunsUndoEditInput; output: EditUndone };
   "execution.start": { kind: "command"; safety: "destructive"; input: ExecutionStartInput; output: RunAnswer };
   "execution.steps.get": { kind: "query"; safety: "read"; input: ExecutionStepsGetInput; output: StepView };
   "execution.steps.list": { kind: "query"; safety: "read"; input: ExecutionStepsListInput; output: Page<Step> };
@@ -3442,7 +3502,8 @@ export interface Api {
     /**
      * List who called destructive and external operations and those for a person alone, newest first.
      *
-     * Lines of all workspaces; they are kept for a year. The holder of a token for some domains sees theirs.
+     * Requests that HTTP refused at its door are among them, as `http.request`. Lines of all workspaces; they
+     * are kept for a year. The holder of a token for some domains sees theirs.
      */
     list(input?: AuditListInput, options?: CallOptions): Promise<Page<AuditLine>>;
   };
@@ -3555,15 +3616,15 @@ export interface Api {
        * Each item has a cursor; given again, it goes on after that item, and nothing is missed or told twice.
        */
       follow(input: ExecutionRunsFollowInput, options?: StreamOptions): AsyncGenerator<Said, void>;
-      /** Return one run with its steps and what it waits for. */
+      /** Return one run with a page of its steps and what it waits for. */
       get(input: ExecutionRunsGetInput, options?: CallOptions): Promise<RunView>;
       /** List runs of the workspace by page, in a stable order. */
       list(input?: ExecutionRunsListInput, options?: CallOptions): Promise<Page<Run>>;
       /** Have a run begin no more steps; what runs comes to its end, and waits go on waiting. */
       pause(input: ExecutionRunsPauseInput, options?: CommandOptions): Promise<RunAnswer>;
       /**
-       * Return everything that happened in a run: each attempt with its input, facts, effect, result and
-       * duration.
+       * Return what happened in a run, a page of its steps: each attempt with its input, facts, effect and
+       * result.
        */
       record(input: ExecutionRunsRecordInput, options?: CallOptions): Promise<Recorded>;
       /**
@@ -3598,6 +3659,13 @@ export interface Api {
        * One with the same `dedupe_key` is taken for the same.
        */
       signal(input: ExecutionRunsSignalInput, options?: CommandOptions): Promise<Signal>;
+      /**
+       * Put back what a file held before a step of kind `file_edit`, unless somebody has changed it since.
+       *
+       * One that was not there before is deleted. Raises `Conflict`, which names both hashes, for a file that
+       * is not as the step left it, and `NotFound` if what it held before is not kept any more.
+       */
+      undo_edit(input: ExecutionRunsUndoEditInput, options?: ActionOptions): Promise<EditUndone>;
     };
     steps: {
       /** Return one step of a run with its attempts. */
@@ -4007,8 +4075,8 @@ export interface Api {
     /**
      * Write a consistent copy of the whole database to a file, while everything goes on.
      *
-     * A file that is there is replaced only with `overwrite`, and only if it is itself a database.
-     * `coder-local restore` puts a copy in place of the data again.
+     * Its folder must exist. A file that is there is replaced only with `overwrite`, and only if it is itself
+     * a database. `coder-local restore` puts a copy in place of the data again.
      */
     backup(input: StoreBackupInput, options?: ActionOptions): Promise<CopyInfo>;
     /** Write a copy into the data directory's `snapshots`, which keeps the newest five. */
@@ -4065,6 +4133,7 @@ export const operationKinds = {
   "execution.runs.retry": "command",
   "execution.runs.rewind": "command",
   "execution.runs.signal": "command",
+  "execution.runs.undo_edit": "action",
   "execution.start": "command",
   "execution.steps.get": "query",
   "execution.steps.list": "query",

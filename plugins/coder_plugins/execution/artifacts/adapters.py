@@ -34,7 +34,7 @@ def put(folder: Path, content: bytes) -> str:
 
 
 def get(folder: Path, sha256: str, offset: int, limit: int) -> bytes:
-    """Return at most `limit` bytes of a content. Raises `NotFound` if it is not kept any more."""
+    """Return at most `limit` bytes of a content, all with -1. Raises `NotFound` if it is not kept any more."""
     try:
         with place(folder, sha256).open("rb") as file:
             file.seek(offset)

@@ -19,7 +19,7 @@ def is_there(session: Session) -> bool:
 
 def open_waits(session: Session, run: str) -> list[dict[str, Any]]:
     """Return what a run waits for a person to decide."""
-    view = session.call("execution.runs.get", {"id": run})
+    view = session.call("execution.runs.get", {"id": run, "limit": 1})
     return [each for each in rows_of(view["waits"]) if each["kind"] in {"approval", "decision"}]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from coder_local.cli.api import Failure, Parser, Session, rows_of
 
 LAST = "last"
+PAGE = 500
+"""Steps that are asked for at once."""
 
 
 def add(parser: Parser, *, needed: bool = False) -> None:
@@ -29,5 +32,24 @@ def id_of(session: Session, named: str) -> str:
 
 
 def view_of(session: Session, named: str) -> dict[str, Any]:
-    """Return the run that is meant with its steps and waits, as `execution.runs.get` does."""
-    return dict(session.call("execution.runs.get", {"id": id_of(session, named)}))
+    """Return the run that is meant with all its steps and its waits, as `execution.runs.get` does page by page."""
+    return whole(session, "execution.runs.get", {"id": id_of(session, named)})
+
+
+def whole(session: Session, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return all pages of steps as one answer; what else is in it is as the last page has it."""
+    found = list(pages(session, operation, asked))
+    return {**found[-1], "steps": [step for page in found for step in page["steps"]]}
+
+
+def pages(session: Session, operation: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the pages of steps that an operation answers, one at least."""
+    cursor: str | None = None
+    while True:
+        page: dict[str, Any] = session.call(
+            operation, {**asked, "limit": PAGE, **({"cursor": cursor} if cursor else {})}
+        )
+        cursor = page["next_cursor"]
+        yield page
+        if cursor is None:
+            return

@@ -10,7 +10,7 @@ from coder_ipc import runtime
 from coder_ipc.errors import ConnectionLost, RemoteError
 from coder_local.cli.api import INTERRUPTED, Failure, Session
 
-from . import asking, codes
+from . import asking, codes, finding
 from .state import RunState
 from .views import View, choose
 
@@ -97,8 +97,7 @@ class Follower:
             self._undecided = self._decide is None
 
     def _load(self) -> None:
-        view = self._session.call("execution.runs.get", {"id": self._run})
-        self._state.load(view)
+        self._state.load(finding.view_of(self._session, self._run))
         self._view.loaded()
         if self._state.waits and not self._state.over:
             self._decide_all()
@@ -155,7 +154,7 @@ class Follower:
         if self._undecided:
             self._view.note(f"run {self._run} waits for a decision")
             return codes.UNDECIDED
-        self._state.load(self._session.call("execution.runs.get", {"id": self._run}))
+        self._state.load(finding.view_of(self._session, self._run))
         self._view.ended()
         return codes.of(self._state.status, interrupted=self._interrupted)
 

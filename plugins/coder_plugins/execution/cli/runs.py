@@ -12,6 +12,8 @@ from . import asking, finding, following, recording, times
 from .state import RunState, summary
 from .views import tree_text
 
+_SUB_RUNS = 50
+"""Runs below a run that are shown with it."""
 _FOLLOW = "Exits as `coder-local run` does. Ctrl-C cancels the run, a second one leaves it to itself.\n"
 _RECORD = """\
 An attempt is on disk before it has any effect (the intent), and again when it has ended (the result). What a crash cut
@@ -60,8 +62,22 @@ def _show(session: Session, arguments: Namespace) -> int:
         return 0
     state = RunState()
     state.load(view)
+    _unfold(session, state, _SUB_RUNS)
     session.output.text("\n".join([*_head(state), "", tree_text(state), *_waits(state)]))
     return 0
+
+
+def _unfold(session: Session, state: RunState, room: int) -> int:
+    """Read the runs that steps of a run began, and those below them, at most `room`; return how many more may be."""
+    if room <= 0 or not any(step.kind == "sub_run" for step in state.steps.values()):
+        return room
+    begun = rows_of(session.call("execution.runs.list", {"parent_run": state.run["id"], "limit": 500})["items"])
+    latest = {str(run["parent_step"]): str(run["id"]) for run in begun}  # of a step that was tried again the last one
+    for key, run in list(latest.items())[:room]:
+        sub = state.sub_runs[key] = RunState()
+        sub.load(finding.view_of(session, run))
+        room = _unfold(session, sub, room - 1)
+    return room
 
 
 def _head(state: RunState) -> list[str]:
@@ -101,12 +117,19 @@ def _record(session: Session, arguments: Namespace) -> int:
     asked = {"id": finding.id_of(session, arguments.run)}
     if arguments.step is not None:
         asked["step"] = arguments.step
-    answer = session.call("execution.runs.record", asked)
     if session.output.as_json:
-        session.output.json(answer)
-    else:
-        session.output.text("\n".join(recording.lines(answer, width())))
+        session.output.json(_recorded(session, asked))
+        return 0
+    for page in finding.pages(session, "execution.runs.record", asked):
+        session.output.text("\n".join(recording.lines(page, width())))
     return 0
+
+
+def _recorded(session: Session, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return all pages of a record as one answer."""
+    pages = list(finding.pages(session, "execution.runs.record", asked))
+    joined = {name: [each for page in pages for each in page[name]] for name in ("steps", "waits", "signals")}
+    return {**pages[-1], **joined}
 
 
 COMMANDS = {

@@ -67,6 +67,8 @@ class RunState:
         self.status = "queued"
         self.steps: dict[str, StepState] = {}
         self.waits: list[dict[str, Any]] = []
+        self.sub_runs: dict[str, RunState] = {}
+        """By the key of the step that began each, those that were read."""
         self.read = False
         """Whether the steps were read whole once."""
 

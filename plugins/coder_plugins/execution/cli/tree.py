@@ -39,11 +39,20 @@ def lines(state: RunState, now: float, *, outputs: bool = True) -> list[Line]:
         for step, below in state.top():
             if not below:
                 found.append(_line(step, 0, now, outputs=outputs))
+                found += _sub_run(state, step.key, 1, now, outputs=outputs)
                 continue
             found.append(_fan_out(step, below, now))
-            shown = below if len(below) <= UNFOLDED else _worth(below)
-            found += [_line(each, 1, now, outputs=outputs) for each in shown]
+            for each in below if len(below) <= UNFOLDED else _worth(below):
+                found.append(_line(each, 1, now, outputs=outputs))
+                found += _sub_run(state, each.key, 2, now, outputs=outputs)
     return found
+
+
+def _sub_run(state: RunState, key: str, depth: int, now: float, *, outputs: bool) -> list[Line]:
+    """Return the lines of the run that a step began, if it was read."""
+    sub = state.sub_runs.get(key)
+    its = [] if sub is None else lines(sub, now, outputs=outputs)
+    return [line._replace(depth=line.depth + depth) for line in its]
 
 
 def _fan_out(step: StepState, below: list[StepState], now: float) -> Line:

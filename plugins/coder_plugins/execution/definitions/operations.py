@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from coder_local.api import Snapshot
+from coder_local.api import FilePath, Snapshot
 from coder_plugins.execution.records import domain
 from coder_plugins.execution.rules import graph
 
@@ -24,7 +24,7 @@ def check(
     *,
     steps: Steps,
     inputs: Inputs | None = None,
-    folder: str | None = None,
+    folder: FilePath | None = None,
     parallel: Parallel = PARALLEL,
 ) -> Checked:
     """Tell whether some steps can run, with all that is wrong or doubtful, before anything runs."""

@@ -8,16 +8,17 @@ import logging
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import msgspec
 
 from coder_local.api import Context, Error, Found, StepError, StepRun, Unsupported, Value, WorkKind
 from coder_plugins.execution.artifacts.adapters import put
-from coder_plugins.execution.logs.adapters.files import LogWriter, attempt_folder
+from coder_plugins.execution.logs.adapters.files import LogWriter, attempt_folder, output_bytes
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
 from coder_plugins.execution.machine.making import under
 from coder_plugins.execution.processes import STDERR, STDOUT
+from coder_plugins.execution.processes.shim.frames import NAME
 from coder_plugins.execution.records import INLINE_LIMIT, LARGE
 from coder_plugins.execution.rules.clear import mask
 from coder_plugins.execution.runs.records import StepFault
@@ -29,6 +30,10 @@ AGAIN_S = 2.0
 """Seconds between two tries to write a large output on a disk that is full."""
 LEAST_S = 30.0
 """Seconds that an attempt is given at least after a restart, for the time it was not watched is not its fault."""
+
+
+_LONG = 256 * 1024
+T = TypeVar("T")
 
 
 class Attempting(StepRun):
@@ -89,12 +94,15 @@ class Attempting(StepRun):
         amount = f"{done:g}" if total is None else f"{done:g} of {total:g}"
         self.log(f"{amount} {message}\n".replace("  ", " "))
 
-    def log_bytes(self) -> int:
-        """Return how long the log is."""
+    async def log_bytes(self) -> int:
+        """Return how many bytes of output the log has; aside where it is long, for it may have many frames."""
         try:
-            return (self._folder / "log").stat().st_size
+            size = (self._folder / NAME).stat().st_size
         except OSError:
             return 0
+        if size < _LONG:
+            return output_bytes(self._folder)
+        return await _whole(asyncio.to_thread(output_bytes, self._folder))
 
     def close(self) -> None:
         """Let go of the log."""
@@ -159,6 +167,7 @@ async def _settle(step: Attempting, ended: Ended, begun: float) -> Ended:
         artifact = await _whole(_keep_large(step, encoded))
         output = None
     data = {} if error is None else error.data
+    log_bytes = await step.log_bytes()
     return msgspec.structs.replace(
         ended,
         output=output,
@@ -167,7 +176,7 @@ async def _settle(step: Attempting, ended: Ended, begun: float) -> Ended:
         active_ms=round((time.monotonic() - begun) * 1000),
         exit_code=step.exit_code if step.exit_code is not None else data.get("exit_code"),
         signal=step.signal or data.get("signal"),
-        log_bytes=step.log_bytes(),
+        log_bytes=log_bytes,
         kept=step.kept,
     )
 
@@ -184,7 +193,7 @@ async def _keep_large(step: Attempting, encoded: bytes) -> str:
             await asyncio.sleep(AGAIN_S)
 
 
-async def _whole(work: Coroutine[Any, Any, str]) -> str:
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
     """Carry something to its end though the attempt is cancelled: its step has ended, and that must be written."""
     task = asyncio.ensure_future(work)
     while not task.done():

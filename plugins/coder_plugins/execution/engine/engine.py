@@ -210,11 +210,17 @@ class Engine:
         They are asked for in every turn: a plugin that is disabled says so before its kinds are gone.
         """
         self.kinds = kinds_of(self._ctx)
-        if self._plugins_changed:
-            await self._ctx.transact(forgive)
-        if self._plugins_changed or self._judge_anew:
+        changed, anew = self._plugins_changed, self._judge_anew
+        if not (changed or anew):
+            return
+        self._plugins_changed = self._judge_anew = False  # now: what is heard meanwhile must not be forgotten
+        try:
+            if changed:
+                await self._ctx.transact(forgive)
             await self._judge(Begun(self.boot, [], ""), "what it waits for may be there")
-            self._plugins_changed = self._judge_anew = False
+        except BaseException:
+            self._plugins_changed = True
+            raise
 
     async def _judge(self, found: Begun, reason: str) -> None:
         """Judge what an earlier start left, some at a time, and begin to look after what nobody knows the end of."""
@@ -282,8 +288,8 @@ class Engine:
 
     async def _set_aside(self, run: str, error: Exception, *work: Work) -> None:
         _log.error("run %s is blocked, for the engine failed at it", run, exc_info=error)
-        self._aside.setdefault(run, []).extend(work)
         await self._ctx.transact(set_aside, run, tell(error))
+        self._aside.setdefault(run, []).extend(work)
 
     async def _recover_turn(self, error: Exception, work: Sequence[Work]) -> None:
         """Find the one result that no transaction takes, if the store itself is well, and fail its step.
@@ -323,7 +329,11 @@ class Engine:
         except Locked:
             self._work.append(refused)
         except Exception as own:  # noqa: BLE001 - its run is at fault, and no other may wait for it
-            await self._set_aside(refused.run, own, refused if isinstance(each, Prepared) else each)
+            kept = refused if isinstance(each, Prepared) else each
+            try:
+                await self._set_aside(refused.run, own, kept)
+            except Error:  # the store is in trouble just now
+                self._work.append(kept)
 
     def _room(self) -> Room:
         if self._stopping:
@@ -401,7 +411,8 @@ class Engine:
             return _refused(Ended(run=job.run, key=job.key, n=job.n, state="failed"), error)
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[at] = future
-        self._work.append(Prepared(job, facts))
+        kept, step.kept = step.kept, []  # they are written with the facts
+        self._work.append(Prepared(job, facts, kept))
         self.wake()
         try:
             go = await future

@@ -42,6 +42,7 @@ class Prepared(NamedTuple):
 
     job: Job
     facts: dict[str, Any]
+    kept: list[Kept]
 
 
 Work = Ended | Apply | Prepared
@@ -90,8 +91,8 @@ def turn(
     due, fired = _next_due(tx), 0
     with Moves(tx, kinds) as moves:
         go = [
-            attempts.prepared(moves, job.run, job.key, job.n, facts)
-            for job, facts in (each for each in work if isinstance(each, Prepared))
+            attempts.prepared(moves, job.run, job.key, job.n, facts, kept)
+            for job, facts, kept in (each for each in work if isinstance(each, Prepared))
         ]
         for ended in (*applied, *(each for each in work if isinstance(each, Ended))):
             attempts.end(moves, ended)
@@ -142,8 +143,7 @@ def _fire_due(moves: Moves) -> int:
     due = moves.tx.select(Wait, f"status = 'open' AND due_at <= :now AND run NOT IN {ASIDE}", order="due_at, id",
                           limit=DUE_LIMIT, now=moves.now)  # fmt: skip
     for each in due:
-        with blame(each.run):
-            live = moves.load(each.run)
+        live = _load(moves, each.run)
         waits = live.waits.get(each.key)
         if waits is None or waits.id != each.id:
             continue  # what was let go before it in this turn has ended it
@@ -226,7 +226,14 @@ def _pick(moves: Moves, workspaces: Sequence[str], *, process: bool, limit: int)
         stored = _Place(*fields)
         if stored.run not in known:
             ready.setdefault(workspace, []).append(stored)
-    return [(moves.load(place.run), place.key) for place in _in_turn([sorted(each) for each in ready.values()], limit)]
+    return [
+        (_load(moves, place.run), place.key) for place in _in_turn([sorted(each) for each in ready.values()], limit)
+    ]
+
+
+def _load(moves: Moves, run: str) -> Live:
+    with blame(run):
+        return moves.load(run)
 
 
 class _Place(NamedTuple):

@@ -68,6 +68,9 @@ class CommandKind(WorkKind[CommandInput]):
     def check(self, read: Snapshot, input: CommandInput, /) -> Iterable[Fault]:  # noqa: ARG002
         if (input.run is None) == (input.shell is None):
             yield Fault("/run", "give either run, a list of arguments, or shell, a line for the shell", None)
+        if input.shell is not None and refers(input.shell):  # what a value holds would be read as commands
+            told = "a reference inside a line for the shell could become a command of its own"
+            yield Fault("/shell", told, 'pass it by env: {"NAME": "${{ ... }}"}, and write "$NAME" in the line')
         for index, pattern in enumerate(input.artifacts):
             if is_absolute(pattern) or leads_out(pattern):
                 yield Fault(f"/artifacts/{index}", f"{pattern} leads out of the folder", "name files below it")

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from coder_local.api import Effect, Fault, Found, Safety, Snapshot, StepError, StepRun, WorkKind
-from coder_plugins.execution.artifacts.adapters import put, sync_folder
+from coder_plugins.execution.artifacts.adapters import sync_folder
 
 from .folders import inside, outside
 from .records import FileEditInput
 
-_ABSENT = "absent"
+ABSENT = "absent"
+"""Stands for the hash of a file that is not there."""
+BEFORE = "before"
+"""The name of the artifact that is what the file held before."""
 _LIMIT = 64 * 1024 * 1024
 _DIFF_LIMIT = 64 * 1024
 
@@ -52,7 +55,9 @@ class FileEditKind(WorkKind[FileEditInput]):
         return True
 
     async def prepare(self, step: StepRun, input: FileEditInput, /) -> dict[str, Any]:
-        return await asyncio.to_thread(_prepare, step, input)
+        facts, before = await asyncio.to_thread(_prepare, step, input)
+        kept = None if before is None else await step.keep(BEFORE, before)
+        return {**facts, "before_content": kept}
 
     async def run(self, step: StepRun, input: FileEditInput, /) -> Any:
         """Write the file; once begun it is carried to its end, for a thread cannot be stopped in the middle."""
@@ -71,9 +76,10 @@ def _target(step: StepRun, input: FileEditInput) -> Path:
     return inside(step.root, input.path)
 
 
-def _prepare(step: StepRun, input: FileEditInput) -> dict[str, Any]:
+def _prepare(step: StepRun, input: FileEditInput) -> tuple[dict[str, Any], bytes | None]:
+    """Return what must be known of a file before it is written, and what it holds."""
     path = _target(step, input)
-    before = _read(path)
+    before = read(path)
     if input.expect is not None and input.expect != hash_of(before):
         raise StepError(
             f"{input.path} is not what it should be before: somebody changed it", word="changed", retry=False,
@@ -81,8 +87,8 @@ def _prepare(step: StepRun, input: FileEditInput) -> dict[str, Any]:
         )  # fmt: skip
     after = _after(input, before)
     (step.folder / "after").write_bytes(b"" if after is None else after)
-    kept = None if before is None else put(step.folder.parents[3], before)
-    return {"path": str(path), "before": hash_of(before), "after": hash_of(after), "before_content": kept}
+    mode = None if before is None else path.stat().st_mode & 0o7777
+    return {"path": str(path), "before": hash_of(before), "after": hash_of(after), "mode": mode}, before
 
 
 def _after(input: FileEditInput, before: bytes | None) -> bytes | None:
@@ -106,24 +112,26 @@ def _after(input: FileEditInput, before: bytes | None) -> bytes | None:
 
 def _write(step: StepRun, input: FileEditInput) -> dict[str, Any]:
     path, facts = _target(step, input), step.facts
-    before = _read(path)
+    before = read(path)
     if hash_of(before) != facts["before"]:
         raise StepError(
             f"{input.path} was changed while the step began; nothing was written", word="changed", retry=False
         )
-    after = None if facts["after"] == _ABSENT else (step.folder / "after").read_bytes()
-    if after is None:
-        path.unlink(missing_ok=True)
-        sync_folder(path.parent)
-    elif hash_of(before) != facts["after"]:
-        _replace(path, after)
+    after = None if facts["after"] == ABSENT else (step.folder / "after").read_bytes()
+    if hash_of(before) != facts["after"]:
+        replace(path, after)
     step.log(_difference(input.path, before, after))
     return _output(facts, input)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes | None, mode: int | None = None) -> None:
+    """Have a file hold a content, None for no file, on disk when this returns; a new one gets `mode`, else 0o644."""
+    if content is None:
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
+    mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644 if mode is None else mode
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with part.open("xb") as file:
@@ -139,7 +147,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _look(step: StepRun, input: FileEditInput) -> Found:
     facts = step.facts
-    now = hash_of(_read(_target(step, input)))
+    now = hash_of(read(_target(step, input)))
     if now == facts.get("after"):
         return Found(state="done", output=_output(facts, input))
     if now == facts.get("before"):
@@ -156,10 +164,11 @@ def _output(facts: dict[str, Any], input: FileEditInput) -> dict[str, Any]:
 
 def hash_of(content: bytes | None) -> str:
     """Return the hash of a file's content, `absent` for a file that is not there."""
-    return _ABSENT if content is None else hashlib.sha256(content).hexdigest()
+    return ABSENT if content is None else hashlib.sha256(content).hexdigest()
 
 
-def _read(path: Path) -> bytes | None:
+def read(path: Path) -> bytes | None:
+    """Return what a file holds, None if it is not there. Raises `StepError` for a folder, and for one too large."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe would never end
             what = "a folder" if path.is_dir() else "no file"

@@ -51,7 +51,7 @@ class CommandInput(Value):
     run: Annotated[list[Argument], Meta(min_length=1, max_length=10_000)] | None = None
     """The program and its arguments; no shell reads them."""
     shell: Annotated[str, Meta(min_length=1, max_length=100_000)] | None = None
-    """Instead of `run`: a line for the shell, asked for by name."""
+    """Instead of `run`: a line for the shell, asked for by name. It has no references: pass them by `env`."""
     cwd: Path | None = None
     env: Environment = msgspec.field(default_factory=Environment)
     ok_codes: Annotated[list[int], Meta(min_length=1, max_length=256)] = msgspec.field(default_factory=lambda: [0])

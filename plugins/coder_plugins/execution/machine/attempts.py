@@ -220,13 +220,14 @@ def _take(moves: Moves, live: Live, key: str, spec: StepSpec) -> str | None:
     return None
 
 
-def prepared(moves: Moves, run: str, key: str, n: int, facts: dict[str, Any]) -> bool:
-    """Write what was found out before the effect; False if the attempt is over, so that it must not go on."""
+def prepared(moves: Moves, run: str, key: str, n: int, facts: dict[str, Any], kept: list[Kept]) -> bool:
+    """Write what was found out and kept before the effect; False if the attempt is over, so that it must not go on."""
     live = moves.load(run)
     attempt = live.running.get(key)
     if attempt is None or attempt.n != n or (live.run.cancelling and live.steps[key].role != "compensation"):
         return False
     live.running[key] = moves.tx.update(attempt, state="started", facts={**attempt.facts, **facts})
+    _keep(moves, attempt, kept)
     live.dirty = True
     return True
 
@@ -244,11 +245,7 @@ def end(moves: Moves, ended: Ended) -> None:
         signal=ended.signal, log_bytes=ended.log_bytes,
     )  # fmt: skip
     key, step = ended.key, live.steps[ended.key]
-    for each in ended.kept:
-        moves.tx.insert(Artifact(
-            run=step.run, workspace_id=step.workspace_id, key=key, n=ended.n, name=each.name, sha256=each.sha256,
-            bytes=each.bytes, media_type=each.media_type,
-        ))  # fmt: skip
+    _keep(moves, attempt, ended.kept)
     live.set(key, active_ms=step.active_ms + ended.active_ms)
     if ended.state == "done":
         moves.end(live, key, "succeeded", output=ended.output, artifact=ended.artifact)
@@ -264,6 +261,14 @@ def end(moves: Moves, ended: Ended) -> None:
     else:
         assert ended.error is not None  # noqa: S101 - the engine gives a failure its reason
         fail(moves, live, key, ended.error, retry=ended.retry)
+
+
+def _keep(moves: Moves, attempt: Attempt, kept: list[Kept]) -> None:
+    for each in kept:
+        moves.tx.insert(Artifact(
+            run=attempt.run, workspace_id=attempt.workspace_id, key=attempt.key, n=attempt.n, name=each.name,
+            sha256=each.sha256, bytes=each.bytes, media_type=each.media_type,
+        ))  # fmt: skip
 
 
 def fail(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -> None:

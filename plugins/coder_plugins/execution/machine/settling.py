@@ -13,6 +13,7 @@ from coder_plugins.execution.records import ENDED_STEP, GOOD_STEP
 from coder_plugins.execution.rules import graph
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
 from coder_plugins.execution.runs.records import (
+    Artifact,
     CompensationEnd,
     Run,
     RunChanged,
@@ -243,7 +244,7 @@ def _take_over(moves: Moves, live: Live, key: str) -> bool:
         return False  # it was undone
     if step.kind == "approval" and not _leads_to_the_same(moves, live, key):
         return False
-    moves.end(live, key, "reused", output=old.output, artifact=old.artifact, reused_from=old.reused_from or old.run)
+    _end_reused(moves, live, key, old, old.reused_from or old.run)
     return True
 
 
@@ -274,8 +275,20 @@ def _reuse(moves: Moves, live: Live, key: str) -> bool:
         mark="'",
     )
     for other in found:
-        moves.end(live, key, "reused", output=other.output, artifact=other.artifact, reused_from=other.run)
+        _end_reused(moves, live, key, other, other.run)
     return bool(found)
+
+
+def _end_reused(moves: Moves, live: Live, key: str, other: Step, run: str) -> None:
+    """End a step with the result of another; a large one is an artifact of this step too, for the other may go."""
+    if other.artifact is not None:
+        where = "run = :run AND key = :key AND sha256 = :sha256"
+        for its in moves.tx.select(Artifact, where, limit=1, run=other.run, key=other.key, sha256=other.artifact):
+            moves.tx.insert(Artifact(
+                run=live.run.id, workspace_id=live.run.workspace_id, key=key, n=0, name=its.name, sha256=its.sha256,
+                bytes=its.bytes, media_type=its.media_type,
+            ))  # fmt: skip
+    moves.end(live, key, "reused", output=other.output, artifact=other.artifact, reused_from=run)
 
 
 def _stays_dry(moves: Moves, live: Live, key: str, spec: StepSpec) -> bool:

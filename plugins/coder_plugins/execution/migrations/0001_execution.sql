@@ -1,4 +1,5 @@
--- Execution's records: definitions, runs and their steps, attempts, waits, signals, artifacts, locks, starts.
+-- Execution's records: definitions, runs and their steps, attempts, waits, signals, artifacts, locks,
+-- starts, and what is left of removed runs.
 -- Only the state machine writes them, so none has a history; the indexes serve its look-ups and the lists.
 
 CREATE TABLE execution_runs (
@@ -51,6 +52,10 @@ CREATE INDEX execution_runs_by_deadline_at ON execution_runs (deadline_at, id) W
 CREATE INDEX execution_runs_by_parent_run ON execution_runs (parent_run, id) WHERE deleted_at IS NULL;
 
 CREATE INDEX execution_runs_by_source_ref ON execution_runs (source_ref, id) WHERE deleted_at IS NULL;
+
+CREATE INDEX execution_runs_by_finished_at ON execution_runs (finished_at, id) WHERE finished_at IS NOT NULL AND deleted_at IS NULL;
+
+CREATE INDEX execution_runs_by_definition ON execution_runs (definition, id) WHERE deleted_at IS NULL;
 
 CREATE INDEX execution_runs_by_status ON execution_runs (status, id) WHERE finished_at IS NULL AND deleted_at IS NULL;
 
@@ -222,6 +227,8 @@ CREATE TABLE execution_artifacts (
 
 CREATE INDEX execution_artifacts_by_run_key ON execution_artifacts (run, key, id) WHERE deleted_at IS NULL;
 
+CREATE INDEX execution_artifacts_by_sha256 ON execution_artifacts (sha256, id) WHERE deleted_at IS NULL;
+
 CREATE INDEX execution_artifacts_list_id ON execution_artifacts (workspace_id, id) WHERE deleted_at IS NULL;
 
 CREATE INDEX execution_artifacts_list_run ON execution_artifacts (workspace_id, run, id) WHERE deleted_at IS NULL;
@@ -245,6 +252,19 @@ CREATE TABLE execution_locks (
 ) STRICT;
 
 CREATE INDEX execution_locks_list_id ON execution_locks (workspace_id, id) WHERE deleted_at IS NULL;
+
+CREATE TABLE execution_removals (
+  id TEXT PRIMARY KEY NOT NULL,
+  workspace_id TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  rev INTEGER NOT NULL,
+  deleted_at TEXT,
+  origin TEXT NOT NULL,
+  meta TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX execution_removals_list_id ON execution_removals (workspace_id, id) WHERE deleted_at IS NULL;
 
 CREATE TABLE execution_boots (
   id TEXT PRIMARY KEY NOT NULL,

@@ -7,16 +7,19 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from coder_local.api import Duration, Id, Invalid, NotFound, Safety, Snapshot, Title, Transaction
+from coder_local.api import Duration, FilePath, Id, Invalid, NotFound, Safety, Snapshot, Title, Transaction
 from coder_plugins.execution.definitions.records import PARALLEL, Body, Definition, Inputs, Parallel, Steps
 from coder_plugins.execution.definitions.rules import LONGEST_S, seconds_of, unfold
 from coder_plugins.execution.engine.jobs import engine_of
 from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import StepKey, Word, domain
 
-from .records import Attempt, Reference, Run, RunKind, Signal, Step, Wait
+from .records import Reference, RunKind, Signal, Wait
 from .rules import (
     MOVES,
+    PAGE,
+    Cursor,
+    Limit,
     Moving,
     Recorded,
     RunAnswer,
@@ -24,12 +27,15 @@ from .rules import (
     StepView,
     agreed,
     checked_steps,
+    find_run,
     find_step,
+    recorded,
     refuse_only,
+    steps_of,
 )
 
-SHOWN = 2_000
-"""Steps that one answer has; more are listed with execution.steps.list."""
+SHOWN = 500
+"""Waits, and signals, that one answer has; all waits are listed with execution.waits.list."""
 
 
 @domain.command("execution.start", emits=MOVES, safety=Safety.DESTRUCTIVE)
@@ -40,7 +46,7 @@ def start(
     name: Title = "run",
     kind: RunKind = "other",
     inputs: Inputs | None = None,
-    folder: Annotated[str, Meta(max_length=4_096)] | None = None,
+    folder: FilePath | None = None,
     mode: Literal["live", "dry"] = "live",
     parallel: Parallel = PARALLEL,
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0,
@@ -108,46 +114,49 @@ def _folder(folder: str | None) -> str | None:
 
 
 @domain.query("execution.runs.get")
-def get(read: Snapshot, *, id: Id) -> RunView:
-    """Return one run with its steps and what it waits for."""
-    run = read.get(Run, id)
-    steps = read.select(Step, "run = :run", order="position, id", limit=SHOWN, run=id)
-    waits = read.select(Wait, "run = :run AND status = 'open'", run=id)
-    counts = read.rows("SELECT status, count(*) FROM execution_steps WHERE run = :run GROUP BY status", run=id)
+def get(read: Snapshot, *, id: Id, limit: Limit = PAGE, cursor: Cursor | None = None) -> RunView:
+    """Return one run with a page of its steps and what it waits for."""
+    run = find_run(read, id)
+    steps, next_cursor = steps_of(read, id, cursor, limit)
+    waits = read.select(Wait, "run = :run AND status = 'open'", limit=SHOWN, run=id)
+    counts = read.rows(
+        "SELECT status, count(*) FROM execution_steps WHERE run = :run AND deleted_at IS NULL GROUP BY status", run=id
+    )
     engine = engine_of(read.folder)
     trouble = None if engine is None else engine.trouble
-    return RunView(run=run, steps=steps, waits=waits, counts=dict(counts), trouble=trouble)
+    return RunView(run=run, steps=steps, next_cursor=next_cursor, waits=waits, counts=dict(counts), trouble=trouble)
 
 
 @domain.query("execution.runs.record")
-def record(read: Snapshot, *, id: Id, step: StepKey | None = None) -> Recorded:
-    """Return everything that happened in a run: each attempt with its input, facts, effect, result and duration."""
-    run = read.get(Run, id)
-    where = "run = :run AND (:key IS NULL OR key = :key)"
-    steps = read.select(Step, where, order="position, id", limit=SHOWN, run=id, key=step)
-    attempts: dict[str, list[Attempt]] = {}
-    for attempt in read.select(Attempt, where, order="n", limit=10 * SHOWN, run=id, key=step):
-        attempts.setdefault(attempt.key, []).append(attempt)
+def record(
+    read: Snapshot, *, id: Id, step: StepKey | None = None, limit: Limit = PAGE, cursor: Cursor | None = None
+) -> Recorded:
+    """Return what happened in a run, a page of its steps: each attempt with its input, facts, effect and result."""
+    run = find_run(read, id)
+    steps, next_cursor = steps_of(read, id, cursor, limit, key=step, record=True)
+    where = "run = :run AND key IN (SELECT value FROM json_each(:keys))"
+    waits = read.select(Wait, where, order="id", run=id, keys=[each.key for each in steps])
+    signals = [] if cursor else read.select(Signal, "run = :run", order="id", limit=SHOWN, run=id)
     return Recorded(
         run=run,
-        steps=[StepView(step=each, attempts=attempts.get(each.key, [])) for each in steps],
-        waits=read.select(Wait, where, order="id", run=id, key=step),
-        signals=read.select(Signal, "run = :run", order="id", run=id),
+        steps=recorded(read, id, steps),
+        next_cursor=next_cursor,
+        waits=waits,
+        signals=signals,
     )
 
 
 @domain.query("execution.steps.get")
 def get_step(read: Snapshot, *, run: Id, step: StepKey) -> StepView:
     """Return one step of a run with its attempts."""
-    found = find_step(read, run, step)
-    attempts = read.select(Attempt, "run = :run AND key = :key", order="n", run=run, key=step)
-    return StepView(step=found, attempts=attempts)
+    (found,) = recorded(read, run, [find_step(read, run, step)])
+    return found
 
 
 @domain.query("execution.runs.definition")
 def definition(read: Snapshot, *, id: Id) -> Body:
     """Return the steps that a run is held to, as they were when it started."""
-    found = read.find(Definition, read.get(Run, id).definition)
+    found = read.find(Definition, find_run(read, id).definition)
     if found is None:
         raise NotFound("the steps of this run are not kept any more", field="/id")
     return found.body

@@ -54,6 +54,8 @@ class RunEnd(Value):
         ("parent_run",),
         ("source_ref",),
         Index(fields=("status",), where="finished_at IS NULL"),
+        Index(fields=("finished_at",), where="finished_at IS NOT NULL"),
+        ("definition",),
     ),
     history=False,
 )
@@ -186,6 +188,7 @@ class Attempt(Record):
     signal: str | None = None
     error: StepFault | None = None
     log_bytes: int = 0
+    """Bytes of output that are kept of it."""
 
 
 @domain.table("waits", indexes=(("run",), Index(fields=("due_at",), where="status = 'open'")), history=False)
@@ -226,7 +229,7 @@ class Signal(Record):
     consumed_by: StepKey | None = None
 
 
-@domain.table("artifacts", indexes=(("run", "key"),), history=False)
+@domain.table("artifacts", indexes=(("run", "key"), ("sha256",)), history=False)
 class Artifact(Record):
     """Something that a step left behind; its content is kept by its hash, for as long as the settings say."""
 
@@ -247,6 +250,11 @@ class Lock(Record):
     name: Word
     run: Id
     key: StepKey
+
+
+@domain.table("removals", history=False)
+class Removal(Record):
+    """A run that was removed, while something of it is left; its id is that of the run."""
 
 
 @domain.table("boots", history=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from coder_local.api import Conflict, Fault, Invalid, NotFound, Refused, Rights, Safety, Snapshot, Transaction, Value
 from coder_plugins.execution.definitions.records import Checked, Inputs, StepSpec
@@ -13,7 +15,7 @@ from coder_plugins.execution.definitions.rules import check, kinds_of
 from coder_plugins.execution.machine.faults import RunFault
 from coder_plugins.execution.machine.live import Moves
 from coder_plugins.execution.machine.settling import settle
-from coder_plugins.execution.records import refuse
+from coder_plugins.execution.records import ExecutionSettings, refuse
 from coder_plugins.execution.rules.expansion import of_list, of_matrix
 
 from .records import (
@@ -43,6 +45,13 @@ MOVES = (
 )  # fmt: skip
 """What a transition may say."""
 
+PAGE = 200
+PAGE_BYTES = 1024 * 1024
+"""Bytes of output and input after which a page ends."""
+
+Limit = Annotated[int, Meta(ge=1, le=500, description="Steps on the page; it ends earlier after 1 MiB of outputs.")]
+Cursor = Annotated[str, Meta(max_length=400, description="`next_cursor` of the page before.")]
+
 
 class StepView(Value):
     """One step of a run, with its attempts: the flight recorder."""
@@ -56,9 +65,11 @@ class RunView(Value):
 
     run: Run
     steps: list[Step]
-    """In order; those of a fan-out after all that were written, at most 2,000."""
+    """A page of them in order; those of a fan-out after all that were written."""
+    next_cursor: str | None
+    """Give it as `cursor` to get the next page of steps; null at the end."""
     waits: list[Wait]
-    """What it waits for, open ones only."""
+    """What it waits for, open ones only, at most 500."""
     counts: dict[str, int]
     """How many steps have each status."""
     trouble: str | None
@@ -66,12 +77,17 @@ class RunView(Value):
 
 
 class Recorded(Value):
-    """Everything that happened in a run, step by step."""
+    """What happened in a run, step by step."""
 
     run: Run
     steps: list[StepView]
+    """A page of them in order."""
+    next_cursor: str | None
+    """Give it as `cursor` to get the next page of steps; null at the end."""
     waits: list[Wait]
+    """Of these steps."""
     signals: list[Signal]
+    """On the first page all of the run, at most 500."""
 
 
 class RunAnswer(Value):
@@ -108,6 +124,18 @@ class Moving(Moves):
             super().save()
         except RunFault as fault:
             raise fault.error from fault
+
+
+def find_run(read: Snapshot, id: str) -> Run:
+    """Return a run. Raises `NotFound`, and says how long runs are kept."""
+    try:
+        return read.get(Run, id)
+    except NotFound as error:
+        settings = read.settings(ExecutionSettings)
+        kept = [f"for {settings.keep_runs_days} days"] if settings.keep_runs_days else []
+        kept += [f"until {settings.keep_runs} newer ones have ended"] if settings.keep_runs else []
+        hint = f"{error.hint}; runs that have ended are kept {' and '.join(kept)}" if kept else error.hint
+        raise NotFound(error.message, field="/id", hint=hint, data=error.data) from None
 
 
 def find_wait(read: Snapshot, id: str) -> Wait:
@@ -202,3 +230,65 @@ def checked_steps(
             data={"rule": "approval", "approved": approved_hash, "hash": checked.hash},
         )
     return checked
+
+
+# -- pages of steps ---------------------------------------------------------------------------------------------------
+
+
+class StepPage(NamedTuple):
+    """Some steps of a run."""
+
+    steps: list[Step]
+    next_cursor: str | None
+
+
+def steps_of(
+    read: Snapshot, run: str, cursor: str | None, limit: int, *, key: str | None = None, record: bool = False
+) -> StepPage:
+    """Return a page of the steps of a run, or of one of them; with `record` their attempts are measured as well.
+
+    Raises `Invalid` for what is no cursor.
+    """
+    position, after = _parse(cursor)  # ids of one run are in the order of its keys
+    found = read.rows(
+        "SELECT its.id, its.position, coalesce(length(its.output), 0) + (CASE WHEN :record THEN"
+        "  (SELECT coalesce(sum(length(input)), 0) FROM execution_attempts"
+        "   WHERE id >= its.id || '/' AND id < its.id || '0') ELSE 0 END)"
+        " FROM (SELECT id FROM execution_steps WHERE run = :run AND (:key IS NULL OR key = :key)"
+        "  AND (position, id) > (:position, :after) AND deleted_at IS NULL ORDER BY position, id LIMIT :limit) AS page"
+        " JOIN execution_steps AS its ON its.id = page.id ORDER BY its.position, its.id",
+        run=run,
+        key=key,
+        position=position,
+        after=f"{run}/{after}",
+        limit=limit + 1,
+        record=record,
+    )
+    ids: list[str] = []
+    size = 0
+    for id_, _, length in found[:limit]:
+        size += length
+        if ids and size > PAGE_BYTES:
+            break
+        ids.append(id_)
+    steps = read.select(Step, "id IN (SELECT value FROM json_each(:ids))", order="position, id", ids=ids)
+    more = len(found) > len(ids)
+    return StepPage(steps, f"{steps[-1].position}/{steps[-1].key}" if more else None)
+
+
+def recorded(read: Snapshot, run: str, steps: list[Step]) -> list[StepView]:
+    """Return some steps of a run with their attempts, in order."""
+    found = {step.key: StepView(step=step, attempts=[]) for step in steps}
+    where = "run = :run AND key IN (SELECT value FROM json_each(:keys))"
+    for attempt in read.select(Attempt, where, order="n", run=run, keys=list(found)):
+        found[attempt.key].attempts.append(attempt)
+    return list(found.values())
+
+
+def _parse(cursor: str | None) -> tuple[int, str]:
+    if cursor is None:
+        return -1, ""
+    position, _, key = cursor.partition("/")
+    if not (position.isascii() and position.isdigit() and len(position) < 10 and key):
+        raise Invalid("this is no cursor of these steps", field="/cursor", hint="give next_cursor of the page before")
+    return int(position), key

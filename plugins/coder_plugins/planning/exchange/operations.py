@@ -9,7 +9,7 @@ from typing import Annotated, cast
 import msgspec
 from msgspec import Meta, Struct
 
-from coder_local.api import Context, Invalid, Safety, TooLarge
+from coder_local.api import Context, FilePath, Invalid, Safety, TooLarge
 from coder_plugins.planning.formats import FORMATS, ForeignTask, sniff
 from coder_plugins.planning.records import Reference, domain
 
@@ -18,7 +18,6 @@ from .departure import operations as departure
 from .records import (
     MOST_BYTES,
     MOST_TASKS,
-    AbsolutePath,
     Exported,
     ExportedFile,
     FormatName,
@@ -45,7 +44,7 @@ async def import_(
     ctx: Context,
     *,
     format: FormatName | None = None,
-    path: AbsolutePath | None = None,
+    path: FilePath | None = None,
     text: Text | None = None,
     project: Reference | None = None,
     dry_run: bool = False,
@@ -98,7 +97,7 @@ async def export_file(
     ctx: Context,
     *,
     format: FormatName,
-    path: AbsolutePath,
+    path: FilePath,
     project: Reference | None = None,
     overwrite: bool = False,
 ) -> ExportedFile:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from coder_local.api import Value
 from coder_plugins.planning.formats import ForeignLink
@@ -17,9 +17,6 @@ MOST_TASKS = 50_000
 """Records of one import."""
 MOST_BYTES = 32 * 1024 * 1024
 """Size of a file that is imported."""
-
-AbsolutePath = Annotated[str, Meta(min_length=1, max_length=4_096)]
-"""A file on the daemon's machine, from the root on: the daemon does not know the caller's current folder."""
 
 
 class Origin(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,6 +12,7 @@ from coder_local.api import (
     Duration,
     Event,
     Fault,
+    FilePath,
     Id,
     Instant,
     Markdown,
@@ -35,9 +36,6 @@ StepKey = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9
 
 KindWord = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]*$(?!\n)")]
 """A kind of step, as execution knows it: `operation`, `command`, `http`, `file_edit`, `approval`, ..."""
-
-Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
-"""The whole path of a folder on this machine."""
 
 Status = Literal["draft", "validated", "approved", "running", "succeeded", "failed", "cancelled"]
 """draft -> validated -> approved -> running -> succeeded, failed or cancelled; a new version is a draft again."""
@@ -82,7 +80,7 @@ class Content(Value):
     steps: Steps
     inputs: Inputs = msgspec.field(default_factory=Inputs)
     """Values that steps refer to, as `${{ inputs.name }}`."""
-    folder: Path | None = None
+    folder: FilePath | None = None
     """The folder it works in."""
     parallel: Parallel = PARALLEL
     budget_time: Duration | None = None

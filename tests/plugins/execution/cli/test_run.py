@@ -252,3 +252,13 @@ def test_what_a_crash_left_undecided_is_left_to_a_person(run, plan, daemon, sile
     assert run("runs", "resume", "last", "pay", "done", "--output", '{"paid": true}', "--yes").code == 0
     assert run("runs", "follow").code == 0
     assert objects(run("runs", "show"))[0]["steps"][0]["output"] == {"paid": True}
+
+
+def test_a_run_of_many_steps_is_shown_whole(run, plan):
+    wide = [{"key": "f", "kind": "timer", "input": {"duration": "PT0S"}, "foreach": list(range(1_100))}]
+    answer = run("run", plan(wide), "--yes")
+    assert answer.code == 0, answer.err
+    shown = objects(run("runs", "show"))[0]
+    assert [each["key"] for each in shown["steps"]] == ["f", *(f"f[{number}]" for number in range(1_100))]
+    recorded = objects(run("runs", "record"))[0]
+    assert len(recorded["steps"]) == 1_101

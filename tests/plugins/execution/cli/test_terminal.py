@@ -79,6 +79,20 @@ def _confirmed(daemon, run):
     return {}
 
 
+def test_the_runs_below_a_run_are_shown_with_it(daemon, plan):
+    inner = {"key": "inner", "kind": "sub_run", "input": {"steps": [{**APPROVAL[1], "needs": []}]}}
+    outer = {"key": "outer", "kind": "sub_run", "foreach": [1, 2], "input": {"steps": [inner]}}
+    assert Terminal(daemon, "run", plan([outer]), "--yes").end() == 0
+    found = daemon.call("execution.runs.list", limit=5, sort="-created_at")["items"]
+    terminal = Terminal(daemon, "runs", "show", next(each["id"] for each in found if not each["depth"]), columns=100)
+    assert terminal.end() == 0
+    keys = [
+        line[2:].split("  succeeded")[0].rstrip() for line in terminal.shown.splitlines() if "  succeeded  " in line
+    ]
+    below = ["    inner", "      deploy"]
+    assert keys == ["outer", "  outer[1]", *below, "  outer[2]", *below]
+
+
 def test_show_and_record_are_written_for_people(daemon, plan):
     assert Terminal(daemon, "run", plan([{**APPROVAL[1], "needs": []}]), "--yes").end() == 0
     terminal = Terminal(daemon, "runs", "show", columns=100)

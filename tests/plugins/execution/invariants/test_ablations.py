@@ -207,7 +207,7 @@ def test_when_a_change_and_its_result_are_two_commits(monkeypatch: pytest.Monkey
 def test_when_what_was_found_out_is_not_on_disk_before_the_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hashes of a file are known only to the engine that died; nobody can tell what the file was."""
 
-    def forget(moves: Moves, run: str, key: str, n: int, facts: Any) -> bool:
+    def forget(moves: Moves, run: str, key: str, n: int, facts: Any, kept: Any) -> bool:
         return key in moves.load(run).running
 
     monkeypatch.setattr(attempts, "prepared", forget)

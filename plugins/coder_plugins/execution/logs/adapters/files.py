@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,19 @@ def run_folder(folder: Path, run: str) -> Path:
 def attempt_folder(folder: Path, run: str, key: str, n: int) -> Path:
     """Return the folder of an attempt. A key may hold what no file name may, so the folder is called by its hash."""
     return run_folder(folder, run) / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}-{n}"
+
+
+def output_bytes(folder: Path) -> int:
+    """Return how many bytes of output the log of an attempt has; reads the heads of its frames only."""
+    found = 0
+    with contextlib.suppress(FileNotFoundError), (folder / frames.NAME).open("rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        while len(start := file.read(frames.HEAD.size)) == frames.HEAD.size:
+            _, stream, size = frames.HEAD.unpack(start)
+            if file.seek(size, os.SEEK_CUR) > end:
+                break  # half a frame, whose writer was killed at it
+            found += size if stream != frames.GAP else 0
+    return found
 
 
 class LogWriter:

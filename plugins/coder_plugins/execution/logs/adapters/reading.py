@@ -12,15 +12,23 @@ from coder_plugins.execution.processes import GAP, STDERR, read_frames
 from coder_plugins.execution.processes.shim.frames import NAME, Frame
 from coder_plugins.execution.runs.records import Attempt
 
+from . import packing
 from .files import attempt_folder
 
 
 class Decoder:
     """Turns frames into text; a character that two frames of one stream share is kept until it is whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest: tuple[bytes, bytes] = (b"", b"")) -> None:
         make = codecs.getincrementaldecoder("utf-8")
         self._streams = {True: make("replace"), False: make("replace")}
+        for is_error, each in zip((False, True), rest, strict=True):
+            self._streams[is_error].setstate((each, 0))
+
+    @property
+    def rest(self) -> tuple[bytes, bytes]:
+        """Of standard output and error the bytes of a character that is not whole yet."""
+        return self._streams[False].getstate()[0], self._streams[True].getstate()[0]
 
     def piece(self, frame: Frame) -> Piece:
         """Return a frame as it is shown."""
@@ -32,8 +40,12 @@ class Decoder:
 
 
 def read(folder: Path, offset: int, limit: int = PAGE) -> tuple[list[Frame], int]:
-    """Return the frames of an attempt from an offset on, and the offset to go on from."""
-    return read_frames(folder / NAME, offset, limit)
+    """Return the frames of an attempt from an offset on, and the offset to go on from.
+
+    Raises ValueError where no frame begins.
+    """
+    found, after = read_frames(folder / NAME, offset, limit)
+    return (found, after) if found else packing.read(folder, offset, limit)
 
 
 def pieces(folder: Path, attempt: Attempt, offset: int, limit: int) -> tuple[list[Piece], int]:

@@ -7,10 +7,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from coder_local.api import Fault, Invalid, Transaction
+from coder_local.api import Fault, FilePath, Invalid, Transaction
 from coder_plugins.planning.exchange.records import (
     MOST_TASKS,
-    AbsolutePath,
     FormatName,
     ImportReport,
     SkippedRecord,
@@ -32,7 +31,7 @@ def import_records(
     format: FormatName,
     tasks: Records,
     project: Reference | None = None,
-    file: AbsolutePath | None = None,
+    file: FilePath | None = None,
     dry_run: bool = False,
     skip_faults: bool = False,
 ) -> ImportReport:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from coder_local.api import Duration, Fault, Invalid, Markdown, Money, Snapshot, Title, Transaction, Value
+from coder_local.api import Duration, Fault, FilePath, Invalid, Markdown, Money, Snapshot, Title, Transaction, Value
 from coder_plugins.planning.plans.operations import PlanView, draft
-from coder_plugins.planning.plans.records import PARALLEL, Content, Inputs, Parallel, Path, PlanDrafted, PlanStep
+from coder_plugins.planning.plans.records import PARALLEL, Content, Inputs, Parallel, PlanDrafted, PlanStep
 from coder_plugins.planning.records import Reference, domain, refuse
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def generate(
     inputs: Inputs | None = None,
     title: Title | None = None,
     project: Reference | None = None,
-    folder: Path | None = None,
+    folder: FilePath | None = None,
     parallel: Parallel = PARALLEL,
     budget_time: Duration | None = None,
     budget_money: Money | None = None,

@@ -87,7 +87,7 @@ def _own_run(plan: Plan) -> str:
 def _failed_steps(tx: Transaction, plan: Plan, id: str) -> list[dict[str, Any]]:
     """Return the failed steps of a run of this plan. Raises a named error for a run of something else or a good end."""
     try:
-        found = tx.call("execution.runs.get", id=id)
+        found = tx.call("execution.runs.get", id=id, limit=500)
     except NotFound as error:
         raise NotFound(error.message, field="/run", hint=error.hint) from error
     run = found["run"]
@@ -100,7 +100,11 @@ def _failed_steps(tx: Transaction, plan: Plan, id: str) -> list[dict[str, Any]]:
             hint="refine by feedback, or wait for its end",
             data={"run": id, "status": run["status"]},
         )
-    return [step for step in found["steps"] if step["status"] == "failed" and step["error"] is not None]
+    steps = list(found["steps"])
+    while found["next_cursor"] is not None:
+        found = tx.call("execution.runs.get", id=id, limit=500, cursor=found["next_cursor"])
+        steps += found["steps"]
+    return [step for step in steps if step["status"] == "failed" and step["error"] is not None]
 
 
 def _repaired(steps: list[PlanStep], failed: list[dict[str, Any]]) -> tuple[list[PlanStep], list[Remark]]:

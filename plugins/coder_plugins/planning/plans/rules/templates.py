@@ -11,10 +11,12 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from coder_local.api import Safety, Value
-from coder_plugins.planning.plans.records import Path, PlanStep
+from coder_plugins.planning.plans.records import PlanStep
 
 Program = Annotated[list[Annotated[str, Meta(max_length=10_000)]], Meta(min_length=1, max_length=1_000)]
 """A program and its arguments; no shell reads them."""
+Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
+"""A file, from the folder of the plan on."""
 Files = Annotated[list[Path], Meta(min_length=1, max_length=10_000)]
 
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from coder_local.api import Conflict, Heard, Id, Invalid, Refused, Safety, Transaction, Unsupported, Value
+from coder_local.api import Conflict, FilePath, Heard, Id, Invalid, Refused, Safety, Transaction, Unsupported, Value
 from coder_plugins.planning.plans.operations import version_of
-from coder_plugins.planning.plans.records import ENDED, Content, Inputs, Path, Plan, PlanStarted, Status
+from coder_plugins.planning.plans.records import ENDED, Content, Inputs, Plan, PlanStarted, Status
 from coder_plugins.planning.plans.rules import wire
 from coder_plugins.planning.records import domain
 
@@ -35,7 +35,7 @@ def execute(
     *,
     id: Id,
     mode: Literal["live", "dry"] = "live",
-    folder: Path | None = None,
+    folder: FilePath | None = None,
     inputs: Inputs | None = None,
 ) -> Execution:
     """Run a plan that a person approved as it is now; its steps run with the caller's rights.
