@@ -290,6 +290,8 @@ CREATE TABLE execution_runs (
   grace_ms INTEGER,
   compensating INTEGER NOT NULL,
   timed_out INTEGER NOT NULL,
+  faulted INTEGER NOT NULL,
+  deadline TEXT,
   deadline_at TEXT,
   started_at TEXT,
   finished_at TEXT,

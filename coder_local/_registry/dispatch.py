@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 import uuid
@@ -52,6 +53,7 @@ class Call:
     __slots__ = (
         "answer",
         "confirm",
+        "context",
         "expected_rev",
         "item",
         "key",
@@ -72,6 +74,7 @@ class Call:
         request_id: str = "",
         progress: Progress | None = None,
         item: Item | None = None,
+        context: contextvars.Context | None = None,
     ) -> None:
         self.name = name
         self.raw = raw
@@ -80,6 +83,8 @@ class Call:
         self.request_id = request_id
         self.progress = progress
         self.item = item
+        self.context = context
+        """Of a call made inside another one: what a command on the writer's thread must find as its caller left it."""
 
 
 class Dispatcher:
@@ -311,7 +316,8 @@ class Dispatcher:
     async def call(self, name: str, raw: bytes, principal: Principal, request_id: str = "") -> bytes:
         """Run a call and wait for its answer as JSON. Raises the named error."""
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        cancel = self.start(Call(name, raw, principal, settle(future), request_id=request_id))
+        context = contextvars.copy_context()
+        cancel = self.start(Call(name, raw, principal, settle(future), request_id=request_id, context=context))
         try:
             return await future
         except asyncio.CancelledError:
@@ -398,7 +404,8 @@ class _Command:
         operation, begun = self._prepared.operation, time.monotonic()
         if self._cancelled:
             raise cancelled(operation.name)
-        answer = self._answer(scope)
+        context = None if self._call is None else self._call.context
+        answer = self._answer(scope) if context is None else context.run(self._answer, scope)
         if time.monotonic() - begun > operation.deadline:  # it slept in C, where nothing could stop it
             raise over_deadline()
         return answer

@@ -7,6 +7,7 @@ import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Any
 
 from coder_local._registry.dispatch import Call, Cancel
@@ -14,6 +15,8 @@ from coder_local._registry.kernel import Kernel
 from coder_local._registry.principal import OWNER, Principal
 from coder_local.api import Conflict, Context, Domain, Error, Safety, Snapshot, Transaction
 
+MARK: ContextVar[str] = ContextVar("mark", default="")
+"""What a caller leaves for what it calls."""
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 """A read that ends only when it is interrupted."""
 
@@ -201,6 +204,11 @@ def _declare_calls(domain: Domain) -> None:
     def relay_command(tx: Transaction, *, name: str, input: dict[str, Any]) -> Any:
         """Call another operation from a command."""
         return tx.call(name, **input)  # type: ignore[arg-type]
+
+    @domain.command("probe.look_around")
+    def look_around(tx: Transaction) -> list[str]:
+        """Tell on which thread it runs, and what its caller left in its context."""
+        return [threading.current_thread().name, MARK.get()]
 
     @domain.action("probe.relay_action", safety=Safety.WRITE)
     async def relay_action(ctx: Context, *, name: str, input: dict[str, Any]) -> Any:

@@ -34,7 +34,7 @@ from coder_local.api import (
 )
 from coder_local.api.errors import Unauthenticated
 
-from .probe import ENDLESS, Probe
+from .probe import ENDLESS, MARK, Probe
 
 
 def context(probe: Probe, principal: Principal = OWNER, safety: Safety = Safety.WRITE) -> OutsideContext:
@@ -45,6 +45,17 @@ def context(probe: Probe, principal: Principal = OWNER, safety: Safety = Safety.
 def said_by(tx: Transaction) -> Caller:
     assert isinstance(tx, WriteScope)
     return tx.caller
+
+
+# -- calls ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_command_finds_the_context_of_its_caller_on_the_thread_of_the_writer(probe: Probe) -> None:
+    token = MARK.set("mine")
+    found = await context(probe).call("probe.relay_action", name="probe.look_around", input={})
+    MARK.reset(token)
+    assert found == ["writer", "mine"]
+    assert await context(probe).call("probe.look_around") == ["writer", ""]
 
 
 # -- transact and read ------------------------------------------------------------------------------------------------

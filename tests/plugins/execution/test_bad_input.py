@@ -10,6 +10,7 @@ import pytest
 
 from coder_local.api import Conflict, Error, Invalid, NotFound, Refused
 from coder_plugins.execution import domain as execution
+from coder_plugins.execution.machine import fanout
 from coder_plugins.planning import domain as planning
 
 from . import world as worlds
@@ -172,6 +173,18 @@ async def test_a_fan_out_of_more_than_10000(bench: Bench) -> None:
     wrong(bench.refused(work("a", matrix={"axes": axes})), Invalid, "/steps/0/matrix", "10201", "10000")
     over = step("a", "map", {"over": list(range(10_001)), "kind": "work"})
     wrong(bench.refused(over), Invalid, "/steps/0/foreach", "10001")
+
+
+async def test_a_run_that_becomes_too_large_fails_at_the_fan_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout, "RUN_LIMIT", 10)
+    id = await bench.finish(
+        work("a", foreach=[1, 2, 3]), work("b", "a", foreach="${{ steps.a.output }}"), work("c", "b", foreach=[1, 2])
+    )
+    found = bench.steps(id)
+    assert len(found) == 9
+    assert (found["b"]["status"], found["c"]["status"]) == ("succeeded", "failed")
+    assert found["c"]["error"]["word"] == "too_large"
+    assert "9 already, and 10 at most" in found["c"]["error"]["message"]
 
 
 async def test_a_fan_out_that_becomes_too_large_fails_alone(bench: Bench) -> None:
@@ -368,6 +381,12 @@ async def test_a_secret_in_clear_in_the_name_of_something(bench: Bench) -> None:
 
 async def test_a_secret_that_no_plugin_keeps(bench: Bench) -> None:
     wrong(bench.refused(work("a", secret="secret://x/y")), Invalid, "/steps/0", "enable the plugin secrets")
+
+
+async def test_a_secret_inside_a_longer_value_that_no_plugin_keeps(bench: Bench) -> None:
+    error = bench.refused(command("a", "env", env={"AUTH": "Bearer secret://x/y"}))
+    wrong(error, Invalid, "/steps/0", "enable the plugin secrets")
+    bench.start(work("a", output="say secret://x/y to the vault"))  # a text that speaks of one
 
 
 async def test_a_secret_in_a_change_of_a_rewind(bench: Bench) -> None:

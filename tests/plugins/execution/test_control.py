@@ -393,3 +393,24 @@ async def test_what_ends_well_while_the_engine_stops_is_kept(bench: Bench, monke
     asyncio.get_running_loop().call_later(0.2, go.set)
     await bench.engine.stop()
     assert bench.statuses(id) == {"e": "succeeded"}
+
+
+async def test_a_second_cancel_only_hastens(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = [work("a", compensate={"kind": "work"}), work("b", "a", hold=True)]
+    id = bench.start(step("s", "sub_run", {"steps": below}), work("x", hold=True))
+    await bench.world.until(lambda: {"b", "x"} <= set(bench.world.begun))
+    child = bench.waits(id)["s"]["name"]
+    monkeypatch.setattr(bench.engine, "_stop_run", lambda run, grace_ms: None)  # it takes its time
+    bench.call("execution.runs.cancel", id=child, grace=5, compensate=True)
+    bench.call("execution.runs.cancel", id=id, grace=60)
+    of = bench.run
+    assert (of(child)["grace_ms"], of(child)["compensating"]) == (5_000, True), "less is not more, done is not undone"
+    assert (of(id)["grace_ms"], of(id)["compensating"]) == (60_000, False)
+    bench.call("execution.runs.cancel", id=id, grace=600)
+    assert of(id)["grace_ms"] == 60_000
+    bench.call("execution.runs.cancel", id=id, grace=1, compensate=True)
+    bench.call("execution.runs.cancel", id=id)
+    assert [(of(each)["grace_ms"], of(each)["compensating"]) for each in (id, child)] == [(1_000, True)] * 2
+    bench.world.let_go()
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert bench.statuses(child)["a'"] == "succeeded"

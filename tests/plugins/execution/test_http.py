@@ -96,6 +96,15 @@ async def test_a_secret_that_the_server_gives_back_is_kept_nowhere(bench: Bench,
     assert worlds.SECRET not in str(bench.call("execution.runs.record", id=id))
 
 
+async def test_a_secret_inside_a_longer_header(bench: Bench, service: Service) -> None:
+    headers = {"X-Key": "Bearer secret://service/key", "X-Number": 7}
+    id = await bench.finish(step("a", "http", {"url": service.url, "headers": headers}))
+    assert service.asked[0][2]["X-Key"] == f"Bearer {worlds.SECRET}"
+    assert service.asked[0][2]["X-Number"] == "7"
+    assert bench.steps(id)["a"]["output"]["json"]["echo"] == "Bearer ***"
+    assert worlds.SECRET not in str(bench.call("execution.runs.record", id=id))
+
+
 async def test_what_a_request_cannot_be(bench: Bench) -> None:
     url = "http://127.0.0.1/"
     wrong(bench.refused(step("a", "http", {"url": "ftp://x/y"})), Invalid, "/steps/0/input/url")

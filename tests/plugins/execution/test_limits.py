@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from coder_plugins.execution.records import ExecutionSettings
@@ -112,10 +114,47 @@ async def test_a_deadline_of_a_step_that_works_and_waits_between(bench: Bench) -
 
 
 async def test_a_deadline_of_a_step_that_works_stops_it(bench: Bench) -> None:
-    id = await bench.finish(work("a", hold=True, deadline="PT0.05S", timeout="PT1H"))
-    assert bench.attempts(id, "a")[0]["timeout_ms"] == 50
-    assert bench.steps(id)["a"]["status"] == "failed"
+    """A sleep of eight hours passes by the clock on the wall alone, and is found at the next look at it."""
+    id = bench.start(work("a", hold=True, deadline="PT1H", timeout="PT10H", retry={"max": 3}), work("b", hold=True))
+    await bench.world.until(lambda: bench.world.now["work"] == 2)
+    await bench.advance(3599)
+    assert bench.statuses(id) == {"a": "running", "b": "running"}
+    await bench.advance(8 * 3600)
+    assert (await bench.until_step(id, "a", "failed"))["error"] == {
+        "word": "deadline", "message": "its deadline passed while it worked, and it was stopped", "data": {},
+    }  # fmt: skip
     assert bench.world.ended == ["a"]
+    assert [each["state"] for each in bench.attempts(id, "a")] == ["failed"]
+    bench.world.let_go()
+    await bench.until(id)
+    assert bench.waits(id) == {}
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(os.name == "nt", reason="it is a shell of POSIX")
+async def test_a_deadline_that_passed_while_the_daemon_was_down_stops_what_is_looked_after(bench: Bench) -> None:
+    id = bench.start(step("c", "command", {"shell": "sleep 60"}, deadline="PT1H"))
+    await bench.until_step(id, "c", "running")
+    await bench.crash()
+    bench.box.clock.advance(7200)
+    await bench.restart()
+    assert (await bench.until_step(id, "c", "failed"))["error"]["word"] == "deadline"
+    assert bench.waits(id) == {}
+
+
+async def test_a_step_whose_deadline_passed_in_the_queue_does_not_begin(bench: Bench) -> None:
+    bench.box.configure(ExecutionSettings(processes=1))
+    id = bench.start(pool("x", hold=True, deadline="PT1H", retry={"max": 2, "first": "PT0S"}, fails=1))
+    await bench.world.until(lambda: bench.world.begun)
+    rival = bench.start(pool("y", hold=True), priority=9)
+    bench.world.let_go("x")
+    await bench.world.until(lambda: "y" in bench.world.begun)
+    await bench.until_step(id, "x", "ready")
+    await bench.advance(3600)
+    bench.world.let_go()
+    await bench.until(rival)
+    assert (await bench.until(id))["error"]["word"] == "deadline"
+    assert bench.world.begun == ["x", "y"]
 
 
 async def test_the_deadline_of_a_run(bench: Bench) -> None:
@@ -137,3 +176,17 @@ async def test_the_deadline_of_a_run_that_passed_while_the_daemon_was_down(bench
     bench.box.clock.advance(7200)
     await bench.restart()
     assert (await bench.until(id))["status"] == "timed_out"
+
+
+@pytest.mark.parametrize("again", ["retry", "rewind"])
+async def test_a_run_made_from_one_with_a_deadline_is_given_as_long_again(bench: Bench, again: str) -> None:
+    id = bench.start(work("a"), work("b", "a", hold=True), deadline="PT1H")
+    await bench.world.until(lambda: "b" in bench.world.begun)
+    await bench.advance(3600)
+    assert (await bench.until(id))["status"] == "timed_out"
+    more = {"step": "b"} if again == "rewind" else {}
+    new = bench.call(f"execution.runs.{again}", id=id, **more)["run"]["id"]
+    await bench.advance(3599)
+    assert (bench.run(new)["deadline"], bench.status(new)) == ("PT1H", "running")
+    await bench.advance(1)
+    assert (await bench.until(new))["status"] == "timed_out"

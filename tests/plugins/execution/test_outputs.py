@@ -169,6 +169,16 @@ class TestSecrets:
         assert bench.steps(id)["a"]["output"]["stdout"].split() == ["it", "is", "***", str(len(worlds.SECRET))]
 
     @pytest.mark.alone
+    async def test_inside_a_longer_value_of_the_environment(self, bench: Bench) -> None:
+        env = {"AUTH": "Bearer secret://service/key.", "TWO": "me:secret://service/key@x secret://service/other"}
+        shell = 'echo "$AUTH|$TWO"; printf "%s" "$AUTH" | wc -c'
+        id = await bench.finish(command("a", shell=shell, env=env))
+        self.hidden(bench)
+        text = bench.steps(id)["a"]["output"]["stdout"]
+        assert text == f"Bearer ***.|me:***@x ***\n{len(worlds.SECRET) + 8}\n"
+        assert bench.attempts(id, "a")[0]["input"]["env"] == env
+
+    @pytest.mark.alone
     async def test_of_a_command_that_fails(self, bench: Bench) -> None:
         id = await bench.finish(command("a", shell='echo "$KEY"; exit 3', env={"KEY": "secret://service/key"}))
         self.hidden(bench)

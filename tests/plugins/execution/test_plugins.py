@@ -36,6 +36,43 @@ async def test_an_operation_whose_plugin_is_gone_blocks_its_run(bench: Bench) ->
     assert bench.world.calls == []
 
 
+@pytest.mark.parametrize("effect", ["checkable", "adoptable"])
+async def test_what_only_its_kind_can_judge_waits_for_it(bench: Bench, effect: str) -> None:
+    kinds = list(bench.world.kinds)
+    id = bench.start(work("a", hold=True, effect=effect), work("b", "a"))
+    await bench.world.until(lambda: bench.world.begun)
+    await bench.crash()
+    bench.world.ended.clear()
+    bench.world.ended.append("a")  # it came to its end, which the kind can see
+    bench.world.kinds.clear()
+    await bench.restart()
+    assert "needed to tell what became of a" in (await bench.until(id, "blocked"))["reason"]
+    assert bench.waits(id) == {}, "nobody is asked"
+    await bench.crash()
+    await bench.restart()
+    bench.engine.look_at_plugins()
+    await bench.turn()
+    assert (bench.status(id), bench.statuses(id)["a"]) == ("blocked", "pending")
+    bench.world.kinds.extend(kinds)
+    bench.engine.look_at_plugins()
+    assert (await bench.until(id))["status"] == "succeeded"
+    assert bench.steps(id)["a"]["output"] == "it was done"
+    assert bench.world.begun == ["a", "b"]
+    assert bench.steps(id)["a"]["recoveries"] == 1
+
+
+async def test_a_run_that_waits_for_a_kind_to_judge_a_step_is_cancelled(bench: Bench) -> None:
+    id = bench.start(work("a", hold=True, effect="checkable"), work("b", "a"))
+    await bench.world.until(lambda: bench.world.begun)
+    await bench.crash()
+    bench.world.kinds.clear()
+    await bench.restart()
+    await bench.until(id, "blocked")
+    bench.call("execution.runs.cancel", id=id)
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert [each["state"] for each in bench.attempts(id, "a")] == ["unknown"]
+
+
 async def test_a_kind_that_means_something_else_blocks_the_runs_from_before(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,8 +152,40 @@ async def test_a_stop_leaves_a_command_that_is_adopted_and_ends_one_that_is_not(
     await bench.restart()
     await bench.until_step(id, "keep", "succeeded", "failed")
     assert bench.steps(id)["keep"]["output"]["stdout"] == "kept\n"
-    await bench.until(id, "needs_decision", "failed")
-    assert len(bench.attempts(id, "end")) == 1
+    await bench.until(id, "needs_decision")
+    assert "was stopped with the daemon" in bench.waits(id)["end"]["prompt"]
+    bench.call("execution.runs.resume", id=id, step="end", choice="retry")
+    assert (await bench.until(id))["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("shell", ["exit 130", "kill -KILL $$", "exit 0"])
+async def test_a_program_that_a_stop_ended_is_judged_as_any_that_was_cut_off(bench: Bench, shell: str) -> None:
+    """However it takes the signal; one that comes to a good end in its grace has done its work."""
+    hold = f"trap '{shell}' INT; echo $$ >> ran; [ -e again ] || {{ touch again; while :; do sleep 0.05; done; }}"
+    id = bench.start(command("a", shell=hold, on_daemon_death="kill", more={"idempotent": True}))
+    await pid_in(bench, "ran")
+    await bench.engine.stop()
+    await bench.restart()
+    assert (await bench.until(id))["status"] == "succeeded"
+    states = ["done"] if shell == "exit 0" else ["unknown", "done"]
+    assert [each["state"] for each in bench.attempts(id, "a")] == states
+
+
+async def test_the_check_of_a_program_that_a_stop_ended(bench: Bench) -> None:
+    hold = "echo x >> made; while :; do sleep 0.05; done"
+    id = bench.start(command("a", shell=hold, on_daemon_death="kill", check=["test", "-e", "made"]))
+    async with asyncio.timeout(10):
+        while not (bench.folder / "made").exists():
+            await asyncio.sleep(0.005)
+    await bench.engine.stop()
+    await bench.restart()
+    await bench.until(id)
+    assert bench.steps(id)["a"]["output"] == {"exit_code": None, "checked": True}
+
+
+async def test_numbers_among_the_variables(bench: Bench) -> None:
+    id = await bench.finish(command("c", shell="echo $PORT $PART", env={"PORT": 8080, "PART": 0.5}))
+    assert bench.steps(id)["c"]["output"]["stdout"] == "8080 0.5\n"
 
 
 async def test_programs_run_no_more_at_once_than_the_settings_say(bench: Bench) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from coder_local._admission import Admission, tokens
 from coder_local._registry.principal import Principal
-from coder_local.api import NotFound, Safety
+from coder_local.api import NotFound, Refused, Safety
 from coder_local.testing.memory import Sandbox
 from coder_plugins.execution.definitions.records import Body, Definition, StepSpec
 from coder_plugins.execution.rules.hashing import content_hash
@@ -18,7 +18,7 @@ from .bench import Bench, operation, step, work
 
 
 def start_as(bench: Bench, caller: Sandbox, *steps: dict[str, Any]) -> str:
-    return caller.call("execution.start", steps=list(steps))["run"]["id"]
+    return caller.call("execution.start", steps=list(steps), external=True)["run"]["id"]
 
 
 async def ended(bench: Bench, id: str) -> dict[str, Any]:
@@ -180,3 +180,34 @@ async def test_a_run_of_a_person_does_not_do_what_only_a_person_may(bench: Bench
     child = bench.run(bench.steps(id)["s"]["error"]["data"]["run"])
     assert child["error"]["word"] == "refused"
     assert bench.world.calls == []
+
+
+# -- what a start agrees to -------------------------------------------------------------------------------------------
+
+
+async def test_what_leaves_this_machine_is_agreed_to_in_words(bench: Bench) -> None:
+    """The operation is declared destructive, and no more is agreed to unless its input, which is confirmed, says so."""
+    steps = [operation("ok", "world.burn"), operation("out", "world.send", text="x")]
+    error = bench.refused(*steps, external=False)
+    assert isinstance(error, Refused)
+    assert (error.field, error.data["steps"]) == ("/external", ["out"])
+    id = bench.start(operation("ok", "world.burn"), external=False)
+    await bench.until(id)
+    assert bench.run(id)["rights"]["confirmed"] == ["destructive"]
+    with pytest.raises(Refused):
+        bench.call("execution.runs.retry", id=id, definition="latest", steps=steps)
+    again = bench.call("execution.runs.retry", id=id, definition="latest", steps=steps, external=True)["run"]["id"]
+    await bench.until(again)
+    assert bench.world.calls == ["burn", "x"]
+    with pytest.raises(Refused):
+        bench.call("execution.runs.rewind", id=again, step="out")
+    assert bench.status(await bench.finish(*steps, external=False, mode="dry")) == "succeeded"
+
+
+async def test_what_turns_out_to_leave_this_machine_is_refused_when_it_begins(bench: Bench) -> None:
+    steps = [work("a", output="external"), work("b", "a", harm="${{ steps.a.output }}")]
+    id = await bench.finish(*steps, external=False)
+    assert bench.world.begun == ["a"]
+    error = bench.steps(id)["b"]["error"]
+    assert (error["word"], "external" in error["message"]) == ("refused", True)
+    assert bench.status(await bench.finish(*steps)) == "succeeded"

@@ -99,8 +99,9 @@ async def test_a_run_that_runs_itself_ends_16_deep(bench: Bench) -> None:
     assert "16 deep" in error["message"]
 
 
-async def test_an_operation_that_starts_its_own_run_ends_16_deep(bench: Bench) -> None:
-    bench.start(operation("again", "world.again"))
+@pytest.mark.parametrize("name", ["world.again", "world.again_outside"])
+async def test_an_operation_that_starts_its_own_run_ends_16_deep(bench: Bench, name: str) -> None:
+    bench.start(operation("again", name))
     await bench.so(
         lambda: "failed" in {each["status"] for each in bench.call("execution.runs.list", limit=50)["items"]}
     )

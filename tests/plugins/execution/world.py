@@ -232,6 +232,15 @@ def again(tx: Transaction) -> str:
     return answer["run"]["id"]
 
 
+@world.action("world.again_outside", safety=Safety.DESTRUCTIVE)
+async def again_outside(ctx: Context) -> str:
+    """Start a run whose one step is this operation, from outside a transaction."""
+    await asyncio.sleep(0)
+    step = {"key": "again", "kind": "operation", "input": {"operation": "world.again_outside"}}
+    answer = await ctx.call("execution.start", steps=[step], name="again")
+    return answer["run"]["id"]
+
+
 @world.action("world.send")
 async def send(ctx: Context, *, text: str) -> str:
     """Do something outside."""

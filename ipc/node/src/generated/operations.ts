@@ -680,6 +680,7 @@ export interface ExecutionRunsRetryInput {
   /** 1 to 2000 items. */
   steps?: StepSpecInput[] | null;
   inputs?: Record<string, unknown> | null;
+  external?: boolean;
 }
 
 /** Input of `execution.runs.rewind`. */
@@ -690,6 +691,7 @@ export interface ExecutionRunsRewindInput {
   step: string;
   inputs?: Record<string, unknown> | null;
   change?: Record<string, unknown> | null;
+  external?: boolean;
 }
 
 /** Input of `execution.runs.signal`. */
@@ -732,6 +734,7 @@ export interface ExecutionStartInput {
   concurrency_key?: string | null;
   only?: string[] | null;
   deadline?: Duration | null;
+  external?: boolean;
   /** 1 to 200 characters. */
   source_ref?: string | null;
   /** At most 64 characters. */
@@ -763,7 +766,8 @@ export interface ExecutionWaitsListInput {
   /** 1 to 64 characters. */
   run?: string | null;
   status?: "open" | "closed" | null;
-  kind?: "timer" | "retry" | "queue" | "approval" | "signal" | "child" | "decision" | "lock" | null;
+  /** `deadline` and `queue` stand beside a step that works, or is ready to. */
+  kind?: "timer" | "retry" | "queue" | "approval" | "signal" | "child" | "decision" | "lock" | "deadline" | null;
   /** `id` when missing. */
   sort?: "id" | "-id" | "due_at" | "-due_at";
   /** Items on the page. 1 to 500; 50 when missing. */
@@ -2447,6 +2451,13 @@ export interface Run {
   /** Whether it runs compensations, or will when what runs has ended. */
   compensating: boolean;
   timed_out: boolean;
+  /**
+   * Whether the engine itself failed at it, and leaves it alone until it is resumed; `reason` names the
+   * fault.
+   */
+  faulted: boolean;
+  /** How long it was given from when it was made; a retry is given the same anew. */
+  deadline: Duration | null;
   deadline_at: Instant | null;
   started_at: Instant | null;
   finished_at: Instant | null;
@@ -2835,7 +2846,10 @@ export interface StepSpec {
   queue_timeout: Duration | null;
   /** How long all its attempts together may take, without the waits between them. */
   total_timeout: Duration | null;
-  /** Of a step that waits: how long at most, by the clock on the wall, sleep of the machine included. */
+  /**
+   * How long it may take from when it began, its waits and retries among it, by the clock on the wall, sleep
+   * of the machine included.
+   */
   deadline: Duration | null;
   retry: Retry;
   /**
@@ -2892,7 +2906,10 @@ export interface StepSpecInput {
   queue_timeout?: Duration | null;
   /** How long all its attempts together may take, without the waits between them. */
   total_timeout?: Duration | null;
-  /** Of a step that waits: how long at most, by the clock on the wall, sleep of the machine included. */
+  /**
+   * How long it may take from when it began, its waits and retries among it, by the clock on the wall, sleep
+   * of the machine included.
+   */
   deadline?: Duration | null;
   retry?: RetryInput;
   /**
@@ -3251,7 +3268,8 @@ export interface Wait {
   meta: Record<string, unknown>;
   run: string;
   key: string;
-  kind: Open<"timer" | "retry" | "queue" | "approval" | "signal" | "child" | "decision" | "lock">;
+  /** `deadline` and `queue` stand beside a step that works, or is ready to. */
+  kind: Open<"timer" | "retry" | "queue" | "approval" | "signal" | "child" | "decision" | "lock" | "deadline">;
   status: Open<"open" | "closed">;
   /** Of a signal its name, of a lock the resource, of a child its run. */
   name: string | null;
@@ -3553,7 +3571,9 @@ export interface Api {
      * Start a run of some steps: the whole graph is on disk before the first of them begins.
      *
      * Everything that is wrong with the steps is told at once, and nothing runs. With `approved_hash` it is
-     * refused unless the steps are exactly those that have that hash. The steps run with the caller's rights.
+     * refused unless the steps are exactly those that have that hash. The steps run with the caller's rights;
+     * to start them is to agree to what is destructive, and with `external` to what leaves this machine or
+     * spends money, which is refused without.
      */
     start(input: ExecutionStartInput, options?: CommandOptions): Promise<RunAnswer>;
     approvals: {
@@ -3584,7 +3604,8 @@ export interface Api {
        * a hard one.
        *
        * The run is `cancelling` until all of its processes are gone. With `compensate` what was done is
-       * undone then.
+       * undone then. Asked again, it may give less time, or have undone what was not to be; never more time,
+       * and what is to be undone stays so.
        */
       cancel(input: ExecutionRunsCancelInput, options?: CommandOptions): Promise<RunAnswer>;
       /** Return the steps that a run is held to, as they were when it started. */
@@ -3620,14 +3641,16 @@ export interface Api {
        * `source` is where it begins anew: `failed` (all that did not succeed), `start` (everything), or a
        * step with all that hangs on it. With `definition` latest it runs `steps`, the corrected ones, or
        * those of the newest run of the same source; a result stands if its step, and all that it needs, is
-       * the same.
+       * the same. A run that had a `deadline` is given as long again, from now. `external` is as in
+       * `execution.start`.
        */
       retry(input: ExecutionRunsRetryInput, options?: CommandOptions): Promise<Forked>;
       /**
        * Make a new run that shares what was finished before a step, and goes on from there; the old run is
        * untouched.
        *
-       * `change` replaces values in the `input` of that step.
+       * `change` replaces values in the `input` of that step. A run that had a `deadline` is given as long
+       * again, from now. `external` is as in `execution.start`.
        */
       rewind(input: ExecutionRunsRewindInput, options?: CommandOptions): Promise<Forked>;
       /**
@@ -3820,7 +3843,7 @@ export interface Api {
        *
        * A dry run resolves everything and runs only what reads: it needs no approval, leaves the status
        * alone, and may have another `folder` or other `inputs`. A live run takes those of the plan, for they
-       * were approved with it.
+       * were approved with it; who approved its steps agreed to what they do outside this machine, too.
        */
       execute(input: PlanningPlansExecuteInput, options?: CommandOptions): Promise<Execution>;
       /**

@@ -43,9 +43,11 @@ def _retry(session: Session, arguments: Namespace) -> int:
         known = {**known, **plan.content.get("inputs", {})}
         given |= {"definition": "latest", "steps": plan.content["steps"]}
     given["inputs"] = planfile.inputs(known, arguments.input)
+    given["external"] = _external(old)
     if plan is not None:
-        running.check(session, plan, {**given, **({"folder": old["folder"]} if old.get("folder") else {})})
-    _confirm(session, f"retry {old['name']} ({old['status']}) from {arguments.source}")
+        checked = running.check(session, plan, {**given, **({"folder": old["folder"]} if old.get("folder") else {})})
+        given["external"] = checked["safety"] == "external"
+    _confirm(session, f"retry {old['name']} ({old['status']}) from {arguments.source}", external=given["external"])
     return _report(session, session.call("execution.runs.retry", given, yes=True), arguments)
 
 
@@ -64,17 +66,27 @@ def _rewind_arguments(parser: Parser) -> None:
 
 def _rewind(session: Session, arguments: Namespace) -> int:
     old = finding.view_of(session, arguments.run)["run"]
-    given: dict[str, Any] = {"id": old["id"], "step": arguments.step}
+    given: dict[str, Any] = {"id": old["id"], "step": arguments.step, "external": _external(old)}
     if arguments.input:
         given["inputs"] = planfile.inputs(old["inputs"], arguments.input)
     if arguments.change:
         given["change"] = planfile.inputs({}, arguments.change)
-    _confirm(session, f"run {old['name']} again from {arguments.step}")
+    _confirm(session, f"run {old['name']} again from {arguments.step}", external=given["external"])
     return _report(session, session.call("execution.runs.rewind", given, yes=True), arguments)
 
 
-def _confirm(session: Session, what: str) -> None:
-    if not (session.settings.yes or ask(clean(f"This will {what}, which may run programs and change files."))):
+def _external(old: dict[str, Any]) -> bool:
+    """Tell whether somebody agreed that a run may leave this machine."""
+    return "external" in old["rights"]["confirmed"]
+
+
+def _confirm(session: Session, what: str, *, external: bool) -> None:
+    risk = (
+        "run programs, change files, and leave this machine or spend money"
+        if external
+        else ("run programs and change files")
+    )
+    if not (session.settings.yes or ask(clean(f"This will {what}, which may {risk}."))):
         raise Failure("needs_confirmation", "nobody confirmed it", hint="give --yes to confirm")
 
 

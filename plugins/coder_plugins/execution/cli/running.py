@@ -54,6 +54,7 @@ def _run(session: Session, arguments: Namespace) -> int:
     checked = check(session, plan, given)
     if not arguments.dry:
         _confirm(session, plan, given, checked)
+        given["external"] = checked["safety"] == "external"
     started = session.call("execution.start", given, yes=True)["run"]
     return report(session, started, detach=arguments.detach)
 

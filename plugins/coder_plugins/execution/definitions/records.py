@@ -14,6 +14,8 @@ STEPS_LIMIT = 2_000
 """Steps that a definition may have."""
 EXPANDED_LIMIT = 10_000
 """Steps that one fan-out may become."""
+RUN_LIMIT = 100_000
+"""Steps that one run may have, those that its fan-outs become among them."""
 DEPTH_LIMIT = 16
 """How many runs may stand above each other."""
 
@@ -91,7 +93,8 @@ class StepSpec(Value):
     total_timeout: Duration | None = None
     """How long all its attempts together may take, without the waits between them."""
     deadline: Duration | None = None
-    """Of a step that waits: how long at most, by the clock on the wall, sleep of the machine included."""
+    """How long it may take from when it began, its waits and retries among it, by the clock on the wall, sleep of the
+    machine included."""
     retry: Retry = Retry()
     idempotent: bool = False
     """Whether doing it twice does no more than doing it once: it is then done again after a crash, and nobody asked."""

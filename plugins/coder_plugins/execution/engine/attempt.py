@@ -16,6 +16,7 @@ from coder_local.api import Context, Error, Found, StepError, StepRun, Unsupport
 from coder_plugins.execution.artifacts.adapters import put
 from coder_plugins.execution.logs.adapters.files import LogWriter, attempt_folder, output_bytes
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
+from coder_plugins.execution.machine.making import under
 from coder_plugins.execution.processes import STDERR, STDOUT
 from coder_plugins.execution.processes.shim.frames import NAME
 from coder_plugins.execution.records import INLINE_LIMIT, LARGE
@@ -115,11 +116,9 @@ async def carry_out(step: Attempting, kind: WorkKind[Any]) -> Ended:
     limit = asyncio.timeout(_seconds(job))
     try:
         input: Value = msgspec.convert(job.input, kind.input)
-        async with limit:
-            if step.recovering:
-                ended = _found(job, await kind.recover(step, input))
-            else:
-                ended = _done(job, await kind.run(step, input))
+        with under(job.run, job.key):
+            async with limit:
+                ended = await _act(step, kind, input)
     except StepError as error:
         ended = failed(job, error)
         if limit.expired():
@@ -135,6 +134,12 @@ async def carry_out(step: Attempting, kind: WorkKind[Any]) -> Ended:
     except Exception as error:  # noqa: BLE001 - a plugin's fault fails its step, and not the engine
         ended = _failed(job, "broken", f"{type(error).__name__}: {error}", {})
     return await _settle(step, ended, begun)
+
+
+async def _act(step: Attempting, kind: WorkKind[Any], input: Value) -> Ended:
+    if step.recovering:
+        return _found(step.job, await kind.recover(step, input))
+    return _done(step.job, await kind.run(step, input))
 
 
 _HOPELESS = frozenset({"invalid", "not_found", "refused", "unsupported", "too_large", "needs_confirmation"})
@@ -228,4 +233,6 @@ def _found(job: Job, found: Found) -> Ended:
     if found.state == "not_begun":
         return _ended(job, "lost")
     fault = StepFault(word=found.word, message=found.message, data=found.data)
+    if found.state == "failed" and found.word == STOPPED:
+        return _ended(job, "cancelled", error=fault)
     return _ended(job, "failed" if found.state == "failed" else "unknown", error=fault)

@@ -10,8 +10,9 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,7 +20,9 @@ from coder_local.api import (
     Broken,
     Context,
     Error,
+    Heard,
     Locked,
+    Stale,
     StepError,
     StepKind,
     Subscription,
@@ -29,15 +32,18 @@ from coder_local.api import (
     parse_instant,
 )
 from coder_plugins.execution.definitions.rules import kinds_of
+from coder_plugins.execution.machine.aside import forgive, set_aside
 from coder_plugins.execution.machine.attempts import Ended, Job
+from coder_plugins.execution.machine.faults import RunFault, tell
 from coder_plugins.execution.processes import boot_id
 from coder_plugins.execution.records import ExecutionSettings
 from coder_plugins.execution.runs.records import ClockJumped, StepFault
 
 from . import turn as turns
 from .attempt import Attempting, carry_out, failed
-from .turn import Apply, Prepared, Room, Turn, Work
+from .turn import Apply, Begun, Prepared, Room, Turn, Work
 
+T = TypeVar("T")
 _log = logging.getLogger("coder_local.execution")
 LOOK_S = 30.0
 """The longest sleep: a clock that was set, or a machine that slept, is noticed after so long at the latest."""
@@ -65,6 +71,8 @@ class Engine:
         self.running: dict[tuple[str, str, int], asyncio.Task[None]] = {}
         """Attempts that are carried out."""
         self._processes: set[tuple[str, str, int]] = set()
+        self._overdue: set[tuple[str, str, int]] = set()
+        """Attempts that are stopped because the deadline of their step has passed."""
         self._applying = 0
         self._work: list[Work] = []
         self._waiting: dict[tuple[str, str, int], asyncio.Future[bool]] = {}
@@ -75,6 +83,9 @@ class Engine:
         self._clocks = (0, 0.0)
         self._stopping = False
         self._plugins_changed = False
+        self._aside: dict[str, list[Work]] = {}
+        """What stands to be written of runs that were set aside."""
+        self._judge_anew = False
         self._at_work: contextlib.AbstractContextManager[None] | None = None
         self.trouble: str | None = None
         """Why results cannot be written now, if they cannot."""
@@ -86,15 +97,12 @@ class Engine:
         """Judge what an earlier start left, and begin to work."""
         self.kinds = kinds_of(self._ctx)
         heard = self._ctx.subscribe(*_WAKES)
-        found = await self._ctx.transact(turns.begin, self.kinds, os.getpid())
+        found = await self._past_faults(
+            lambda: self._ctx.transact(turns.begin, self.kinds, os.getpid(), not self._aside)
+        )
         self.boot = found.boot
         self._clocks = self._ctx.now_ms(), time.monotonic()
-        while True:
-            for job in found.jobs:
-                self._begin(job)
-            if found.after is None:
-                break
-            found = await self._ctx.transact(turns.judge, self.kinds, self.boot, found.after)
+        await self._judge(found, "the daemon was started again")
         self._tasks = [
             asyncio.create_task(self._listen(heard), name="execution: wake"),
             asyncio.create_task(self._loop(), name="execution: turns"),
@@ -145,11 +153,36 @@ class Engine:
         self.wake()
 
     async def _listen(self, heard: Subscription) -> None:
-        with heard:
-            async for event in heard:
-                if event.type == "plugins.plugin.changed":
-                    self._plugins_changed = True
-                self.wake()
+        """Wake the loop at each event that gives it something to do, and for all at once where some were missed."""
+        while True:
+            try:
+                with heard:
+                    async for event in heard:
+                        self._hear(event)
+            except Stale as gap:
+                _log.warning("events were missed, so everything is looked at: %s", gap.message)
+                heard = self._ctx.subscribe(*_WAKES)
+                self._plugins_changed = True
+                self._release(*self._aside)
+            except Error as error:
+                _log.error("the engine hears nothing any more, and looks every %g s: %s", LOOK_S, error.message)
+                return
+            else:
+                return
+
+    def _hear(self, event: Heard) -> None:
+        if event.type == "plugins.plugin.changed":
+            self._plugins_changed = True
+        elif event.type in {"execution.run.resumed", "execution.run.cancelled"} and event.data["run"] in self._aside:
+            self._release(event.data["run"])
+        self.wake()
+
+    def _release(self, *runs: str) -> None:
+        """Go on with runs that were set aside and then resumed."""
+        for run in runs:
+            self._work += self._aside.pop(run)
+            self._judge_anew = True
+        self.wake()
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
@@ -160,7 +193,7 @@ class Engine:
             work, self._work = self._work, []
             try:
                 await self._look_at_plugins()
-                await self._turn(work)
+                await self._past_faults(partial(self._turn, work), work)
                 failures, self.trouble = 0, None
             except asyncio.CancelledError:
                 raise
@@ -177,9 +210,30 @@ class Engine:
         They are asked for in every turn: a plugin that is disabled says so before its kinds are gone.
         """
         self.kinds = kinds_of(self._ctx)
-        if self._plugins_changed:
-            await self._ctx.transact(turns.unblock, self.kinds)
-            self._plugins_changed = False
+        changed, anew = self._plugins_changed, self._judge_anew
+        if not (changed or anew):
+            return
+        self._plugins_changed = self._judge_anew = False  # now: what is heard meanwhile must not be forgotten
+        try:
+            if changed:
+                await self._ctx.transact(forgive)
+            await self._judge(Begun(self.boot, [], ""), "what it waits for may be there")
+        except BaseException:
+            self._plugins_changed = True
+            raise
+
+    async def _judge(self, found: Begun, reason: str) -> None:
+        """Judge what an earlier start left, some at a time, and begin to look after what nobody knows the end of."""
+        while True:
+            for job in found.jobs:
+                self._begin(job)
+            after = found.after
+            if after is None:
+                return
+            found = await self._past_faults(partial(self._judge_next, after, reason))
+
+    async def _judge_next(self, after: str, reason: str) -> Begun:
+        return await self._ctx.transact(turns.judge, self.kinds, self.boot, after, reason)
 
     async def _turn(self, work: Sequence[Work]) -> None:
         self.turns += 1
@@ -197,6 +251,8 @@ class Engine:
             self._begin(job)
         for run, grace_ms in found.stop:
             self._stop_run(run, grace_ms)
+        for run, key in found.overdue:
+            self._stop_overdue(run, key)
         if found.left:
             self._work[:0] = found.left
         if found.more or found.left:
@@ -214,8 +270,32 @@ class Engine:
             self._at_work.__exit__(None, None, None)
             self._at_work = None
 
+    async def _past_faults(self, function: Callable[[], Awaitable[T]], work: Sequence[Work] = ()) -> T:
+        """Do something in transactions; each run that the state machine fails at is set aside, and it is done anew.
+
+        Raises `RunFault` for a run at which it fails again, and where what could not be saved came from `work`.
+        """
+        faulted: set[str] = set()
+        while True:
+            try:
+                return await function()
+            except RunFault as fault:
+                own = fault.saving and any(_job_at(each)[0] == fault.run for each in work)
+                if own or fault.run in faulted:
+                    raise
+                faulted.add(fault.run)
+                await self._set_aside(fault.run, fault.error)
+
+    async def _set_aside(self, run: str, error: Exception, *work: Work) -> None:
+        _log.error("run %s is blocked, for the engine failed at it", run, exc_info=error)
+        await self._ctx.transact(set_aside, run, tell(error))
+        self._aside.setdefault(run, []).extend(work)
+
     async def _recover_turn(self, error: Exception, work: Sequence[Work]) -> None:
-        """Find the one result that no transaction takes, if the store itself is well, and fail its step."""
+        """Find the one result that no transaction takes, if the store itself is well, and fail its step.
+
+        Where not even its failure can be written, its run is set aside, and the result kept until it is resumed.
+        """
         if isinstance(error, Locked):
             self.trouble = error.message
             _log.warning("results of %d steps wait to be written: %s", len(work), error.message)
@@ -224,20 +304,36 @@ class Engine:
         self.kinds = kinds_of(self._ctx)
         kept, self._work = self._work, []
         try:
-            await self._turn([])
+            await self._past_faults(partial(self._turn, []))
         except Exception as own:  # noqa: BLE001 - no result is at fault, so none may be given up
             self.trouble = str(own)
             self._work[:0] = kept
             return
         for each in kept:
+            await self._write_one(each)
+
+    async def _write_one(self, each: Work) -> None:
+        try:
+            await self._past_faults(partial(self._turn, [each]), [each])
+        except Locked:
+            self._work.append(each)
+            return
+        except Exception as own:  # noqa: BLE001 - it is told as the failure of its step
+            refused = _refused(each, own.error if isinstance(own, RunFault) else own)
+        else:
+            return
+        if isinstance(each, Prepared):
+            self._tell(each, False)
+        try:
+            await self._past_faults(partial(self._turn, [refused]), [refused])
+        except Locked:
+            self._work.append(refused)
+        except Exception as own:  # noqa: BLE001 - its run is at fault, and no other may wait for it
+            kept = refused if isinstance(each, Prepared) else each
             try:
-                await self._turn([each])
-            except Locked:
-                self._work.append(each)
-            except Exception as own:  # noqa: BLE001 - it is told as the failure of its step
-                self._work.append(_refused(each, own))
-                if isinstance(each, Prepared):
-                    self._tell(each, False)
+                await self._set_aside(refused.run, own, kept)
+            except Error:  # the store is in trouble just now
+                self._work.append(kept)
 
     def _room(self) -> Room:
         if self._stopping:
@@ -286,6 +382,7 @@ class Engine:
     def _gone(self, at: tuple[str, str, int]) -> None:
         self.running.pop(at, None)
         self._processes.discard(at)
+        self._overdue.discard(at)
         self._steps.pop(at, None)
 
     async def _carry(self, job: Job, kind: StepKind[Any], at: tuple[str, str, int]) -> None:
@@ -334,9 +431,19 @@ class Engine:
         step = self._steps.get(at)
         if step is not None and step.parking and ended.state != "done":
             return  # it was not stopped, but left: its attempt stands open, and the next start judges it
+        if at in self._overdue and ended.state == "cancelled":
+            ended = _too_late(ended)
         self._gone(at)  # its place is free for the turn that writes its end: no other turn need come after that
         self._work.append(ended)
         self.wake()
+
+    def _stop_overdue(self, run: str, key: str) -> None:
+        """Stop a step whose deadline has passed."""
+        for (of, its, n), task in self.running.items():
+            if (of, its) == (run, key) and not task.done():
+                _log.info("stopping %s/%s, attempt %d: its deadline has passed", of, its, n)
+                self._overdue.add((of, its, n))
+                task.cancel()
 
     def _stop_run(self, run: str, grace_ms: int | None) -> None:
         for (of, key, n), task in self.running.items():
@@ -350,16 +457,25 @@ class Engine:
                 task.cancel()
 
 
+def _too_late(ended: Ended) -> Ended:
+    """Return the end of an attempt that was stopped at the deadline of its step."""
+    data = {} if ended.error is None else ended.error.data
+    fault = StepFault(word="deadline", message="its deadline passed while it worked, and it was stopped", data=data)
+    return msgspec.structs.replace(ended, state="failed", error=fault, retry=False)
+
+
 def _say_jump(tx: Transaction, seconds: int) -> None:
     tx.emit(ClockJumped(seconds=seconds))
 
 
+def _job_at(work: Work) -> tuple[str, str, int]:
+    of = work if isinstance(work, Ended) else work.job
+    return of.run, of.key, of.n
+
+
 def _refused(work: Work, error: Exception) -> Ended:
     """Return the failure of a step whose own result, or operation, could not be written."""
-    if isinstance(work, Ended):
-        run, key, n = work.run, work.key, work.n
-    else:
-        run, key, n = work.job.run, work.job.key, work.job.n
+    run, key, n = _job_at(work)
     word = error.kind if isinstance(error, Error) else "broken"
     message = error.message if isinstance(error, Error) else f"{type(error).__name__}: {error}"
     if isinstance(error, (TimedOut, Broken)):

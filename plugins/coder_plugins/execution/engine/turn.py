@@ -14,7 +14,9 @@ import msgspec
 from coder_local.api import Error, Transaction
 from coder_plugins.execution.artifacts.adapters import put
 from coder_plugins.execution.machine import attempts, control, waiting
+from coder_plugins.execution.machine.aside import forgive
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
+from coder_plugins.execution.machine.faults import ASIDE, blame
 from coder_plugins.execution.machine.live import Kinds, Live, Moves
 from coder_plugins.execution.machine.making import under
 from coder_plugins.execution.machine.settling import settle
@@ -68,6 +70,8 @@ class Turn(NamedTuple):
     """When the next wait is due."""
     more: bool
     """Whether there was more to do than one turn does."""
+    overdue: list[tuple[str, str]]
+    """Steps that work, run and key, whose deadline has passed: they must be stopped."""
 
 
 def turn(
@@ -84,7 +88,7 @@ def turn(
     `boot` is the start of the engine, `machine` that of the machine, `running` the runs with attempts of this engine.
     """
     applied, left = _apply(tx, [each for each in work if isinstance(each, Apply)])
-    due, let_go = _next_due(tx), 0
+    due, fired = _next_due(tx), 0
     with Moves(tx, kinds) as moves:
         go = [
             attempts.prepared(moves, job.run, job.key, job.n, facts, kept)
@@ -93,13 +97,13 @@ def turn(
         for ended in (*applied, *(each for each in work if isinstance(each, Ended))):
             attempts.end(moves, ended)
         if due is not None and due <= moves.now:
-            let_go = _let_go(moves)
+            fired = _fire_due(moves)
         settle(moves)
         jobs = _claim(moves, (boot, machine), room)
         stop = _to_stop(moves, running)
     if moves.times_moved:
         due = _next_due(tx)
-    return Turn(jobs, go, stop, list(left), due, let_go >= DUE_LIMIT)
+    return Turn(jobs, go, stop, list(left), due, fired >= DUE_LIMIT, moves.overdue)
 
 
 def _apply(tx: Transaction, applies: Sequence[Apply]) -> tuple[list[Ended], Sequence[Apply]]:
@@ -134,39 +138,41 @@ def _ms(begun: float) -> int:
     return round((time.monotonic() - begun) * 1000)
 
 
-def _let_go(moves: Moves) -> int:
+def _fire_due(moves: Moves) -> int:
     """Do what is to be done for each wait that is due, and stop the runs whose deadline has passed."""
-    due = moves.tx.select(
-        Wait, "status = 'open' AND due_at <= :now", order="due_at, id", limit=DUE_LIMIT, now=moves.now
-    )
+    due = moves.tx.select(Wait, f"status = 'open' AND due_at <= :now AND run NOT IN {ASIDE}", order="due_at, id",
+                          limit=DUE_LIMIT, now=moves.now)  # fmt: skip
     for each in due:
-        live = moves.load(each.run)
+        live = _load(moves, each.run)
         waits = live.waits.get(each.key)
         if waits is None or waits.id != each.id:
             continue  # what was let go before it in this turn has ended it
-        waiting.fire(moves, live, waits)
+        with blame(each.run):
+            waiting.fire(moves, live, waits)
         if waits.kind == "child" and waits.name is not None:
             child = moves.load(waits.name)
-            if not child.ended:
+            if not child.ended and not child.run.cancelling:
                 control.cancel(moves, child, grace_ms=None, compensate=False)
     late = moves.tx.rows(
-        "SELECT id FROM execution_runs WHERE deadline_at <= :now AND deleted_at IS NULL LIMIT 100", now=moves.now
+        "SELECT id FROM execution_runs WHERE deadline_at <= :now AND NOT faulted AND deleted_at IS NULL LIMIT 100",
+        now=moves.now,
     )
     for (id_,) in late:
-        live = moves.load(id_)
-        live.set_run(deadline_at=None)
-        moves.times_moved = True
-        if live.run.cancelling:
-            continue  # how it is stopped was said already
-        control.cancel(moves, live, grace_ms=None, compensate=False, timed_out=True)
+        with blame(id_):
+            live = moves.load(id_)
+            live.set_run(deadline_at=None)
+            moves.times_moved = True
+            if not live.run.cancelling:  # else how it is stopped was said already
+                control.cancel(moves, live, grace_ms=None, compensate=False, timed_out=True)
     return len(due)
 
 
 def _next_due(tx: Transaction) -> str | None:
     found = tx.rows(
-        "SELECT min(due) FROM (SELECT min(due_at) AS due FROM execution_waits"
-        " WHERE status = 'open' AND due_at > '' AND deleted_at IS NULL"
-        " UNION ALL SELECT min(deadline_at) FROM execution_runs WHERE deadline_at > '' AND deleted_at IS NULL)"
+        "SELECT min(due) FROM (SELECT min(due_at) AS due FROM execution_waits"  # noqa: S608 - the words are our own
+        f" WHERE status = 'open' AND due_at > '' AND deleted_at IS NULL AND run NOT IN {ASIDE}"
+        " UNION ALL SELECT min(deadline_at) FROM execution_runs WHERE deadline_at > '' AND NOT faulted"
+        " AND deleted_at IS NULL)"
     )
     return found[0][0] if found else None
 
@@ -182,7 +188,7 @@ def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
         for process in (True, False):
             workspaces = [workspace for is_process, workspace in stored if bool(is_process) == process]
             while free[process] and (picked := _pick(moves, workspaces, process=process, limit=free[process])):
-                found = [attempts.claim(moves, live, key, boot) for live, key in picked]
+                found = [_claim_one(moves, live, key, boot) for live, key in picked]
                 begun = [job for job in found if job is not None]
                 jobs += begun
                 free[process] -= len(begun)
@@ -191,6 +197,11 @@ def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
                 settle(moves)
                 again = True  # one that could not begin may be what others waited for, in the other queue too
     return jobs
+
+
+def _claim_one(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | None:
+    with blame(live.run.id):
+        return attempts.claim(moves, live, key, boot)
 
 
 def _stored_queues(moves: Moves) -> list[tuple[Any, ...]]:
@@ -205,7 +216,7 @@ def _pick(moves: Moves, workspaces: Sequence[str], *, process: bool, limit: int)
     ready: dict[str, list[_Place]] = {}
     known = set(moves.lives)
     for live in moves.lives.values():
-        if live.count["ready"]:
+        if live.count["ready"] and not live.run.faulted:
             for step in live.with_status("ready"):
                 if step.process == process:
                     place = _Place(-step.priority, step.ready_at or "", step.run, step.position, step.key)
@@ -215,7 +226,14 @@ def _pick(moves: Moves, workspaces: Sequence[str], *, process: bool, limit: int)
         stored = _Place(*fields)
         if stored.run not in known:
             ready.setdefault(workspace, []).append(stored)
-    return [(moves.load(place.run), place.key) for place in _in_turn([sorted(each) for each in ready.values()], limit)]
+    return [
+        (_load(moves, place.run), place.key) for place in _in_turn([sorted(each) for each in ready.values()], limit)
+    ]
+
+
+def _load(moves: Moves, run: str) -> Live:
+    with blame(run):
+        return moves.load(run)
 
 
 class _Place(NamedTuple):
@@ -233,9 +251,9 @@ def _stored_ready(moves: Moves, workspaces: Sequence[str], *, process: bool, lim
     found: list[tuple[Any, ...]] = []
     for workspace in workspaces:
         found += moves.tx.rows(
-            "SELECT workspace_id, -priority, ready_at, run, position, key FROM execution_steps WHERE status = 'ready'"
-            " AND process = :process AND workspace_id = :workspace AND deleted_at IS NULL"
-            " ORDER BY priority DESC, ready_at, run, position LIMIT :limit",
+            "SELECT workspace_id, -priority, ready_at, run, position, key FROM execution_steps"  # noqa: S608 - the words are our own
+            f" WHERE status = 'ready' AND process = :process AND workspace_id = :workspace AND deleted_at IS NULL"
+            f" AND run NOT IN {ASIDE} ORDER BY priority DESC, ready_at, run, position LIMIT :limit",
             process=process,
             workspace=workspace,
             limit=limit,
@@ -276,16 +294,25 @@ class Begun(NamedTuple):
     """The last attempt that was judged; None when there are no more."""
 
 
-def begin(tx: Transaction, kinds: Kinds, pid: int) -> Begun:
-    """Note a start of the engine, and judge the first of the attempts that an earlier one left."""
-    return judge(tx, kinds, tx.insert(Boot(pid=pid)).id, "")
+def begin(tx: Transaction, kinds: Kinds, pid: int, forgiving: bool) -> Begun:
+    """Note a start of the engine, and judge the first of the attempts that an earlier one left.
+
+    `forgiving` has the runs that the machine failed at tried again: what was wrong may be mended.
+    """
+    if forgiving:
+        forgive(tx)
+    return judge(tx, kinds, tx.insert(Boot(pid=pid)).id, "", "the daemon was started again")
 
 
-def judge(tx: Transaction, kinds: Kinds, boot: str, after: str) -> Begun:
-    """Judge attempts that an earlier start left, some at a time: there may be thousands, and others want the writer."""
+def judge(tx: Transaction, kinds: Kinds, boot: str, after: str, reason: str) -> Begun:
+    """Judge attempts that an earlier start left, some at a time: there may be thousands, and others want the writer.
+
+    After the last of them, what blocked runs is tried again. One whose kind is not there is left to a later look.
+    """
     cut_off = tx.rows(
-        "SELECT id, run, key FROM execution_attempts WHERE state IN ('intent', 'started') AND boot <> :boot"
-        " AND id > :after AND deleted_at IS NULL ORDER BY id LIMIT :limit",
+        "SELECT id, run, key FROM execution_attempts"  # noqa: S608 - the words are our own
+        f" WHERE state IN ('intent', 'started') AND boot <> :boot AND id > :after AND deleted_at IS NULL"
+        f" AND run NOT IN {ASIDE} ORDER BY id LIMIT :limit",
         boot=boot,
         after=after,
         limit=JUDGED_AT_ONCE,
@@ -293,25 +320,28 @@ def judge(tx: Transaction, kinds: Kinds, boot: str, after: str) -> Begun:
     more = len(cut_off) == JUDGED_AT_ONCE
     with Moves(tx, kinds) as moves:
         for run in dict.fromkeys(run for _, run, _ in cut_off):
-            moves.say(RunResumed(run=run, reason="the daemon was started again"))
-        jobs = [job for _, run, key in cut_off if (job := attempts.recover(moves, run, key)) is not None]
+            moves.say(RunResumed(run=run, reason=reason))
+        found = [_judge_one(moves, run, key) for _, run, key in cut_off]
+        jobs = [job for job in found if job is not None]
         if not more:
             _unblock(moves)
         settle(moves)
     return Begun(boot, jobs, cut_off[-1][0] if more else None)
 
 
-def unblock(tx: Transaction, kinds: Kinds) -> None:
-    """Try again what blocked runs."""
-    with Moves(tx, kinds) as moves:
-        _unblock(moves)
-        settle(moves)
+def _judge_one(moves: Moves, run: str, key: str) -> Job | None:
+    with blame(run):
+        return attempts.recover(moves, run, key)
 
 
 def _unblock(moves: Moves) -> None:
-    blocked = "SELECT id FROM execution_runs WHERE status = 'blocked' AND finished_at IS NULL AND deleted_at IS NULL"
+    blocked = (
+        "SELECT id FROM execution_runs WHERE status = 'blocked' AND finished_at IS NULL AND NOT faulted"
+        " AND deleted_at IS NULL"
+    )
     for (id_,) in moves.tx.rows(blocked):
-        control.resume(moves, moves.load(id_), "plugins may have changed")
+        with blame(id_):
+            control.resume(moves, moves.load(id_), "plugins may have changed")
 
 
 def end(tx: Transaction, boot: str) -> None:

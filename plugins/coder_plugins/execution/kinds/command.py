@@ -36,6 +36,7 @@ from coder_plugins.execution.rules.references import as_text, refers
 
 from .folders import inside, is_absolute, leads_out, outside
 from .records import CommandInput
+from .secrets import in_clear
 
 _TAIL = 64 * 1024
 """Bytes of standard output that stand in the output of the step; the log has more."""
@@ -44,6 +45,10 @@ _ARTIFACT_LIMIT = 256 * 1024 * 1024
 _GRACE = 10.0
 _LONGEST_GRACE = 3_600.0
 _OWN = "CODER_LOCAL_"
+_STOPPED = "stopped"
+"""A file in the folder of an attempt: its program was stopped with the daemon, and did not end by itself."""
+_GONE = "the program was begun and is gone, and nobody saw its end"
+_STOPPED_WITH = "the program was stopped with the daemon, before it came to its end"
 
 
 class CommandKind(WorkKind[CommandInput]):
@@ -100,6 +105,7 @@ class CommandKind(WorkKind[CommandInput]):
 
     async def recover(self, step: StepRun, input: CommandInput, /) -> Found:
         found = find(step.folder, step.facts.get("machine"))
+        stopped = (step.folder / _STOPPED).exists()
         if isinstance(found, NotBegun):
             return Found(state="not_begun")
         try:
@@ -108,16 +114,16 @@ class CommandKind(WorkKind[CommandInput]):
             if isinstance(found, Ended):
                 return Found(state="done", output=_judge(step, input, found.exit))
         except StepError as error:
-            if error.word != "vanished":
+            if error.word != "vanished" and not stopped:
                 return Found(state="failed", message=error.message, word=error.word, data=error.data)
-        return await _ask_check(step, input)
+        return await _ask_check(step, input, _STOPPED_WITH if stopped else _GONE)
 
 
 def _program_faults(folder: Path, input: CommandInput) -> Iterable[Fault]:
     """Yield a fault for a program that is not there; one below the folder may be made by a step before."""
-    path = input.env.get("PATH", os.environ.get("PATH", ""))
+    path = as_text(input.env.get("PATH", os.environ.get("PATH", "")))
     name = as_text(input.run[0]) if input.run else ""
-    if not name or refers(name) or refers(path) or path.startswith(SCHEME):
+    if not name or refers(name) or refers(path) or SCHEME in path:
         return
     if not is_absolute(name):
         if not os.path.dirname(name) and shutil.which(name, path=path) is None:  # noqa: PTH120 - `./x` is no `x`
@@ -142,6 +148,8 @@ async def _let_go(step: StepRun, input: CommandInput, child: Child) -> None:
     if step.parking and input.on_daemon_death == "adopt":
         await child.detach()
         raise asyncio.CancelledError
+    if step.parking:
+        (step.folder / _STOPPED).touch()  # before its end can be there, which would be taken for one of its own
     _note(step, await _stop(step, input, child))
     raise StepError("it was stopped", word="stopped", data={"signal": step.signal}) from None
 
@@ -185,9 +193,8 @@ async def _command(step: StepRun, input: CommandInput) -> Command:
     masked: list[str] = []
     own: dict[str, str] = {}
     for name, value in input.env.items():
-        if value.startswith(SCHEME):
-            masked.append(await step.secret(value))
-        own[name] = masked[-1] if value.startswith(SCHEME) else value
+        own[name], secrets = await in_clear(step, value)
+        masked += secrets
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
     told = {
         "CODER_LOCAL_RUN": step.run,
@@ -261,9 +268,9 @@ def _output(log: Path, input: CommandInput) -> dict[str, Any]:
     return {"stdout": text[-_TAIL:].decode("utf-8", "replace")}
 
 
-async def _ask_check(step: StepRun, input: CommandInput) -> Found:
-    """Ask the step's own `check` whether it was done, for nobody saw its end."""
-    gone = Found(state="unknown", message="the program was begun and is gone, and nobody saw its end")
+async def _ask_check(step: StepRun, input: CommandInput, message: str) -> Found:
+    """Ask the step's own `check` whether it was done, for nobody saw its own end."""
+    gone = Found(state="unknown", message=message)
     if input.check is None or step.root is None:
         return gone
     folder = step.folder / "check"

@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 
 from coder_local.api import Effect, Fault, Safety, Snapshot, StepError, StepRun, WorkKind
+from coder_plugins.execution.rules.references import as_text
 
 from .records import HttpInput
+from .secrets import in_clear
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _BODY_LIMIT = 16 * 1024 * 1024
@@ -40,12 +42,12 @@ class HttpKind(WorkKind[HttpInput]):
         if input.body is not None and input.json is not msgspec.UNSET:
             yield Fault("/body", "give either body or json", None)
         for name, value in input.headers.items():
-            if not name or any(character in name + value for character in "\r\n\0"):
+            if not name or any(character in name + as_text(value) for character in "\r\n\0"):
                 yield Fault(f"/headers/{name}", "a header is one line", None)
 
     async def run(self, step: StepRun, input: HttpInput, /) -> Any:
         aiohttp: Any = await asyncio.to_thread(importlib.import_module, "aiohttp")  # 200 ms, if nobody had it before
-        headers = {name: await _plain(step, value) for name, value in input.headers.items()}
+        headers = {name: (await in_clear(step, value))[0] for name, value in input.headers.items()}
         if input.idempotency_header is not None:
             headers[input.idempotency_header] = hashlib.sha256(step.idempotency_key.encode()).hexdigest()[:32]
         data: Any = input.body
@@ -55,16 +57,12 @@ class HttpKind(WorkKind[HttpInput]):
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
-                session.request(input.method, await _plain(step, input.url), headers=headers, data=data) as response,
+                session.request(input.method, input.url, headers=headers, data=data) as response,
             ):
                 body, whole = await _read(response)
         except (aiohttp.ClientError, OSError) as error:
             raise StepError(f"{input.method} {input.url}: {error}", word="connection") from error
         return _judge(input, response, body, whole=whole)
-
-
-async def _plain(step: StepRun, value: str) -> str:
-    return await step.secret(value) if value.startswith("secret://") else value
 
 
 async def _read(response: Any) -> tuple[bytes, bool]:

@@ -18,12 +18,16 @@ Path = Annotated[str, Meta(min_length=1, max_length=4_096)]
 """A path below the folder of the run, or an absolute one inside it."""
 Argument = str | int | float
 """A number is written as in JSON: the values of a matrix often are numbers."""
-Environment = dict[str, str]
-"""Variables by name; a value may be a `secret://` reference."""
+Environment = dict[str, str | int | float]
+"""Variables by name; a number is written as in JSON. A value may be a `secret://` reference, or hold some."""
 
 
-class WaitKind(StepKind[I]):
-    """A kind of step that does nothing itself: it waits for a time, a person, a signal or another run."""
+class IdleKind(StepKind[I]):
+    """A kind of step that does nothing itself: `sub_run`, whose run the state machine makes, or a `WaitKind`."""
+
+
+class WaitKind(IdleKind[I]):
+    """A kind of step that waits for a time, a person or a signal."""
 
     @abstractmethod
     def begin(self, now_ms: int, input: I, /) -> Wait:

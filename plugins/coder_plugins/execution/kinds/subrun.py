@@ -6,12 +6,11 @@ from collections.abc import Iterable
 
 from coder_local.api import Fault, Safety, Snapshot
 from coder_plugins.execution.definitions.records import Definition
-from coder_plugins.execution.runs.records import Wait
 
-from .records import SubRunInput, WaitKind
+from .records import IdleKind, SubRunInput
 
 
-class SubRunKind(WaitKind[SubRunInput]):
+class SubRunKind(IdleKind[SubRunInput]):
     """Run other steps as a run of their own; it is stopped with this one."""
 
     name = "sub_run"
@@ -30,6 +29,3 @@ class SubRunKind(WaitKind[SubRunInput]):
             return worst_of(read, input.steps)
         kept = read.find(Definition, input.definition or "")
         return Safety.EXTERNAL if kept is None else worst_of(read, kept.body.steps)
-
-    def begin(self, now_ms: int, input: SubRunInput, /) -> Wait:
-        raise NotImplementedError("the state machine makes the run, and waits for it")

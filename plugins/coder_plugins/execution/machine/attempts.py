@@ -20,6 +20,8 @@ from .waiting import DECISIONS, wait
 
 RECOVERIES = 3
 """After so many crashes in the middle of one step a person is asked, whatever the step is."""
+_LOOKED_AT = frozenset({"checkable", "adoptable"})
+"""Effects of which the kind itself finds out what became of them."""
 _FREE = frozenset({Safety.READ, Safety.WRITE})
 """Words that nobody has to agree to."""
 _chance = random.SystemRandom()
@@ -86,7 +88,11 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
         moves.close_wait(live, key)
         moves.free(live, key)
         live.set(key, status="pending", ready_at=None)
-        moves.look(live, key)
+        moves.revisit(live, key)
+        return None
+    deadline_ms = _deadline_ms(moves, live, key)
+    if deadline_ms <= moves.now_ms:
+        moves.end(live, key, "failed", error=StepFault(word="deadline", message="its deadline passed before it began"))
         return None
     busy = _take(moves, live, key, spec)
     queued = moves.close_wait(live, key)
@@ -106,7 +112,7 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
         moves.free(live, key)
         live.set(key, status="pending", ready_at=None)
         live.set_run(reason=error.message)
-        moves.look(live)
+        moves.revisit(live)
         return None
     except (ReferenceFault, msgspec.ValidationError, Error) as error:
         moves.end(live, key, "failed", error=StepFault(word=word_of(error), message=str(error)))
@@ -117,16 +123,16 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
     n = step.attempts + 1
     state: Literal["intent", "started"] = "intent" if prepares else "started"
     facts = {"machine": boot[1]} if step.process else {}
-    timeout_ms = round(min(_timeout(spec, step.active_ms), max(1, _deadline_ms(moves, live, key) - moves.now_ms)))
     attempt = moves.tx.insert(
         Attempt(
             id=f"{step.id}/{n}", workspace_id=step.workspace_id, run=step.run, key=key, n=n, state=state, boot=boot[0],
-            effect=effect, input=input, facts=facts, idempotency_key=step.id, timeout_ms=timeout_ms,
-            started_at=moves.now,
+            effect=effect, input=input, facts=facts, idempotency_key=step.id,
+            timeout_ms=_timeout(spec, step.active_ms), started_at=moves.now,
         )
     )  # fmt: skip
     live.running[key] = attempt
     live.set(key, status="running", attempts=n, started_at=step.started_at or moves.now, reason=None)
+    _watch_deadline(moves, live, key)
     moves.say(StepStarted(step=step.id, run=step.run, key=key, attempt=n))
     return job_of(live, attempt, state)
 
@@ -142,7 +148,9 @@ def _refuse_more(moves: Moves, rights: Rights, kind: str, safety: Safety) -> Non
     if safety not in rights.scopes or (safety not in _FREE and safety not in rights.confirmed):
         raise Refused(
             f"{rights.actor} may not have done what is {safety}, and this step of kind {kind} is",
-            hint=f"start the run with rights that have the word {safety}",
+            hint=f"start the run with rights that have the word {safety}"
+            if safety not in rights.scopes
+            else f"start the run with {safety}: true",
             data={"rule": "safety", "safety": str(safety)},
         )
 
@@ -192,6 +200,13 @@ def _deadline_ms(moves: Moves, live: Live, key: str) -> float:
     return (parse_instant(begun).timestamp() + parse_duration(deadline).total_seconds()) * 1000
 
 
+def _watch_deadline(moves: Moves, live: Live, key: str) -> None:
+    """Have a step that works looked at when its deadline passes: a sleep of the machine stops its own clock."""
+    deadline_ms = _deadline_ms(moves, live, key)
+    if deadline_ms < math.inf:
+        wait(moves, live, key, Wait(run="", key="", kind="deadline", due_at=moves.instant(round(deadline_ms))))
+
+
 def _take(moves: Moves, live: Live, key: str, spec: StepSpec) -> str | None:
     """Take all resources of a step, or none; return the one that another step holds."""
     workspace = live.run.workspace_id
@@ -224,6 +239,7 @@ def end(moves: Moves, ended: Ended) -> None:
     if attempt is None or attempt.n != ended.n:
         return
     del live.running[ended.key]
+    moves.close_wait(live, ended.key)
     moves.tx.update(
         attempt, state=ended.state, ended_at=moves.now, error=ended.error, exit_code=ended.exit_code,
         signal=ended.signal, log_bytes=ended.log_bytes,
@@ -277,7 +293,7 @@ def fail(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -
 def _begin_anew(moves: Moves, live: Live, key: str, why: str) -> None:
     moves.free(live, key)  # others of its fan-out may come before it now, and would wait for it
     live.set(key, status="pending", ready_at=None, reason=why)
-    moves.look(live, key)
+    moves.revisit(live, key)
 
 
 def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
@@ -303,21 +319,45 @@ def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
 
 
 def recover(moves: Moves, run: str, key: str) -> Job | None:
-    """Judge the attempt of an earlier start by its effect; return a job if one must look what became of it."""
+    """Judge the attempt of an earlier start by its effect; return a job if one must look what became of it.
+
+    Where only its kind could look, and is not there, its step stands pending beside the open attempt until it is.
+    """
     live = moves.load(run)
     attempt, step = live.running[key], live.steps[key]
-    live.set(key, recoveries=step.recoveries + 1)
     kind = moves.kinds.get(step.kind)
-    if attempt.state == "intent":
-        end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="lost"))
-    elif attempt.effect in {"checkable", "adoptable"} and isinstance(kind, WorkKind):
+    looks = attempt.state == "started" and attempt.effect in _LOOKED_AT
+    moves.close_wait(live, key)
+    if looks and not isinstance(kind, WorkKind):
+        live.set(key, status="pending", ready_at=None)
+        moves.revisit(live, key)
+        return None
+    live.set(key, status="running", recoveries=step.recoveries + 1)
+    moves.revisit(live)
+    if looks:
+        _watch_deadline(moves, live, key)
         age = moves.now_ms - round(parse_instant(attempt.started_at).timestamp() * 1000)
         return job_of(live, attempt, "recover", max(0, age))
-    elif attempt.effect == "transactional" or (
-        attempt.effect in {"repeatable", "keyed"} and step.recoveries < RECOVERIES
+    if (
+        attempt.state == "intent"
+        or attempt.effect == "transactional"
+        or (attempt.effect in {"repeatable", "keyed"} and step.recoveries < RECOVERIES)
     ):
         end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="lost"))
     else:
-        fault = StepFault(word="unknown", message="nobody saw its end")
-        end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="unknown", error=fault))
+        give_up(moves, live, key)
     return None
+
+
+def leave_out(moves: Moves, live: Live, key: str) -> None:
+    """Cancel a step that does not run, with its run."""
+    if key in live.running:  # cut off, and nobody has looked yet what became of it
+        give_up(moves, live, key)
+    else:
+        moves.end(live, key, "cancelled", reason="the run was cancelled")
+
+
+def give_up(moves: Moves, live: Live, key: str) -> None:
+    """End an attempt that was cut off, and that nothing can be found out about."""
+    fault = StepFault(word="unknown", message="nobody saw its end")
+    end(moves, Ended(run=live.run.id, key=key, n=live.running[key].n, state="unknown", error=fault))

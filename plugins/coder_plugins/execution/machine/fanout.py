@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from coder_plugins.execution.artifacts.adapters import put
-from coder_plugins.execution.definitions.records import EXPANDED_LIMIT, StepSpec
+from coder_plugins.execution.definitions.records import EXPANDED_LIMIT, RUN_LIMIT, StepSpec
 from coder_plugins.execution.records import GOOD_STEP, INLINE_LIMIT, LARGE
 from coder_plugins.execution.rules.expansion import Item, of_list, of_matrix
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
@@ -34,6 +34,10 @@ def expand(moves: Moves, live: Live, key: str) -> None:
         message = f"it would become {len(items)} steps, and {EXPANDED_LIMIT} is the most"
         moves.end(live, key, "failed", error=StepFault(word="too_large", message=message))
         return
+    if len(live.steps) + len(items) > RUN_LIMIT:
+        message = f"it would become {len(items)} steps; the run has {len(live.steps)} already, and {RUN_LIMIT} at most"
+        moves.end(live, key, "failed", error=StepFault(word="too_large", message=message))
+        return
     live.set(key, status="running", started_at=moves.now)
     base = len(live.steps) + 1
     for index, item in enumerate(items):
@@ -44,7 +48,7 @@ def expand(moves: Moves, live: Live, key: str) -> None:
         for each in [each for each in keys if each not in live.run.only]:
             moves.end(live, each, "skipped", reason=_NOT_ASKED_FOR)
         keys = [each for each in keys if each in live.run.only]
-    moves.look(live, key, *keys)
+    moves.revisit(live, key, *keys)
 
 
 def hold_back(live: Live, key: str) -> bool:
@@ -75,7 +79,7 @@ def join(moves: Moves, live: Live, key: str) -> None:
     held = live.held.get(key)
     if held:
         free = (spec.max_parallel or 1) - live.begun[key]
-        moves.look(live, *(held.popleft() for _ in range(min(len(held), max(0, free)))))
+        moves.revisit(live, *(held.popleft() for _ in range(min(len(held), max(0, free)))))
     least = math.inf if spec.fan_in == "all" else 1 if spec.fan_in == "any" else spec.fan_in
     if left and good < least:
         return  # once for each step of the fan-out: nothing here may look at all of them
@@ -122,6 +126,6 @@ def _leave_out(moves: Moves, live: Live, key: str) -> None:
     live.held.pop(key, None)
     for each in live.items[key]:
         waits = live.waits.get(each)
-        idle = live.steps[each].status in {"pending", "ready"}
+        idle = live.steps[each].status in {"pending", "ready"} and each not in live.running
         if idle or (waits is not None and waits.kind in {"lock", "retry"}):
             moves.end(live, each, "skipped", reason="enough others succeeded")

@@ -29,6 +29,8 @@ from coder_plugins.execution.records import ENDED_RUN, ENDED_STEP, GOOD_STEP
 from coder_plugins.execution.rules.graph import Graph
 from coder_plugins.execution.runs.records import Attempt, Lock, Run, Step, StepFault, StepFinished, Wait
 
+from .faults import ASIDE, blame
+
 Kinds = Mapping[str, StepKind[Any]]
 
 _KEPT_RUNS = 256
@@ -165,6 +167,8 @@ class Moves:
         self.lives: dict[str, Live] = {}
         self.unsettled: list[Live] = []
         """Runs in which something moved that others hang on."""
+        self.overdue: list[tuple[str, str]] = []
+        """Steps that work, run and key, whose deadline has passed."""
         self.times_moved = False
         """Whether something that is due at a time came or went."""
 
@@ -241,24 +245,25 @@ class Moves:
     def save(self) -> None:
         """Write what was moved."""
         for live in self.lives.values():
-            if not live.dirty:
-                continue
-            for key in sorted(live.touched, key=lambda each: live.steps[each].position):
-                self._save_step(live, key, live.touched[key])
-            live.touched.clear()
-            live.set_run(moves=live.run.moves + 1)
-            stored = live.stored_run
-            if stored is None:
-                live.run = self.tx.insert(live.run)
-            else:
-                live.run = self.tx.update(
-                    stored, **{name: getattr(live.run, name) for name in sorted(live.run_touched)}
-                )
-            live.run_touched.clear()
-            live.stored_run = live.run
-            live.dirty = False
-            if live.ended:  # nothing moves it any more, and its outputs may be large
-                _lives.pop(live.run.id, None)
+            if live.dirty:
+                with blame(live.run.id, saving=True):
+                    self._save(live)
+
+    def _save(self, live: Live) -> None:
+        for key in sorted(live.touched, key=lambda each: live.steps[each].position):
+            self._save_step(live, key, live.touched[key])
+        live.touched.clear()
+        live.set_run(moves=live.run.moves + 1)
+        stored = live.stored_run
+        if stored is None:
+            live.run = self.tx.insert(live.run)
+        else:
+            live.run = self.tx.update(stored, **{name: getattr(live.run, name) for name in sorted(live.run_touched)})
+        live.run_touched.clear()
+        live.stored_run = live.run
+        live.dirty = False
+        if live.ended:  # nothing moves it any more, and its outputs may be large
+            _lives.pop(live.run.id, None)
 
     def _save_step(self, live: Live, key: str, names: set[str]) -> None:
         step, stored = live.steps[key], live.stored.get(key)
@@ -273,7 +278,7 @@ class Moves:
         """Say an event."""
         self.tx.emit(event)
 
-    def look(self, live: Live, *keys: str) -> None:
+    def revisit(self, live: Live, *keys: str) -> None:
         """Have a run settled, and some of its steps looked at."""
         live.todo.extend(keys)
         if live not in self.unsettled:
@@ -295,12 +300,12 @@ class Moves:
         if step.role == "item" and step.parent is not None:
             live.left[step.parent] -= 1
             live.good[step.parent] += status in GOOD_STEP
-            self.look(live, step.parent)
+            self.revisit(live, step.parent)
         elif step.role == "compensation":
             live.undone += 1
-            self.look(live, *live.undoing[live.undone : live.undone + 1])
+            self.revisit(live, *live.undoing[live.undone : live.undone + 1])
         else:
-            self.look(live, *live.graph.followers[key])
+            self.revisit(live, *live.graph.followers[key])
 
     def close_wait(self, live: Live, key: str, **changes: Any) -> Wait | None:
         """Close what a step waits for, and return it."""
@@ -326,11 +331,17 @@ class Moves:
                 return
             self.tx.delete(lock)
         where = "status = 'open' AND kind = 'lock' AND name = :name AND workspace_id = :workspace"
+        where += f" AND run NOT IN {ASIDE}"  # nothing moves those, so those behind them would wait for ever
         for wait in self.tx.select(Wait, where, order="id", limit=1, name=name, workspace=live.run.workspace_id):
             other = self.load(wait.run)
             self.close_wait(other, wait.key)
             other.set(wait.key, status="pending", reason=None)
-            self.look(other, wait.key)
+            self.revisit(other, wait.key)
+
+
+def drop(run: str) -> None:
+    """Keep a run in memory no longer: its row is about to be written by other ways."""
+    _lives.pop(run, None)
 
 
 def forget() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from coder_local.api import Conflict, Instant, Rights, parse_instant
+from coder_local.api import Conflict, Instant, Rights, parse_duration, parse_instant
 from coder_plugins.execution.definitions.records import DEPTH_LIMIT, Body, Definition
 from coder_plugins.execution.records import ExecutionSettings
 from coder_plugins.execution.rules.graph import Graph
@@ -53,7 +53,7 @@ class NewRun(msgspec.Struct, kw_only=True):
     priority: int = 0
     concurrency_key: str | None = None
     only: list[str] = msgspec.field(default_factory=list[str])
-    deadline_at: Instant | None = None
+    deadline: str | None = None
     parent: Run | None = None
     parent_step: str | None = None
     forked_from: str | None = None
@@ -87,7 +87,8 @@ def make(moves: Moves, new: NewRun) -> Live:
             priority=new.priority,
             concurrency_key=new.concurrency_key,
             only=new.only,
-            deadline_at=new.deadline_at,
+            deadline=new.deadline,
+            deadline_at=_deadline_at(moves, new.deadline),
             parent_run=None if new.parent is None else new.parent.id,
             parent_step=new.parent_step,
             depth=depth,
@@ -99,29 +100,38 @@ def make(moves: Moves, new: NewRun) -> Live:
     live = Live(run, graph, new.body.parallel)
     if new.mode == "dry":  # what would have been is no result for a run that does it
         hashes = {key: content_hash([hash_, "dry"]) for key, hash_ in hashes.items()}
-    for key, spec in live.graph.specs.items():
-        fans_out = spec.foreach is not None or spec.matrix is not None
-        live.create(
-            Step(
-                id=f"{run.id}/{key}",
-                workspace_id=run.workspace_id,
-                run=run.id,
-                key=key,
-                position=live.graph.positions[key],
-                role="fan_out" if fans_out else "step",
-                kind=spec.kind,
-                revision=revision_of(moves, spec.kind),
-                process=is_process(moves, spec.kind),
-                priority=run.priority,
-                hash=hashes[key],
-            )
-        )
+    for key in live.graph.specs:
+        live.create(_step(moves, live, key, hashes[key]))
     moves.take(live)
-    moves.look(live, *live.steps)
+    moves.revisit(live, *live.steps)
     moves.say(RunQueued(run=run.id))
     if new.forked_from is not None:
         moves.say(RunForked(run=run.id, forked_from=new.forked_from))
     return live
+
+
+def _step(moves: Moves, live: Live, key: str, hash_: str) -> Step:
+    run, spec = live.run, live.graph.specs[key]
+    fans_out = spec.foreach is not None or spec.matrix is not None
+    return Step(
+        id=f"{run.id}/{key}",
+        workspace_id=run.workspace_id,
+        run=run.id,
+        key=key,
+        position=live.graph.positions[key],
+        role="fan_out" if fans_out else "step",
+        kind=spec.kind,
+        revision=revision_of(moves, spec.kind),
+        process=is_process(moves, spec.kind),
+        priority=run.priority,
+        hash=hash_,
+    )
+
+
+def _deadline_at(moves: Moves, deadline: str | None) -> Instant | None:
+    if deadline is None:
+        return None
+    return moves.instant(moves.now_ms + round(parse_duration(deadline).total_seconds() * 1000))
 
 
 def is_process(moves: Moves, kind: str) -> bool:

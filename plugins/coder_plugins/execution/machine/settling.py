@@ -8,7 +8,7 @@ import msgspec
 
 from coder_local.api import Error, Safety, WorkKind, parse_duration, parse_instant
 from coder_plugins.execution.definitions.records import Condition, StepSpec
-from coder_plugins.execution.kinds.records import WaitKind
+from coder_plugins.execution.kinds.records import IdleKind
 from coder_plugins.execution.records import ENDED_STEP, GOOD_STEP
 from coder_plugins.execution.rules import graph
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
@@ -26,7 +26,8 @@ from coder_plugins.execution.runs.records import (
 )
 
 from . import fanout, waiting
-from .attempts import fail, resolve_input, word_of
+from .attempts import fail, leave_out, resolve_input, word_of
+from .faults import blame
 from .live import Live, Moves
 from .making import is_process, revision_of, scope_of
 
@@ -38,8 +39,9 @@ def settle(moves: Moves) -> None:
     """Carry on until nothing more follows."""
     while moves.unsettled:
         live = moves.unsettled.pop()
-        if not live.ended:
-            _settle(moves, live)
+        if not live.ended and not live.run.faulted:
+            with blame(live.run.id):
+                _settle(moves, live)
 
 
 def _settle(moves: Moves, live: Live) -> None:
@@ -104,9 +106,13 @@ def _consider(moves: Moves, live: Live, key: str) -> None:
     """Look at a step that has not begun: it waits, it is left out, or it begins."""
     step = live.steps[key]
     if live.run.cancelling and step.role != "compensation":
-        moves.end(live, key, "cancelled", reason="the run was cancelled")
+        leave_out(moves, live, key)
         return
     if live.run.paused:
+        return
+    if key in live.running:
+        reason = f"no plugin offers steps of kind {step.kind}, which is needed to tell what became of {key} in a crash"
+        live.set_run(reason=reason)
         return
     spec = live.spec(key)
     verdict = _verdict(live, step, spec)
@@ -173,7 +179,7 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
         return
     if live.run.mode == "dry" and _stays_dry(moves, live, key, spec):
         return
-    if isinstance(kind, WaitKind):
+    if isinstance(kind, IdleKind):
         _begin_waiting(moves, live, key, spec, kind)
     elif live.active >= live.parallel:
         live.queue.append(key)
@@ -186,7 +192,7 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
             waiting.wait(moves, live, key, Wait(run="", key="", kind="queue", due_at=due, due_means="failed"))
 
 
-def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: WaitKind[Any]) -> None:
+def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: IdleKind[Any]) -> None:
     try:
         input = msgspec.convert(resolve_input(live, key, spec), kind.input)
         waiting.begin(moves, live, key, kind, input)
@@ -442,5 +448,5 @@ def _let_next_begin(moves: Moves, live: Live) -> None:
     for run in moves.tx.select(Run, where, order="priority DESC, id", limit=moved, key=key, workspace=workspace):
         other = moves.load(run.id)
         if other.run.status == "queued" and not other.run.cancelling:
-            moves.look(other)
+            moves.revisit(other)
             return

@@ -8,7 +8,7 @@ from typing import Any
 from coder_local.api import Conflict, Error, Invalid, format_duration, parse_duration, parse_instant, replace
 from coder_plugins.execution.definitions.records import Body
 from coder_plugins.execution.definitions.rules import unfold
-from coder_plugins.execution.kinds.records import SubRunInput, WaitKind
+from coder_plugins.execution.kinds.records import IdleKind, SubRunInput, WaitKind
 from coder_plugins.execution.rules.hashing import content_hash
 from coder_plugins.execution.runs.records import (
     ApprovalDecided,
@@ -37,22 +37,26 @@ def wait(moves: Moves, live: Live, key: str, what: Wait) -> Wait:
     )
     live.waits[key] = made
     live.dirty = moves.times_moved = True
-    if what.kind == "queue":
+    if what.kind in {"queue", "deadline"}:
         return made
     live.set(key, status="needs_decision" if what.kind == "decision" else "waiting", reason=what.prompt or what.name)
-    moves.look(live)  # the run may do nothing now but wait
+    moves.revisit(live)  # the run may do nothing now but wait
     moves.say(StepWaiting(step=step.id, run=step.run, key=key, kind=what.kind))
     if what.kind in ASKS:
         moves.say(ApprovalRequested(approval=made.id, run=step.run, key=key))
     return made
 
 
-def begin(moves: Moves, live: Live, key: str, kind: WaitKind[Any], input: Any) -> None:
-    """Begin a step that does nothing but wait."""
+def begin(moves: Moves, live: Live, key: str, kind: IdleKind[Any], input: Any) -> None:
+    """Begin a step that does nothing itself."""
     live.set(key, started_at=moves.now)
-    if isinstance(input, SubRunInput):
+    if isinstance(kind, WaitKind):
+        _begin_wait(moves, live, key, kind, input)
+    else:
         _begin_child(moves, live, key, input)
-        return
+
+
+def _begin_wait(moves: Moves, live: Live, key: str, kind: WaitKind[Any], input: Any) -> None:
     what = kind.begin(moves.now_ms, input)
     deadline = live.spec(key).deadline
     if deadline is not None and what.due_at is None:
@@ -108,10 +112,14 @@ def _begin_child(moves: Moves, live: Live, key: str, input: SubRunInput) -> None
 def fire(moves: Moves, live: Live, waits: Wait) -> None:
     """Do what is to be done when the time of a wait has come."""
     key = waits.key
-    if waits.due_means == "again":
+    if waits.kind == "deadline":
+        live.waits[key] = moves.tx.update(waits, due_at=None)  # it is told once; its attempt ends it
+        live.dirty = moves.times_moved = True
+        moves.overdue.append((live.run.id, key))
+    elif waits.due_means == "again":
         moves.close_wait(live, key)
         live.set(key, status="pending", ready_at=None, reason=None)
-        moves.look(live, key)
+        moves.revisit(live, key)
     elif waits.due_means == "done":
         late = max(0, moves.now_ms - _ms(waits.due_at))
         output = {"due_at": waits.due_at, "late_by": format_duration(timedelta(milliseconds=late))}
@@ -162,7 +170,7 @@ def _decide_unknown(moves: Moves, live: Live, key: str, choice: str, by: str, pa
     if choice == "retry":
         moves.free(live, key)
         live.set(key, status="pending", ready_at=None, reason=None, recoveries=0)
-        moves.look(live, key)
+        moves.revisit(live, key)
     elif choice == "done":
         moves.end(live, key, "succeeded", output=payload, reason=f"{by} said that it was done")
     elif choice == "skip":

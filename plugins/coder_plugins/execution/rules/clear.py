@@ -19,6 +19,10 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 )
 _ANY = re.compile("|".join(f"({pattern})" for _, pattern in _PATTERNS))
 SCHEME = "secret://"
+_REFERENCE = re.compile(r"secret://[A-Za-z0-9_.~/-]*[A-Za-z0-9_~]")
+"""One inside a longer text: it ends where a name must, so that what follows it, a full stop say, is not its own."""
+_HOLDERS = frozenset({"env", "headers"})
+"""Whose values may hold references inside longer texts; elsewhere such a text only speaks of one."""
 
 
 class Clear(NamedTuple):
@@ -59,14 +63,26 @@ def mask(value: Any, secrets: Sequence[str]) -> Any:
     return value
 
 
-def references(value: Any) -> Iterator[str]:
-    """Yield the `secret://` references in a value."""
+def references(value: Any, *, inside: bool = False) -> Iterator[str]:
+    """Yield the `secret://` references in a value; `inside` has longer texts searched for them, too."""
     if isinstance(value, str):
-        if value.startswith(SCHEME):
+        if inside:
+            yield from split(value)[1::2]
+        elif value.startswith(SCHEME):
             yield value
     elif isinstance(value, Mapping):
-        for part in cast("Mapping[str, Any]", value).values():
-            yield from references(part)
+        for name, part in cast("Mapping[str, Any]", value).items():
+            yield from references(part, inside=inside or name in _HOLDERS)
     elif isinstance(value, list):
         for part in cast("Sequence[Any]", value):
-            yield from references(part)
+            yield from references(part, inside=inside)
+
+
+def split(text: str) -> list[str]:
+    """Return the parts of a text: between the references at odd places what stands before and after them."""
+    parts: list[str] = []
+    end = 0
+    for match in _REFERENCE.finditer(text):
+        parts += (text[end : match.start()], match.group())
+        end = match.end()
+    return [*parts, text[end:]]

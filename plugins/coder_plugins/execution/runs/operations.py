@@ -25,8 +25,8 @@ from .rules import (
     RunAnswer,
     RunView,
     StepView,
+    agreed,
     checked_steps,
-    confirmed,
     find_run,
     find_step,
     recorded,
@@ -53,18 +53,20 @@ def start(
     concurrency_key: Word | None = None,
     only: list[StepKey] | None = None,
     deadline: Duration | None = None,
+    external: bool = False,
     source_ref: Reference | None = None,
     approved_hash: Annotated[str, Meta(max_length=64)] | None = None,
 ) -> RunAnswer:
     """Start a run of some steps: the whole graph is on disk before the first of them begins.
 
     Everything that is wrong with the steps is told at once, and nothing runs. With `approved_hash` it is refused unless
-    the steps are exactly those that have that hash. The steps run with the caller's rights.
+    the steps are exactly those that have that hash. The steps run with the caller's rights; to start them is to agree
+    to what is destructive, and with `external` to what leaves this machine or spends money, which is refused without.
     """
     folder = _folder(folder)
     checked = checked_steps(tx, steps, inputs, folder, parallel, approved_hash)
     refuse_only(unfold(steps), only or [])
-    limit_ms = None if deadline is None else _limit_ms(deadline)
+    _refuse_deadline(deadline)
     with Moving(tx) as moves:
         parent, parent_step = above(moves)
         live = make(
@@ -72,7 +74,7 @@ def start(
             NewRun(
                 body=Body(steps=unfold(steps), parallel=parallel),
                 name=name,
-                rights=confirmed(tx.rights(), checked.safety),
+                rights=agreed(tx.rights(), checked, external=external or mode == "dry"),
                 kind=kind,
                 source_ref=source_ref,
                 mode=mode,
@@ -81,7 +83,7 @@ def start(
                 priority=priority,
                 concurrency_key=concurrency_key,
                 only=only or [],
-                deadline_at=None if limit_ms is None else moves.instant(moves.now_ms + limit_ms),
+                deadline=deadline,
                 parent=parent,
                 parent_step=parent_step,
             ),
@@ -89,13 +91,14 @@ def start(
     return RunAnswer(run=live.run)
 
 
-def _limit_ms(deadline: str) -> int:
-    """Return the milliseconds that a run is given. Raises `Invalid` for none, and for more than 30 days."""
+def _refuse_deadline(deadline: str | None) -> None:
+    """Raise `Invalid` for a deadline of no time, and of more than 30 days."""
+    if deadline is None:
+        return
     seconds = seconds_of(deadline)
     if not 0 < seconds <= LONGEST_S:
         hint = "at most P30D" if seconds else "0 is not for ever: leave it out for no deadline"
         raise Invalid(f"the deadline of a run cannot be {deadline}", field="/deadline", hint=hint)
-    return round(seconds * 1000)
 
 
 def _folder(folder: str | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from coder_local.api import Event, Id, Index, Instant, Record, Rights, Title, Value
+from coder_local.api import Duration, Event, Id, Index, Instant, Record, Rights, Title, Value
 from coder_plugins.execution.records import RunStatus, StepKey, StepStatus, Word, domain
 
 RunKind = Literal["plan", "workflow", "agent", "command", "backtest", "other"]
@@ -95,6 +95,10 @@ class Run(Record):
     compensating: bool = False
     """Whether it runs compensations, or will when what runs has ended."""
     timed_out: bool = False
+    faulted: bool = False
+    """Whether the engine itself failed at it, and leaves it alone until it is resumed; `reason` names the fault."""
+    deadline: Duration | None = None
+    """How long it was given from when it was made; a retry is given the same anew."""
     deadline_at: Instant | None = None
     started_at: Instant | None = None
     finished_at: Instant | None = None
@@ -193,7 +197,8 @@ class Wait(Record):
 
     run: Id
     key: StepKey
-    kind: Literal["timer", "retry", "queue", "approval", "signal", "child", "decision", "lock"]
+    kind: Literal["timer", "retry", "queue", "approval", "signal", "child", "decision", "lock", "deadline"]
+    """`deadline` and `queue` stand beside a step that works, or is ready to."""
     status: Literal["open", "closed"] = "open"
     name: str | None = None
     """Of a signal its name, of a lock the resource, of a child its run."""

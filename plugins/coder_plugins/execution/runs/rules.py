@@ -12,6 +12,7 @@ from msgspec import Meta
 from coder_local.api import Conflict, Fault, Invalid, NotFound, Refused, Rights, Safety, Snapshot, Transaction, Value
 from coder_plugins.execution.definitions.records import Checked, Inputs, StepSpec
 from coder_plugins.execution.definitions.rules import check, kinds_of
+from coder_plugins.execution.machine.faults import RunFault
 from coder_plugins.execution.machine.live import Moves
 from coder_plugins.execution.machine.settling import settle
 from coder_plugins.execution.records import ExecutionSettings, refuse
@@ -50,8 +51,6 @@ PAGE_BYTES = 1024 * 1024
 
 Limit = Annotated[int, Meta(ge=1, le=500, description="Steps on the page; it ends earlier after 1 MiB of outputs.")]
 Cursor = Annotated[str, Meta(max_length=400, description="`next_cursor` of the page before.")]
-
-_ORDER = (Safety.READ, Safety.WRITE, Safety.DESTRUCTIVE, Safety.EXTERNAL)
 
 
 class StepView(Value):
@@ -119,9 +118,12 @@ class Moving(Moves):
         super().__init__(tx, kinds_of(tx))
 
     def save(self) -> None:
-        """Settle, then write what was moved."""
-        settle(self)
-        super().save()
+        """Settle, then write what was moved. What fails at that fails the command, and no run is set aside for it."""
+        try:
+            settle(self)
+            super().save()
+        except RunFault as fault:
+            raise fault.error from fault
 
 
 def find_run(read: Snapshot, id: str) -> Run:
@@ -165,10 +167,21 @@ def grace_of(seconds: float | None) -> int | None:
     return round(seconds * 1000)
 
 
-def confirmed(rights: Rights, safety: str) -> Rights:
-    """Return the rights of a caller with what he agreed to by starting a run: up to its worst step."""
-    agreed = _ORDER[2 : _ORDER.index(Safety(safety)) + 1]
-    return msgspec.structs.replace(rights, confirmed=tuple(dict.fromkeys((*rights.confirmed, *agreed))))
+def agreed(rights: Rights, checked: Checked, *, external: bool) -> Rights:
+    """Return the rights of a caller with what he agreed to: what is destructive, and more only if he said so.
+
+    Raises `Refused` where a step is known to be more; one whose word hangs on a value is looked at when it begins.
+    """
+    words = (*rights.confirmed, Safety.DESTRUCTIVE, *((Safety.EXTERNAL,) if external else ()))
+    beyond = [each.key for each in checked.steps if each.safety == Safety.EXTERNAL and each.effect is not None]
+    if beyond and Safety.EXTERNAL not in words:
+        raise Refused(
+            f"{', '.join(beyond[:10])} would leave this machine or spend money, and nobody agreed to that",
+            field="/external",
+            hint="start it with external: true, which is then confirmed with it",
+            data={"rule": "safety", "safety": str(Safety.EXTERNAL), "steps": beyond},
+        )
+    return msgspec.structs.replace(rights, confirmed=tuple(dict.fromkeys(words)))
 
 
 def refuse_only(steps: list[StepSpec], only: list[str]) -> None:

@@ -97,8 +97,8 @@ def test_when_a_result_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> Non
     """A step that was done when the engine ended is begun anew."""
     begin = turns.begin
 
-    def forgetting(tx: Any, kinds: Any, pid: int) -> Any:
-        found = begin(tx, kinds, pid)
+    def forgetting(tx: Any, kinds: Any, pid: int, *rest: Any) -> Any:
+        found = begin(tx, kinds, pid, *rest)
         with Moves(tx, kinds) as moves:
             for run, key in tx.rows(
                 "SELECT s.run, s.key FROM execution_steps s JOIN execution_runs r ON r.id = s.run"
@@ -107,7 +107,7 @@ def test_when_a_result_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> Non
                 live = moves.load(run)
                 live.unended += 1
                 live.set(key, status="pending", ended=None, output=None)
-                moves.look(live, key)
+                moves.revisit(live, key)
             turns.settle(moves)
         return found
 
@@ -141,7 +141,7 @@ def test_when_no_program_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_when_a_start_does_not_judge_what_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blind(tx: Any, kinds: Any, pid: int) -> Any:
+    def blind(tx: Any, kinds: Any, pid: int, *rest: Any) -> Any:
         return turns.Begun(tx.insert(Boot(pid=pid)).id, [], None)
 
     monkeypatch.setattr(turns, "begin", blind)
@@ -152,7 +152,7 @@ def test_when_all_starts_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> 
     """What the last engine left is taken for one's own."""
     begin = turns.begin
 
-    def same(tx: Any, kinds: Any, pid: int) -> Any:
+    def same(tx: Any, kinds: Any, pid: int, *rest: Any) -> Any:
         if tx.find(Boot, "boot") is None:
             tx.insert(Boot(id="boot", pid=pid))
 
@@ -163,7 +163,7 @@ def test_when_all_starts_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> 
             def insert(self, record: Any) -> Any:
                 return tx.get(Boot, "boot") if isinstance(record, Boot) else tx.insert(record)
 
-        return begin(Same(), kinds, pid)  # type: ignore[arg-type]
+        return begin(Same(), kinds, pid, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(turns, "begin", same)
     assert finds(PAY, "does not come to its end")
@@ -184,9 +184,9 @@ def test_when_waits_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     begin, fire = turns.begin, waiting.fire
     lost: set[str] = set()
 
-    def forget(tx: Any, kinds: Any, pid: int) -> Any:
+    def forget(tx: Any, kinds: Any, pid: int, *rest: Any) -> Any:
         lost.update(id_ for (id_,) in tx.rows("SELECT id FROM execution_waits WHERE status = 'open'"))
-        return begin(tx, kinds, pid)
+        return begin(tx, kinds, pid, *rest)
 
     monkeypatch.setattr(turns, "begin", forget)
     monkeypatch.setattr(waiting, "fire", lambda moves, live, wait: wait.id in lost or fire(moves, live, wait))

@@ -203,11 +203,10 @@ class ExecutionMachine(RuleBasedStateMachine):
             gates = [gate for gate in self.world.gates.values() if not gate.is_set()]
             for gate in gates:
                 gate.set()
-            paused = session.base.execute(
-                f"SELECT id FROM execution_runs WHERE paused AND status NOT IN {tuple(ENDED)}"
-            ).fetchall()
-            for (run,) in paused:
-                session.box.call("execution.runs.resume", id=run)
+            paused = 0
+            while run := self.pick(f"SELECT id FROM execution_runs WHERE paused AND status NOT IN {tuple(ENDED)}", 0):
+                session.box.call("execution.runs.resume", id=run[0])  # one by one: with a run those below it go on
+                paused += 1
             if not gates and not paused and not session.attend():
                 break
         runs = session.base.execute(

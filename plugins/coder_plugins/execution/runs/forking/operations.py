@@ -13,7 +13,7 @@ from coder_plugins.execution.machine.making import NewRun, above, make
 from coder_plugins.execution.records import Key, domain
 from coder_plugins.execution.rules.graph import Graph
 from coder_plugins.execution.runs.records import Run
-from coder_plugins.execution.runs.rules import MOVES, Forked, Moving, checked_steps, confirmed
+from coder_plugins.execution.runs.rules import MOVES, Forked, Moving, agreed, checked_steps
 
 
 @domain.command("execution.runs.retry", emits=MOVES, safety=Safety.DESTRUCTIVE)
@@ -25,12 +25,14 @@ def retry(
     definition: Literal["same", "latest"] = "same",
     steps: Steps | None = None,
     inputs: Inputs | None = None,
+    external: bool = False,
 ) -> Forked:
     """Make a new run from one that has ended, and take over the results that still stand.
 
     `source` is where it begins anew: `failed` (all that did not succeed), `start` (everything), or a step with all that
     hangs on it. With `definition` latest it runs `steps`, the corrected ones, or those of the newest run of the same
-    source; a result stands if its step, and all that it needs, is the same.
+    source; a result stands if its step, and all that it needs, is the same. A run that had a `deadline` is given as
+    long again, from now. `external` is as in `execution.start`.
     """
     old = _ended(tx, id)
     body = _body(tx, old)
@@ -44,7 +46,7 @@ def retry(
     if source not in {"failed", "start"} and source not in graph.specs:
         raise NotFound(f"there is no step {source!r}", field="/source", hint=f"it has {', '.join(graph.specs)}"[:300])
     redo = [] if source == "failed" else list(graph.specs) if source == "start" else sorted(graph.after(source))
-    return _fork(tx, old, body, "retry", redo, old.inputs if inputs is None else inputs)
+    return _fork(tx, old, body, "retry", redo, old.inputs if inputs is None else inputs, external=external)
 
 
 @domain.command("execution.runs.rewind", emits=MOVES, safety=Safety.DESTRUCTIVE)
@@ -55,10 +57,12 @@ def rewind(
     step: Key,
     inputs: Inputs | None = None,
     change: dict[str, Any] | None = None,
+    external: bool = False,
 ) -> Forked:
     """Make a new run that shares what was finished before a step, and goes on from there; the old run is untouched.
 
-    `change` replaces values in the `input` of that step.
+    `change` replaces values in the `input` of that step. A run that had a `deadline` is given as long again, from now.
+    `external` is as in `execution.start`.
     """
     old = tx.get(Run, id)
     body = _body(tx, old)
@@ -69,7 +73,8 @@ def rewind(
         spec = graph.specs[step]
         changed = msgspec.structs.replace(spec, input={**spec.input, **change})
         body = Body(steps=[changed if each.key == step else each for each in body.steps], parallel=body.parallel)
-    return _fork(tx, old, body, "rewind", sorted(graph.after(step)), old.inputs if inputs is None else inputs)
+    return _fork(tx, old, body, "rewind", sorted(graph.after(step)), old.inputs if inputs is None else inputs,
+                 external=external)  # fmt: skip
 
 
 def _ended(tx: Transaction, id: str) -> Run:
@@ -102,18 +107,26 @@ def _latest(tx: Transaction, run: Run) -> Body:
 
 
 def _fork(
-    tx: Transaction, old: Run, body: Body, how: Literal["retry", "rewind"], redo: list[str], inputs: Inputs
+    tx: Transaction,
+    old: Run,
+    body: Body,
+    how: Literal["retry", "rewind"],
+    redo: list[str],
+    inputs: Inputs,
+    *,
+    external: bool,
 ) -> Forked:
     checked = checked_steps(tx, body.steps, inputs, old.folder, body.parallel)
+    rights = agreed(tx.rights(), checked, external=external or old.mode == "dry")
     with Moving(tx) as moves:
         parent, parent_step = above(moves)
         live = make(
             moves,
             NewRun(
-                body=body, name=old.name, rights=confirmed(tx.rights(), checked.safety), kind=old.kind,
+                body=body, name=old.name, rights=rights, kind=old.kind,
                 source_ref=old.source_ref, mode=old.mode, inputs=inputs, folder=old.folder, priority=old.priority,
                 concurrency_key=old.concurrency_key, only=old.only, forked_from=old.id, fork=how, redo=redo,
-                parent=parent, parent_step=parent_step,
+                deadline=old.deadline, parent=parent, parent_step=parent_step,
             ),
         )  # fmt: skip
     return Forked(run=live.run, reused=[step.key for step in live.with_status("reused")])

@@ -10,7 +10,7 @@ from msgspec import Meta
 from coder_local.api import Conflict, Id, Invalid, Refused, Safety, TooLarge, Transaction
 from coder_plugins.execution.machine import control, waiting
 from coder_plugins.execution.records import INLINE_LIMIT, StepKey, Word, domain
-from coder_plugins.execution.runs.records import Run, RunCancelled, Signal, SignalReceived, Wait
+from coder_plugins.execution.runs.records import Run, Signal, SignalReceived, Wait
 from coder_plugins.execution.runs.rules import MOVES, Moving, RunAnswer, WaitAnswer, find_wait, grace_of
 
 Seconds = Annotated[float, Meta(ge=0, le=3_600)]
@@ -21,15 +21,15 @@ Payload = Any
 def cancel(tx: Transaction, *, id: Id, grace: Seconds | None = None, compensate: bool = False) -> RunAnswer:
     """Stop a run: what has not begun is left out, and programs get a soft signal and after `grace` seconds a hard one.
 
-    The run is `cancelling` until all of its processes are gone. With `compensate` what was done is undone then.
+    The run is `cancelling` until all of its processes are gone. With `compensate` what was done is undone then. Asked
+    again, it may give less time, or have undone what was not to be; never more time, and what is to be undone stays so.
     """
     with Moving(tx) as moves:
         live = moves.open(id, "cancelled")
-        if not live.run.cancelling:
+        if live.run.cancelling:
+            control.hasten(moves, live, grace_ms=grace_of(grace), compensate=compensate)
+        else:
             control.cancel(moves, live, grace_ms=grace_of(grace), compensate=compensate)
-        elif grace is not None:
-            live.set_run(grace_ms=grace_of(grace))
-            moves.say(RunCancelled(run=id))  # or the engine would hear of it only when it looks by itself
     return RunAnswer(run=live.run)
 
 

@@ -41,7 +41,8 @@ def execute(
     """Run a plan that a person approved as it is now; its steps run with the caller's rights.
 
     A dry run resolves everything and runs only what reads: it needs no approval, leaves the status alone, and may have
-    another `folder` or other `inputs`. A live run takes those of the plan, for they were approved with it.
+    another `folder` or other `inputs`. A live run takes those of the plan, for they were approved with it; who approved
+    its steps agreed to what they do outside this machine, too.
     """
     plan = tx.get(Plan, id)
     if not tx.offers("execution.start"):
@@ -62,7 +63,7 @@ def execute(
         )
     _refuse_unapproved(plan)
     _refuse_other(content, folder, inputs)
-    run = _start(tx, plan, content, mode=mode, source_ref=ref, approved_hash=plan.run_hash)
+    run = _start(tx, plan, content, mode=mode, source_ref=ref, approved_hash=plan.run_hash, external=True)
     running = tx.update(plan, status="running", run=run)
     tx.emit(PlanStarted(plan=plan.id, version=plan.version, run=run))
     return Execution(plan=running, run=run)
