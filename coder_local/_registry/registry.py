@@ -387,6 +387,8 @@ def _run_command(scope: WriteScope, prepared: Prepared, input: Any) -> Any:
             field="/idempotency_key",
             hint="leave it out; the key of the whole call covers what is called inside it",
         )
+    if input.if_rev is None:
+        return msgspec.json.decode(prepared.answer(scope, input))
     with scope.holding(str(getattr(input, "id", "")), input.if_rev):
         return msgspec.json.decode(prepared.answer(scope, input))
 

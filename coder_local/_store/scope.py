@@ -362,11 +362,8 @@ class WriteScope(ReadScope, Transaction):
             raise self._stale(table, record.id)
 
     @contextmanager
-    def holding(self, id: str, rev: int | None) -> Generator[None]:
+    def holding(self, id: str, rev: int) -> Generator[None]:
         """Hold a record to a rev while a command runs inside this one. Raises `Invalid` if it writes no such record."""
-        if rev is None:
-            yield
-            return
         hold = _Hold(id, rev)
         self._holds.append(hold)
         try:

@@ -327,9 +327,8 @@ class Domain:
         fields = set(table.record.__struct_fields__)
         if missing := set(BASE_FIELDS) - fields:
             raise DeclarationError(f"{table.record.__name__} must be a Record (it lacks {', '.join(sorted(missing))})")
-        for field in {
-            name for group in (*table.unique, *(index.fields for index in table.indexes)) for name in group
-        } | table.read_only:
+        indexed = {name.removesuffix(" DESC") for index in table.indexes for name in index.fields}
+        for field in {name for group in table.unique for name in group} | indexed | table.read_only:
             if field not in fields:
                 raise DeclarationError(f"{table.record.__name__} has no field {field!r}")
         if table.key is not None and ("workspace_id", table.key) not in table.unique:

@@ -74,6 +74,7 @@ class Index(Value):
     """
 
     fields: tuple[str, ...]
+    """In the order in which they are asked; one that is asked from the highest down is followed by ` DESC`."""
     where: LiteralString = ""
     """Which records, as SQL over the table's columns. A look-up must hold the same words, or it does not use it."""
     name: LiteralString = ""

@@ -53,11 +53,11 @@ CREATE INDEX execution_runs_by_parent_run ON execution_runs (parent_run, id) WHE
 
 CREATE INDEX execution_runs_by_source_ref ON execution_runs (source_ref, id) WHERE deleted_at IS NULL;
 
+CREATE INDEX execution_runs_by_status ON execution_runs (status, id) WHERE finished_at IS NULL AND deleted_at IS NULL;
+
 CREATE INDEX execution_runs_by_finished_at ON execution_runs (finished_at, id) WHERE finished_at IS NOT NULL AND deleted_at IS NULL;
 
 CREATE INDEX execution_runs_by_definition ON execution_runs (definition, id) WHERE deleted_at IS NULL;
-
-CREATE INDEX execution_runs_by_status ON execution_runs (status, id) WHERE finished_at IS NULL AND deleted_at IS NULL;
 
 CREATE INDEX execution_runs_list_id ON execution_runs (workspace_id, id) WHERE deleted_at IS NULL;
 
@@ -107,7 +107,7 @@ CREATE TABLE execution_steps (
 
 CREATE INDEX execution_steps_by_run ON execution_steps (run, id) WHERE deleted_at IS NULL;
 
-CREATE INDEX execution_steps_by_process_workspace_id_priority_ready_at ON execution_steps (process, workspace_id, priority, ready_at, id) WHERE status = 'ready' AND deleted_at IS NULL;
+CREATE INDEX execution_steps_by_queue ON execution_steps (process, workspace_id, priority DESC, ready_at, run, position, id) WHERE status = 'ready' AND deleted_at IS NULL;
 
 CREATE INDEX execution_steps_by_hash_workspace_id ON execution_steps (hash, workspace_id, id) WHERE status = 'succeeded' AND deleted_at IS NULL;
 

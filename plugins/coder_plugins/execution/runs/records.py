@@ -115,7 +115,11 @@ class Run(Record):
     "steps",
     indexes=(
         ("run",),
-        Index(fields=("process", "workspace_id", "priority", "ready_at"), where="status = 'ready'"),
+        Index(
+            name="queue",
+            fields=("process", "workspace_id", "priority DESC", "ready_at", "run", "position"),
+            where="status = 'ready'",
+        ),
         Index(fields=("hash", "workspace_id"), where="status = 'succeeded'"),
     ),
     history=False,
