@@ -104,7 +104,7 @@ class CommandKind(WorkKind[CommandInput]):
         return await _watch(step, input, child)
 
     async def recover(self, step: StepRun, input: CommandInput, /) -> Found:
-        found = find(step.folder, step.facts.get("machine"))
+        found = await asyncio.to_thread(find, step.folder, step.facts.get("machine"))
         stopped = (step.folder / _STOPPED).exists()
         if isinstance(found, NotBegun):
             return Found(state="not_begun")

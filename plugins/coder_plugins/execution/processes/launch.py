@@ -15,6 +15,7 @@ import msgspec
 
 from .child import Child
 from .forms import find_forms
+from .recover import child_of
 from .shim import records
 from .shim.members import MARK
 
@@ -78,7 +79,7 @@ async def start(folder: Path, command: Command) -> Child:
             raise _explain(answer["refused"], command)
         # the shim was killed; without a start record it had not begun, and never will
         if (begun := records.read(str(folder), records.START)) is not None:
-            return Child(folder, begun)
+            return child_of(folder, begun)
     raise LaunchError("the process that begins commands ends before it begins one", field="/folder")
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from .child import Child, Exit
-from .shim import identity, records
+from .shim import identity, members, records
+from .shim.identity import Identity
+
+_LOOKS, _LOOK_S = 50, 0.005
+"""How often, and seconds apart, it is looked for what a living shim does in less than one of them."""
 
 
 class NotBegun(msgspec.Struct, frozen=True):
@@ -49,9 +59,46 @@ def find(folder: Path, boot: str | None = None) -> NotBegun | Alive | Ended | Va
         return NotBegun() if records.forbid(str(folder)) else find(folder, boot)
     if records.FORBIDDEN in start:
         return NotBegun()
-    child = Child(folder, start)
+    child = child_of(folder, start)
     if identity.is_alive(child.identity) or identity.is_alive(child.shim):
         return Alive(child)
     # it may have ended between the first look and the last
     ended = records.read(str(folder), records.EXIT)
     return Vanished() if ended is None else Ended(msgspec.convert(ended, Exit))
+
+
+def child_of(folder: Path, start: dict[str, Any]) -> Child:
+    """Return the command that a start record speaks of.
+
+    A shim that was killed in the very moment of the start leaves a record without the process. It is found by its mark
+    then; if it is gone as well, the shim stands for it, which has ended: nobody knows how far the command came.
+    """
+    if "pid" not in start:
+        shim = Identity(start["shim_pid"], start["shim_started"], start["boot"])
+        start = _wait_for_leader(folder, shim) or start
+        if "pid" not in start:
+            # a shim that stands still would begin the command after this look
+            _end(shim)
+            start |= records.describe_leader(members.leader_of(start["mark"]) or shim)
+    return Child(folder, start)
+
+
+def _wait_for_leader(folder: Path, shim: Identity) -> dict[str, Any] | None:
+    """Return the start record as soon as its shim has added the process, None if it does not do so soon."""
+    for _ in range(_LOOKS):
+        alive = identity.is_alive(shim)  # asked first: what it added before its end is seen by the next line
+        start = records.read(str(folder), records.START)
+        if start is None or "pid" in start or not alive:
+            return start
+        time.sleep(_LOOK_S)
+    return None
+
+
+def _end(shim: Identity) -> None:
+    if sys.platform != "win32" and identity.is_alive(shim):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(shim.pid, signal.SIGKILL)
+        for _ in range(_LOOKS):
+            if not identity.is_alive(shim):
+                return
+            time.sleep(_LOOK_S)

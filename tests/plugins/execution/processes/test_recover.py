@@ -28,7 +28,7 @@ from coder_plugins.execution.processes import (
     read_frames,
     start,
 )
-from coder_plugins.execution.processes.shim import frames, identity
+from coder_plugins.execution.processes.shim import frames, identity, records
 
 from .conftest import output, said
 
@@ -221,7 +221,7 @@ async def test_a_later_process_with_the_same_id_is_not_the_command(tmp_path, cha
 
 async def test_a_group_of_another_with_the_same_id_is_not_signalled(commands):
     stranger = await commands.start("sleep", "60")
-    record = json.loads((stranger.folder / "start.json").read_bytes())
+    record = records.read(str(stranger.folder), records.START)
     record |= {"started": record["started"] - 1, "shim_pid": 1, "shim_started": 0, "mark": "none"}
     assert (await Child(commands.new_attempt(), record).stop(0)).lost
     assert identity.is_alive(stranger.identity)
@@ -230,6 +230,47 @@ async def test_a_group_of_another_with_the_same_id_is_not_signalled(commands):
 async def test_half_a_record_is_no_record(tmp_path):
     (tmp_path / "start.json").write_text('{"pid": 1')
     assert find(tmp_path) == Vanished()
+
+
+def forget_process(child: Child, torn: bytes = b"") -> None:
+    """Leave of the start record what a shim leaves that is killed when it has just begun the command."""
+    path = child.folder / "start.json"
+    first, _, second = path.read_bytes().partition(b"\n")
+    assert b'"pid"' not in first
+    assert json.loads(second)["pid"] == child.pid
+    path.write_bytes(first + b"\n" + torn)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("torn", [b"", b'{"pid": 1'])
+async def test_a_command_is_found_whose_shim_could_not_say_which_process_it_is(commands, number, torn):
+    child = await commands.start("sleep", "60")
+    os.kill(child.shim.pid, number)
+    forget_process(child, torn)
+    found = find(child.folder)
+    assert isinstance(found, Alive)
+    assert found.child.identity == child.identity
+    assert not identity.is_alive(child.shim)
+    assert (await found.child.stop(0)).lost
+    assert not identity.is_alive(child.identity)
+
+
+async def test_a_command_that_is_gone_and_was_never_told_of_has_vanished(commands):
+    child = await commands.start("sleep", "60")
+    os.kill(child.shim.pid, signal.SIGKILL)
+    os.kill(child.pid, signal.SIGKILL)
+    await child.wait()
+    forget_process(child)
+    assert find(child.folder) == Vanished()
+
+
+def test_a_shim_that_stands_still_before_it_begins_does_not_begin_later(tmp_path):
+    still = subprocess.Popen(["sleep", "60"])
+    shim = identity.of(still.pid)
+    still.send_signal(signal.SIGSTOP)
+    os.close(records.create(str(tmp_path), records.START, records.describe_start(shim, "adopt", "no such mark")))
+    assert find(tmp_path) == Vanished()
+    assert still.wait(10) == -signal.SIGKILL
 
 
 async def test_half_a_frame_after_a_kill_hides_nothing(commands):

@@ -33,6 +33,11 @@ def own() -> Identity:
     return found
 
 
+def of_child(pid: int) -> Identity:
+    """Return the identity of a child of this process that was not waited for yet, and may have ended already."""
+    return Identity(pid, _born(pid), boot_id())
+
+
 def is_alive(identity: Identity) -> bool:
     """Tell whether this very process runs now."""
     return of(identity.pid) == identity
@@ -66,6 +71,10 @@ if sys.platform == "linux":
             return None
         return int(fields[19])
 
+    def _born(pid: int) -> int:
+        fields = read_stat(pid)
+        return 0 if fields is None else int(fields[19])
+
 elif sys.platform == "darwin":  # not run on the machines of the test suite
     import ctypes
 
@@ -92,6 +101,9 @@ elif sys.platform == "darwin":  # not run on the machines of the test suite
             return None
         seconds = int.from_bytes(info.raw[120:128], sys.byteorder)
         return seconds * 1_000_000 + int.from_bytes(info.raw[128:136], sys.byteorder)
+
+    def _born(pid: int) -> int:
+        return started_at(pid) or 0  # of one that has ended the system does not tell it, and no other has 0
 
 elif sys.platform == "win32":  # not run on the machines of the test suite
     import ctypes
@@ -127,3 +139,6 @@ elif sys.platform == "win32":  # not run on the machines of the test suite
             return (times[0].dwHighDateTime << 32) + times[0].dwLowDateTime
         finally:
             _kernel32.CloseHandle(handle)
+
+    def _born(pid: int) -> int:
+        return started_at(pid) or 0

@@ -40,6 +40,15 @@ if sys.platform == "linux":
         own = {os.getpid(), keeper}
         return {Identity(pid, table[pid][1], leader.boot) for pid in found - own if pid in table}
 
+    def leader_of(mark: str) -> Identity | None:
+        """Return the process that leads a session and has `CODER_LOCAL_ATTEMPT=mark` in its environment, or None."""
+        for name in os.listdir("/proc"):  # noqa: PTH208 (pathlib is slow to import)
+            if name.isdigit() and _is_marked(int(name), mark):
+                fields = identity.read_stat(int(name))
+                if fields is not None and fields[3] == name.encode() and (found := identity.of(int(name))) is not None:
+                    return found
+        return None
+
     def _is_own(leader: Identity) -> bool:
         """Tell whether the leader's id, as that of a group, is still this command's.
 
@@ -95,6 +104,21 @@ else:
                 continue  # ended, or another user's
         living = (identity.of(pid) for pid in found - {os.getpid(), keeper})
         return {process for process in living if process is not None}
+
+    def leader_of(mark: str) -> Identity | None:
+        """Return the process that leads a group and has `CODER_LOCAL_ATTEMPT=mark` in its environment, or None."""
+        try:
+            import psutil  # noqa: PLC0415 (as above)
+        except ImportError:
+            return None
+        for process in psutil.process_iter():
+            try:
+                marked = process.environ().get(MARK) == mark
+                if marked and (sys.platform == "win32" or os.getpgid(process.pid) == process.pid):
+                    return identity.of(process.pid)
+            except (psutil.Error, OSError):
+                continue  # ended, or another user's
+        return None
 
     def _belongs(pid: int, leader: Identity) -> bool:
         """Tell whether a process is the leader or in its group."""

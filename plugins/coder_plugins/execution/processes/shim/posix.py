@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 from . import identity, members, records
 from .frames import NAME, STDERR, STDOUT
@@ -38,84 +38,69 @@ IDLE = b"i"
 _BUSY = b"b"
 
 
-def report(reports: int, state: bytes, pid: int = 0) -> None:
-    """Tell the fork server that a shim (this process when 0) waits for a command, or has one."""
-    os.write(reports, state + (pid or os.getpid()).to_bytes(4, "big"))
+def report(reports: int, state: bytes) -> None:
+    """Tell the fork server that this shim waits for a command, or has one."""
+    os.write(reports, state + os.getpid().to_bytes(4, "big"))
 
 
-class Command:
-    """The forked process that will be the command: it waits, in a session of its own, for the daemon to say what to be.
+class Outputs:
+    """The pipes of one command: the shim reads from `out` and `err`, and the program writes into the other ends."""
 
-    It reads the specification itself, so that the program begins one hand-over earlier; what the shim must know it
-    passes on, over a socket that the loading of the program closes: the socket to the daemon, then a line with the
-    shim's part, one with the start record, and one with the reason when the program could not be loaded.
+    def __init__(self) -> None:
+        self.out, self._out = _open_pipe()
+        self.err, self._err = _open_pipe()
+
+    def give(self) -> list[tuple[int, int, int]]:
+        """Return what puts the writing ends where a program has its output, as `os.posix_spawn` takes it."""
+        return [(os.POSIX_SPAWN_DUP2, self._out, 1), (os.POSIX_SPAWN_DUP2, self._err, 2)]
+
+    def let_go(self) -> None:
+        """Close the writing ends: the program has them now, or nobody will."""
+        os.close(self._out)
+        os.close(self._err)
+
+    def close(self) -> None:
+        """Close the reading ends."""
+        os.close(self.out)
+        os.close(self.err)
+
+
+class RefusedError(Exception):
+    """A command could not be begun, and nothing of it ran. `field` is where it is wrong, as the daemon names it."""
+
+    def __init__(self, field: str, fault: Exception) -> None:
+        super().__init__(str(fault))
+        self.wire = {"field": field, "errno": getattr(fault, "errno", None), "message": str(fault)}
+
+
+def begin(spec: dict[str, Any], outputs: Outputs, shim: Identity) -> dict[str, Any]:
+    """Leave the start record, load the program in a session of its own, and return the record with the process in it.
+
+    A spawn does not copy this process, which costs ten times what loading a program does. Raises `RefusedError`.
     """
-
-    def __init__(self, control: socket.socket, reports: int, patience: float | None) -> None:
-        shim = identity.own()
-        self._socket, other = socket.socketpair()
-        self.out, out = _open_pipe()
-        self.err, err = _open_pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._socket.close()
-            _become(control, reports, other, (out, err), shim, patience)
-        other.close()
-        os.close(out)
-        os.close(err)
-
-    def hear(self) -> tuple[socket.socket, list[bytes]] | None:
-        """Wait until the process is the command, or could not be; return the socket to the daemon and the lines.
-
-        None when the daemon went before it gave a command.
-        """
-        descriptors = _receive_socket(self._socket)
-        if not descriptors:
-            return None
-        lines = bytearray()
-        while piece := self._socket.recv(65536):
-            lines += piece
-        self._socket.close()
-        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptors[0]), bytes(lines).split(b"\n")
-
-
-def _become(
-    control: socket.socket,
-    reports: int,
-    to_shim: socket.socket,
-    outputs: tuple[int, int],
-    shim: Identity,
-    patience: float | None,
-) -> NoReturn:
-    """Wait for a specification, leave the start record, and be the program."""
-    step = "/folder"
+    folder, step = spec["folder"], "/folder"
     try:
-        _leave_shim(outputs)
-        descriptors = _take(control, patience)
-        if not descriptors:
-            os._exit(0)
-        report(reports, _BUSY, shim.pid)
-        socket.send_fds(to_shim, [b"."], descriptors)
-        received = _receive(descriptors[0])
-        if received is None:
-            os._exit(0)
-        shim_part, text = received
-        to_shim.sendall(shim_part + b"\n")
-        spec: dict[str, Any] = json.loads(text)
-        leader = identity.own()
-        record = records.describe_start(leader, shim, spec["on_daemon_death"], spec["mark"])
-        records.create(spec["folder"], records.START, record)
-        to_shim.sendall(json.dumps(record).encode("ascii") + b"\n")
+        record = records.describe_start(shim, spec["on_daemon_death"], spec["mark"])
+        file = records.create(folder, records.START, record)
+    except (OSError, ValueError) as fault:
+        raise RefusedError(step, fault) from fault
+    try:
         step = "/cwd"
         os.chdir(spec["cwd"])
         step = "/argv"
-        os.execve(spec["program"], spec["argv"], spec["env"])  # noqa: S606 (no shell is wanted)
-    except BaseException as fault:  # noqa: BLE001 (whatever it is: this copy of the shim must not go on as one)
-        number = fault.errno if isinstance(fault, OSError) else None
-        reason = {"field": step, "errno": number, "message": str(fault)}
-        to_shim.sendall(b"\n" * (step == "/folder") + json.dumps(reason).encode("ascii"))
+        pid = os.posix_spawn(
+            spec["program"], spec["argv"], spec["env"], file_actions=outputs.give(), setsid=True,
+            setsigdef=[getattr(signal, name) for name in _RESET],
+        )  # fmt: skip
+    except (OSError, ValueError) as fault:
+        os.close(file)
+        _withdraw(folder)
+        raise RefusedError(step, fault) from fault
     finally:
-        os._exit(127)
+        os.chdir("/")
+    leader = records.describe_leader(identity.of_child(pid))
+    records.add(file, leader)
+    return record | leader
 
 
 def _take(control: socket.socket, patience: float | None) -> list[int]:
@@ -140,21 +125,9 @@ def _receive_socket(sender: socket.socket, flags: int = 0) -> list[int]:
     return descriptors
 
 
-def _leave_shim(outputs: tuple[int, int]) -> None:
-    """Become the leader of a session, with the signals and the output of a program."""
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    for name in _RESET:
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
-    for source, target in zip(outputs, (1, 2), strict=True):
-        os.dup2(source, target)
-    _rehearse()
-
-
-def _rehearse() -> None:
+def _rehearse(shim: Identity) -> None:
     """Do beforehand what the command will wait for: a fork pays for each page when it first writes to it."""
-    leader = identity.own()
-    record = records.describe_start(leader, leader, "adopt", "")
+    record = records.describe_start(shim, "adopt", "") | records.describe_leader(shim)
     json.loads(json.dumps({"env": {"PATH": "/bin"}, "argv": ["true"], "record": record}))
 
 
@@ -170,10 +143,10 @@ def _open_pipe() -> tuple[int, int]:
 class Shim:
     """Keeps one command: reads its pipes, waits for its end, and watches the daemon."""
 
-    def __init__(self, daemon: socket.socket, command: Command, spec: dict[str, Any], start: dict[str, Any]) -> None:
+    def __init__(self, daemon: socket.socket, outputs: Outputs, spec: dict[str, Any], start: dict[str, Any]) -> None:
         self._daemon = daemon
         self._poll = select.poll()
-        self._pid = command.pid
+        self._pid: int = start["pid"]
         self._leader = Identity(start["pid"], start["started"], start["boot"])
         self._mark: str = start["mark"]
         self._started_ms: int = start["started_at_ms"]
@@ -184,7 +157,7 @@ class Shim:
             [value.encode("latin-1") for value in spec["mask"]],
             spec["log_limit"],
         )
-        self._open = {command.out: STDOUT, command.err: STDERR}
+        self._open = {outputs.out: STDOUT, outputs.err: STDERR}
         self._status: int | None = None
         self._has_children = True
         self._has_result = False
@@ -331,24 +304,24 @@ def serve(control: socket.socket, reports: int, wakeup: int, patience: float | N
     Return whether this process may serve another: it may not when there was none, and not without a result, because
     as long as there is no exit record, a living shim means that the command is being kept.
     """
-    command = Command(control, reports, patience)
-    _rehearse()
-    heard = command.hear()
-    if heard is None:
+    shim, outputs = identity.own(), Outputs()
+    _rehearse(shim)
+    descriptors = _take(control, patience)
+    if not descriptors:
         return False
-    daemon, (part, started, refused, *_) = heard[0], [*heard[1], b"", b""]
-    with daemon:
-        if not part:
+    report(reports, _BUSY)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptors[0]) as daemon:
+        received = _receive(daemon.fileno())
+        if received is None:
             return False
-        spec: dict[str, Any] = json.loads(part)
-        if refused or not started:
-            if started:
-                _withdraw(spec["folder"])
-            _say(daemon, {"refused": json.loads(refused) if refused else {"message": "it ended before it began"}})
+        try:
+            start = begin(json.loads(received[1]), outputs, shim)
+        except RefusedError as refused:
+            _say(daemon, {"refused": refused.wire})
             return False
-        start: dict[str, Any] = json.loads(started)
+        outputs.let_go()
         _say(daemon, {"started": start})
-        return Shim(daemon, command, spec, start).run(wakeup)
+        return Shim(daemon, outputs, json.loads(received[0]), start).run(wakeup)
 
 
 def _withdraw(folder: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -20,12 +21,10 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def describe_start(leader: Identity, shim: Identity, policy: str, mark: str) -> dict[str, Any]:
-    """Return the start record of a command."""
+def describe_start(shim: Identity, policy: str, mark: str) -> dict[str, Any]:
+    """Return the start record of a command that is about to be begun: which process it will be is not known yet."""
     return {
-        "pid": leader.pid,
-        "started": leader.started,
-        "boot": leader.boot,
+        "boot": shim.boot,
         "shim_pid": shim.pid,
         "shim_started": shim.started,
         "on_daemon_death": policy,
@@ -34,16 +33,37 @@ def describe_start(leader: Identity, shim: Identity, policy: str, mark: str) -> 
     }
 
 
+def describe_leader(leader: Identity) -> dict[str, Any]:
+    """Return what is added to the start record when the command runs."""
+    return {"pid": leader.pid, "started": leader.started}
+
+
 def exists(folder: str) -> bool:
     """Tell whether a folder has the start record or the exit record of an attempt, readable or not."""
     return any(os.path.exists(os.path.join(folder, name)) for name in (START, EXIT))  # noqa: PTH110, PTH118 (as below)
 
 
-def create(folder: str, name: str, record: dict[str, Any]) -> None:
-    """Write a record where there is none yet, in one write. Raises FileExistsError where there is one."""
-    file = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # noqa: PTH118 (as below)
+def create(folder: str, name: str, record: dict[str, Any]) -> int:
+    """Write a record where there is none yet, in one write, and return its open file, for `add`.
+
+    Raises FileExistsError where there is one.
+    """
+    path = os.path.join(folder, name)  # noqa: PTH118 (as below)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(file, json.dumps(record).encode("ascii"))
+        os.write(file, json.dumps(record).encode("ascii") + b"\n")
+    except BaseException:
+        os.close(file)
+        os.unlink(path)  # noqa: PTH108 (as below)
+        raise
+    return file
+
+
+def add(file: int, more: dict[str, Any]) -> None:
+    """Add to a record that was just created, and close it. A full disk is no fault: `read` returns what is there."""
+    try:
+        with contextlib.suppress(OSError):
+            os.write(file, json.dumps(more).encode("ascii") + b"\n")
     finally:
         os.close(file)
 
@@ -51,7 +71,7 @@ def create(folder: str, name: str, record: dict[str, Any]) -> None:
 def forbid(folder: str) -> bool:
     """Keep a command that has not begun from beginning; False if it has begun meanwhile."""
     try:
-        create(folder, START, {FORBIDDEN: True})
+        os.close(create(folder, START, {FORBIDDEN: True}))
     except FileExistsError:
         return False
     except FileNotFoundError:
@@ -85,10 +105,19 @@ def sync(file: int) -> None:
 
 
 def read(folder: str, name: str) -> dict[str, Any] | None:
-    """Return a record, None when there is none or only what a power cut left of it."""
+    """Return a record with what was added to it, None when there is none or only what a power cut left of it."""
     try:
         with open(os.path.join(folder, name), "rb") as file:  # noqa: PTH118, PTH123 (pathlib is slow to import)
-            found: Any = json.loads(file.read())
-    except (FileNotFoundError, ValueError):
+            lines = file.read().splitlines()
+    except FileNotFoundError:
         return None
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else None
+    whole: dict[str, Any] = {}
+    for line in lines:
+        try:
+            found: Any = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(found, dict):
+            break
+        whole |= cast("dict[str, Any]", found)
+    return whole or None

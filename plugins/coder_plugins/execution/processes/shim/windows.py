@@ -56,8 +56,9 @@ if sys.platform == "win32":
             leader = identity.of(process.pid)
             if leader is None:
                 raise OSError(f"process {process.pid} ended before it began")
-            record = records.describe_start(leader, identity.own(), command["on_daemon_death"], command["mark"])
-            records.create(command["folder"], records.START, record)
+            record = records.describe_start(identity.own(), command["on_daemon_death"], command["mark"])
+            record |= records.describe_leader(leader)
+            os.close(records.create(command["folder"], records.START, record))
             job.adopt(int(vars(process)["_handle"]))  # the only way to it
         except BaseException:
             process.kill()
