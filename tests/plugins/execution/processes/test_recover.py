@@ -232,10 +232,14 @@ async def test_half_a_record_is_no_record(tmp_path):
     assert find(tmp_path) == Vanished()
 
 
-def forget_process(child: Child, torn: bytes = b"") -> None:
+async def forget_process(child: Child, torn: bytes = b"") -> None:
     """Leave of the start record what a shim leaves that is killed when it has just begun the command."""
     path = child.folder / "start.json"
-    first, _, second = path.read_bytes().partition(b"\n")
+    first, second = path.read_bytes(), b""
+    async with asyncio.timeout(10):
+        while not second.endswith(b"\n"):  # the daemon is told before it is added
+            await asyncio.sleep(0.001)
+            first, _, second = path.read_bytes().partition(b"\n")
     assert b'"pid"' not in first
     assert json.loads(second)["pid"] == child.pid
     path.write_bytes(first + b"\n" + torn)
@@ -245,8 +249,8 @@ def forget_process(child: Child, torn: bytes = b"") -> None:
 @pytest.mark.parametrize("torn", [b"", b'{"pid": 1'])
 async def test_a_command_is_found_whose_shim_could_not_say_which_process_it_is(commands, number, torn):
     child = await commands.start("sleep", "60")
+    await forget_process(child, torn)
     os.kill(child.shim.pid, number)
-    forget_process(child, torn)
     found = find(child.folder)
     assert isinstance(found, Alive)
     assert found.child.identity == child.identity
@@ -257,10 +261,10 @@ async def test_a_command_is_found_whose_shim_could_not_say_which_process_it_is(c
 
 async def test_a_command_that_is_gone_and_was_never_told_of_has_vanished(commands):
     child = await commands.start("sleep", "60")
+    await forget_process(child)
     os.kill(child.shim.pid, signal.SIGKILL)
     os.kill(child.pid, signal.SIGKILL)
     await child.wait()
-    forget_process(child)
     assert find(child.folder) == Vanished()
 
 

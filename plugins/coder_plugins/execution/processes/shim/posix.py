@@ -73,10 +73,11 @@ class RefusedError(Exception):
         self.wire = {"field": field, "errno": getattr(fault, "errno", None), "message": str(fault)}
 
 
-def begin(spec: dict[str, Any], outputs: Outputs, shim: Identity) -> dict[str, Any]:
-    """Leave the start record, load the program in a session of its own, and return the record with the process in it.
+def begin(spec: dict[str, Any], outputs: Outputs, shim: Identity, daemon: socket.socket) -> dict[str, Any]:
+    """Leave the start record, load the program in a session of its own, and tell the daemon which process it is.
 
-    A spawn does not copy this process, which costs ten times what loading a program does. Raises `RefusedError`.
+    A spawn does not copy this process, which costs ten times what loading a program does. Returns the start record.
+    Raises `RefusedError`.
     """
     folder, step = spec["folder"], "/folder"
     try:
@@ -98,7 +99,9 @@ def begin(spec: dict[str, Any], outputs: Outputs, shim: Identity) -> dict[str, A
         raise RefusedError(step, fault) from fault
     finally:
         os.chdir("/")
+    outputs.let_go()
     leader = records.describe_leader(identity.of_child(pid))
+    _say(daemon, {"started": record | leader})  # first: on the disk nobody waits for it, and finds it without as well
     records.add(file, leader)
     return record | leader
 
@@ -315,12 +318,10 @@ def serve(control: socket.socket, reports: int, wakeup: int, patience: float | N
         if received is None:
             return False
         try:
-            start = begin(json.loads(received[1]), outputs, shim)
+            start = begin(json.loads(received[1]), outputs, shim, daemon)
         except RefusedError as refused:
             _say(daemon, {"refused": refused.wire})
             return False
-        outputs.let_go()
-        _say(daemon, {"started": start})
         return Shim(daemon, outputs, json.loads(received[0]), start).run(wakeup)
 
 
