@@ -149,10 +149,10 @@ def _fire_due(moves: Moves) -> int:
             continue  # what was let go before it in this turn has ended it
         with blame(each.run):
             waiting.fire(moves, live, waits)
-        if waits.kind == "child" and waits.name is not None:
-            child = moves.load(waits.name)
-            if not child.ended and not child.run.cancelling:
-                control.cancel(moves, child, grace_ms=None, compensate=False)
+            if waits.kind == "child" and waits.name is not None:
+                child = moves.load(waits.name)
+                if not child.ended and not child.run.cancelling:
+                    control.cancel(moves, child, grace_ms=None, compensate=False)
     late = moves.tx.rows(
         "SELECT id FROM execution_runs WHERE deadline_at <= :now AND NOT faulted AND deleted_at IS NULL LIMIT 100",
         now=moves.now,
@@ -274,14 +274,21 @@ def _in_turn(queues: list[list[_Place]], limit: int) -> Iterable[_Place]:
 def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None]]:
     if not running:
         return []
+    # What undoes a run is not stopped with it: all else of the run has ended when that begins. Nothing is loaded for
+    # this: a run that cannot be would stop the turns of all others, and what it has running must be stopped as well.
     found = moves.tx.rows(
-        "SELECT id, grace_ms FROM execution_runs WHERE id IN (SELECT value FROM json_each(:ids)) AND cancelling",
+        "SELECT id, grace_ms FROM execution_runs WHERE id IN (SELECT value FROM json_each(:ids)) AND cancelling"
+        " AND NOT EXISTS (SELECT 1 FROM execution_steps WHERE run = execution_runs.id AND role = 'compensation'"
+        " AND deleted_at IS NULL)",
         ids=list(running),
     )
-    known: dict[str, int | None] = dict(found)
-    known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
-    # what undoes a run is not stopped with it: all else of the run has ended when that begins
-    return [(id_, grace) for id_, grace in known.items() if not moves.load(id_).undoing]
+    stop: dict[str, int | None] = dict(found)
+    for live in moves.lives.values():
+        if live.undoing:
+            stop.pop(live.run.id, None)
+        elif live.run.cancelling and live.running:
+            stop[live.run.id] = live.run.grace_ms
+    return list(stop.items())
 
 
 class Begun(NamedTuple):
@@ -341,7 +348,7 @@ def _unblock(moves: Moves) -> None:
     )
     for (id_,) in moves.tx.rows(blocked):
         with blame(id_):
-            control.resume(moves, moves.load(id_), "plugins may have changed")
+            control.try_again(moves, moves.load(id_), "plugins may have changed")
 
 
 def end(tx: Transaction, boot: str) -> None:
