@@ -16,7 +16,7 @@ from coder_plugins.execution.artifacts.adapters import put
 from coder_plugins.execution.machine import attempts, control, waiting
 from coder_plugins.execution.machine.aside import forgive
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
-from coder_plugins.execution.machine.faults import ASIDE, blame
+from coder_plugins.execution.machine.faults import ASIDE, RunFault, blame
 from coder_plugins.execution.machine.live import Kinds, Live, Moves
 from coder_plugins.execution.machine.making import under
 from coder_plugins.execution.machine.settling import settle
@@ -274,21 +274,22 @@ def _in_turn(queues: list[list[_Place]], limit: int) -> Iterable[_Place]:
 def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None]]:
     if not running:
         return []
-    # What undoes a run is not stopped with it: all else of the run has ended when that begins. Nothing is loaded for
-    # this: a run that cannot be would stop the turns of all others, and what it has running must be stopped as well.
     found = moves.tx.rows(
-        "SELECT id, grace_ms FROM execution_runs WHERE id IN (SELECT value FROM json_each(:ids)) AND cancelling"
-        " AND NOT EXISTS (SELECT 1 FROM execution_steps WHERE run = execution_runs.id AND role = 'compensation'"
-        " AND deleted_at IS NULL)",
+        "SELECT id, grace_ms FROM execution_runs WHERE id IN (SELECT value FROM json_each(:ids)) AND cancelling",
         ids=list(running),
     )
-    stop: dict[str, int | None] = dict(found)
-    for live in moves.lives.values():
-        if live.undoing:
-            stop.pop(live.run.id, None)
-        elif live.run.cancelling and live.running:
-            stop[live.run.id] = live.run.grace_ms
-    return list(stop.items())
+    known: dict[str, int | None] = dict(found)
+    known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
+    # what undoes a run is not stopped with it: all else of the run has ended when that begins
+    return [(id_, grace) for id_, grace in known.items() if not _is_undone(moves, id_)]
+
+
+def _is_undone(moves: Moves, run: str) -> bool:
+    """Tell whether a run undoes what it did; of one that cannot be loaded, what it has running must be stopped."""
+    try:
+        return bool(_load(moves, run).undoing)
+    except RunFault:
+        return False
 
 
 class Begun(NamedTuple):
