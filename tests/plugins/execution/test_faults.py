@@ -42,6 +42,10 @@ class Trap:
             raise ZeroDivisionError("oh")
         return self._real(moves, of, *rest, **more)
 
+    @staticmethod
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("oh")
+
 
 async def others_go_on(bench: Bench) -> None:
     assert bench.status(await bench.finish(work("x"), work("y", "x"))) == "succeeded"
@@ -317,6 +321,19 @@ async def test_a_cancelled_run_that_cannot_be_loaded_is_stopped(bench: Bench, mo
         await bench.world.until(lambda: not bench.world.now["work"])
     bench.call("execution.runs.resume", id=id)
     assert (await bench.until(id))["status"] == "cancelled"
+
+
+async def test_a_start_that_fails_leaves_no_listener_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = bench.box.kernel.dispatcher.feed
+    assert feed is not None
+    await bench.crash()
+    before = len(feed)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(engines.turns, "begin", Trap.fail)
+        await bench.restart()
+    assert len(feed) == before
+    await bench.restart()
+    await others_go_on(bench)
 
 
 async def test_kinds_that_cannot_be_asked_for_a_while(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
