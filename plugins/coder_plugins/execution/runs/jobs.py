@@ -64,7 +64,7 @@ def due(read: Snapshot, now_ms: int) -> Due:
         "  JOIN execution_runs AS its ON its.id = needed.id, json_each(json_array(its.parent_run, its.forked_from))"
         "  AS named WHERE named.value IS NOT NULL)"
         " SELECT id FROM execution_runs WHERE finished_at > '' AND finished_at < :before AND deleted_at IS NULL"
-        " AND id NOT IN needed AND (parent_run IS NULL OR parent_run NOT IN open)"
+        " AND id NOT IN needed AND (parent_run IS NULL OR parent_run NOT IN needed)"
         " AND id NOT IN (SELECT reused_from FROM execution_steps"
         "  WHERE run IN open AND reused_from IS NOT NULL AND deleted_at IS NULL)"
         " ORDER BY finished_at LIMIT :limit",
