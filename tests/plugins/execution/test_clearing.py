@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coder_local.api import NotFound
-from coder_plugins.execution.artifacts.adapters import put
+from coder_plugins.execution.artifacts.adapters import get, place, put
 from coder_plugins.execution.artifacts.jobs import clear_up, remove
 from coder_plugins.execution.records import ExecutionSettings
 
@@ -66,3 +66,20 @@ async def test_an_artifact_that_is_gone_says_how_to_get_it_again(bench: Bench) -
     with pytest.raises(NotFound) as caught:
         bench.call("execution.artifacts.read", id=artifact["id"])
     assert "keep_days" in str(caught.value.hint)
+
+
+def test_a_content_that_is_taken_away_while_it_is_put_again_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, exists = place(tmp_path, put(tmp_path, b"whole")), Path.exists
+
+    def just_before(path: Path) -> bool:
+        found = exists(path)
+        if path == target:  # and no other file: pytest itself asks for those of this machine
+            path.unlink(missing_ok=True)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", just_before)
+        sha256 = put(tmp_path, b"whole")
+    assert get(tmp_path, sha256, 0, -1) == b"whole"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,10 @@ class Trap:
             self.calls += 1
             raise ZeroDivisionError("oh")
         return self._real(moves, of, *rest, **more)
+
+    @staticmethod
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("oh")
 
 
 async def others_go_on(bench: Bench) -> None:
@@ -238,6 +243,117 @@ async def test_one_that_is_set_aside_holds_nobody_up_at_a_resource(
     assert (await bench.until(last))["status"] == (await bench.until(holder))["status"] == "succeeded"
     trap.run = None
     bench.call("execution.runs.resume", id=id)
+    assert (await bench.until(id))["status"] == "succeeded"
+
+
+async def test_one_that_is_tried_again_by_itself_takes_the_resource_that_is_free(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap = Trap(monkeypatch, settling, "_settle")
+    holder = bench.start(work("a", hold=True, resources=["port"]))
+    await bench.world.until(lambda: bench.world.begun)
+    id = bench.start(work("b", resources=["port"]), work("c", hold=True), work("d", "c"))
+    await bench.until_step(id, "b", "waiting")
+    trap.run = id
+    bench.world.let_go("c")
+    await bench.until(id, "blocked")
+    bench.world.let_go()
+    await bench.until(holder)
+    trap.run = None
+    bench.engine.look_at_plugins()
+    assert (await bench.until(id))["status"] == "succeeded"
+
+
+async def test_one_that_is_paused_and_tried_again_by_itself_stays_paused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap = Trap(monkeypatch, settling, "_settle")
+    id = bench.start(work("a", hold=True), work("b", "a"))
+    await bench.world.until(lambda: bench.world.begun)
+    bench.call("execution.runs.pause", id=id)
+    trap.run = id
+    bench.world.let_go()
+    await bench.until(id, "blocked")
+    trap.run = None
+    bench.engine.look_at_plugins()
+    await bench.until(id, "paused")
+    assert bench.statuses(id) == {"a": "succeeded", "b": "pending"}
+    bench.call("execution.runs.resume", id=id)
+    assert (await bench.until(id))["status"] == "succeeded"
+
+
+class Unloadable:
+    """Makes one run one that cannot be loaded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, run: str) -> None:
+        load = Moves.load
+
+        def odd(moves: Moves, id: str) -> Live:
+            if id == run:
+                raise ZeroDivisionError("oh")
+            return load(moves, id)
+
+        monkeypatch.setattr(Moves, "load", odd)
+
+
+async def test_a_run_below_that_cannot_be_loaded_when_its_time_is_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = bench.start(step("s", "sub_run", {"steps": [work("x", hold=True)]}, deadline="PT1H"))
+    await bench.world.until(lambda: bench.world.begun)
+    with monkeypatch.context() as patch:
+        Unloadable(patch, bench.waits(id)["s"]["name"])
+        bench.box.clock.advance(3600)
+        bench.engine.wake()
+        await bench.until(id, "blocked")
+        await others_go_on(bench)
+    bench.call("execution.runs.resume", id=id)
+    assert (await bench.until(id))["status"] == "failed"
+
+
+async def test_a_cancelled_run_that_cannot_be_loaded_is_stopped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = bench.start(work("x", hold=True))
+    await bench.world.until(lambda: bench.world.begun)
+    bench.call("execution.runs.cancel", id=id)
+    with monkeypatch.context() as patch:
+        Unloadable(patch, id)
+        await others_go_on(bench)
+        await bench.world.until(lambda: not bench.world.now["work"])
+    bench.call("execution.runs.resume", id=id)
+    assert (await bench.until(id))["status"] == "cancelled"
+
+
+async def test_a_start_that_fails_leaves_no_listener_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = bench.box.kernel.dispatcher.feed
+    assert feed is not None
+    await bench.crash()
+    before = len(feed)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(engines.turns, "begin", Trap.fail)
+        await bench.restart()
+    assert len(feed) == before
+    await bench.restart()
+    await others_go_on(bench)
+
+
+async def test_kinds_that_cannot_be_asked_for_a_while(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin may offer what is no kind, and then be mended or disabled."""
+    asked, often = 0, asyncio.Event()
+
+    def odd(source: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 4:
+            often.set()
+        raise AttributeError("no name")
+
+    id = bench.start(work("a", hold=True))
+    await bench.world.until(lambda: bench.world.begun)
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "kinds_of", odd)
+        bench.world.let_go()
+        async with asyncio.timeout(10):
+            await often.wait()
     assert (await bench.until(id))["status"] == "succeeded"
 
 

@@ -130,6 +130,16 @@ async def test_a_transaction_takes_a_few_hundred_rows_at_most(bench: Bench, monk
     assert rows(bench) == dict.fromkeys(TABLES, 0), f"{small} goes as well, in the smallest pieces"
 
 
+async def test_what_stands_below_a_run_that_is_needed_is_not_looked_for_in_vain(bench: Bench) -> None:
+    id = await bench.finish(step("s", "sub_run", {"steps": [work("x")]}))
+    again = bench.call("execution.runs.retry", id=id, definition="latest", steps=[step("w", "signal", {"name": "go"})])
+    await bench.advance(100 * DAY)
+    assert (await bench.ctx.read(removing.due, bench.ctx.now_ms())).runs == []
+    bench.call("execution.runs.signal", id=again["run"]["id"], name="go")
+    await bench.until(again["run"]["id"])
+    assert len((await bench.ctx.read(removing.due, bench.ctx.now_ms())).runs) == 2
+
+
 async def test_a_run_that_came_to_be_needed_is_not_removed(bench: Bench) -> None:
     id = await bench.finish(work("a"), work("b", fails=9))
     await bench.advance(100 * DAY)

@@ -19,8 +19,8 @@ def put(folder: Path, content: bytes) -> str:
     """Keep a content, unless it is there, and return its hash; it is on disk, whole, when this returns."""
     sha256 = hashlib.sha256(content).hexdigest()
     target = place(folder, sha256)
-    if target.exists():
-        target.touch()  # it is in use again, so retention must not take it away as old
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(target)  # it is in use again, so retention must not take it away as old; one that it took is not made
         return sha256
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = target.with_name(f".{sha256}.{os.getpid()}.{id(content)}")

@@ -123,9 +123,10 @@ def _remove_files(folder: Path, gone: removing.Removed, named: frozenset[str]) -
 def in_use(read: Snapshot) -> frozenset[str]:
     """Return the ids of the runs that have not ended, and the hashes of the contents that are theirs."""
     found = read.rows(
-        "WITH open AS (SELECT id FROM execution_runs WHERE finished_at IS NULL AND deleted_at IS NULL)"
-        " SELECT id FROM open UNION SELECT sha256 FROM execution_artifacts WHERE run IN open"
-        " UNION SELECT artifact FROM execution_steps WHERE run IN open AND artifact IS NOT NULL"
+        "WITH open AS (SELECT id FROM execution_runs WHERE status > '' AND finished_at IS NULL"
+        "  AND deleted_at IS NULL)"
+        " SELECT id FROM open UNION SELECT sha256 FROM execution_artifacts WHERE run IN open AND deleted_at IS NULL"
+        " UNION SELECT artifact FROM execution_steps WHERE run IN open AND artifact IS NOT NULL AND deleted_at IS NULL"
     )
     return frozenset(id_ for (id_,) in found)
 

@@ -97,12 +97,16 @@ class Engine:
         """Judge what an earlier start left, and begin to work."""
         self.kinds = kinds_of(self._ctx)
         heard = self._ctx.subscribe(*_WAKES)
-        found = await self._past_faults(
-            lambda: self._ctx.transact(turns.begin, self.kinds, os.getpid(), not self._aside)
-        )
-        self.boot = found.boot
-        self._clocks = self._ctx.now_ms(), time.monotonic()
-        await self._judge(found, "the daemon was started again")
+        try:
+            found = await self._past_faults(
+                lambda: self._ctx.transact(turns.begin, self.kinds, os.getpid(), not self._aside)
+            )
+            self.boot = found.boot
+            self._clocks = self._ctx.now_ms(), time.monotonic()
+            await self._judge(found, "the daemon was started again")
+        except BaseException:
+            heard.close()  # or each start that is tried again would leave one behind
+            raise
         self._tasks = [
             asyncio.create_task(self._listen(heard), name="execution: wake"),
             asyncio.create_task(self._loop(), name="execution: turns"),
@@ -301,9 +305,9 @@ class Engine:
             _log.warning("results of %d steps wait to be written: %s", len(work), error.message)
             return
         _log.error("a turn failed", exc_info=error)
-        self.kinds = kinds_of(self._ctx)
         kept, self._work = self._work, []
         try:
+            self.kinds = kinds_of(self._ctx)
             await self._past_faults(partial(self._turn, []))
         except Exception as own:  # noqa: BLE001 - no result is at fault, so none may be given up
             self.trouble = str(own)
@@ -332,7 +336,7 @@ class Engine:
             kept = refused if isinstance(each, Prepared) else each
             try:
                 await self._set_aside(refused.run, own, kept)
-            except Error:  # the store is in trouble just now
+            except Exception:  # noqa: BLE001 - the store is in trouble just now, and the loop must not end
                 self._work.append(kept)
 
     def _room(self) -> Room:

@@ -52,7 +52,11 @@ def engine_of(folder: Path) -> Engine | None:
 
 
 def _any_open(read: Snapshot) -> bool:
-    return bool(read.rows("SELECT 1 FROM execution_runs WHERE finished_at IS NULL AND deleted_at IS NULL LIMIT 1"))
+    return bool(
+        read.rows(
+            "SELECT 1 FROM execution_runs WHERE status > '' AND finished_at IS NULL AND deleted_at IS NULL LIMIT 1"
+        )
+    )
 
 
 async def _at_first_run(ctx: Context, queued: Subscription) -> None:

@@ -16,7 +16,7 @@ from coder_plugins.execution.artifacts.adapters import put
 from coder_plugins.execution.machine import attempts, control, waiting
 from coder_plugins.execution.machine.aside import forgive
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
-from coder_plugins.execution.machine.faults import ASIDE, blame
+from coder_plugins.execution.machine.faults import ASIDE, RunFault, blame
 from coder_plugins.execution.machine.live import Kinds, Live, Moves
 from coder_plugins.execution.machine.making import under
 from coder_plugins.execution.machine.settling import settle
@@ -149,10 +149,10 @@ def _fire_due(moves: Moves) -> int:
             continue  # what was let go before it in this turn has ended it
         with blame(each.run):
             waiting.fire(moves, live, waits)
-        if waits.kind == "child" and waits.name is not None:
-            child = moves.load(waits.name)
-            if not child.ended and not child.run.cancelling:
-                control.cancel(moves, child, grace_ms=None, compensate=False)
+            if waits.kind == "child" and waits.name is not None:
+                child = moves.load(waits.name)
+                if not child.ended and not child.run.cancelling:
+                    control.cancel(moves, child, grace_ms=None, compensate=False)
     late = moves.tx.rows(
         "SELECT id FROM execution_runs WHERE deadline_at <= :now AND NOT faulted AND deleted_at IS NULL LIMIT 100",
         now=moves.now,
@@ -281,7 +281,15 @@ def _to_stop(moves: Moves, running: Sequence[str]) -> list[tuple[str, int | None
     known: dict[str, int | None] = dict(found)
     known |= {live.run.id: live.run.grace_ms for live in moves.lives.values() if live.run.cancelling and live.running}
     # what undoes a run is not stopped with it: all else of the run has ended when that begins
-    return [(id_, grace) for id_, grace in known.items() if not moves.load(id_).undoing]
+    return [(id_, grace) for id_, grace in known.items() if not _is_undone(moves, id_)]
+
+
+def _is_undone(moves: Moves, run: str) -> bool:
+    """Tell whether a run undoes what it did; of one that cannot be loaded, what it has running must be stopped."""
+    try:
+        return bool(_load(moves, run).undoing)
+    except RunFault:
+        return False
 
 
 class Begun(NamedTuple):
@@ -341,7 +349,7 @@ def _unblock(moves: Moves) -> None:
     )
     for (id_,) in moves.tx.rows(blocked):
         with blame(id_):
-            control.resume(moves, moves.load(id_), "plugins may have changed")
+            control.try_again(moves, moves.load(id_), "plugins may have changed")
 
 
 def end(tx: Transaction, boot: str) -> None:

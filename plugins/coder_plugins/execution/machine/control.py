@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coder_plugins.execution.runs.records import RunCancelled, RunPaused, RunResumed
+from coder_plugins.execution.runs.records import Lock, RunCancelled, RunPaused, RunResumed
 
 from .attempts import leave_out
 from .live import Live, Moves
@@ -69,9 +69,14 @@ def resume(moves: Moves, live: Live, reason: str) -> None:
     for child in _below(moves, live) if live.run.paused else ():
         if child.run.paused:
             resume(moves, child, reason)
-    if live.run.faulted:
-        _queue_anew(moves, live)
-    live.set_run(paused=False, faulted=False, reason=None)
+    live.set_run(paused=False)
+    try_again(moves, live, reason)
+
+
+def try_again(moves: Moves, live: Live, reason: str) -> None:
+    """Try again what blocked a run; one that is paused stays so."""
+    _queue_anew(moves, live)
+    live.set_run(faulted=False, reason=None)
     if live.run.status == "blocked" and live.run.started_at is None:
         live.set_run(status="queued")  # its turn had not come
     moves.say(RunResumed(run=live.run.id, reason=reason))
@@ -81,9 +86,10 @@ def resume(moves: Moves, live: Live, reason: str) -> None:
 
 
 def _queue_anew(moves: Moves, live: Live) -> None:
-    """Have the steps that wait for a resource stand in line again: they were passed over while nothing moved them."""
+    """Have the steps that wait for a resource which is free take it: they were passed over while nothing moved them."""
     for step in live.with_status("waiting"):
-        if live.waits[step.key].kind == "lock":
+        waits = live.waits[step.key]
+        if waits.kind == "lock" and moves.tx.find(Lock, f"{live.run.workspace_id}/{waits.name}") is None:
             moves.close_wait(live, step.key)
             live.set(step.key, status="pending", reason=None)
 

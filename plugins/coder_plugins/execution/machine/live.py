@@ -330,7 +330,8 @@ class Moves:
             if (lock.run, lock.key) != (live.run.id, key):
                 return
             self.tx.delete(lock)
-        where = "status = 'open' AND kind = 'lock' AND name = :name AND workspace_id = :workspace"
+        # without the + SQLite would look among all that ever waited for a resource, and not among those that do
+        where = "status = 'open' AND +kind = 'lock' AND name = :name AND workspace_id = :workspace"
         where += f" AND run NOT IN {ASIDE}"  # nothing moves those, so those behind them would wait for ever
         for wait in self.tx.select(Wait, where, order="id", limit=1, name=name, workspace=live.run.workspace_id):
             other = self.load(wait.run)

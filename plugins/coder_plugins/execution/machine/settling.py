@@ -68,9 +68,9 @@ def _begin(moves: Moves, live: Live) -> bool:
     if run.paused:
         return False
     if run.concurrency_key is not None:
-        where = (
-            "concurrency_key = :key AND workspace_id = :workspace"
-            " AND status NOT IN ('queued', 'succeeded', 'failed', 'cancelled', 'timed_out')"
+        where = (  # the + and the words keep SQLite to the index of the key: else it would read all runs
+            "concurrency_key = :key AND +workspace_id = :workspace AND status IN"
+            " ('running', 'waiting', 'paused', 'cancelling', 'needs_decision', 'blocked')"
         )
         busy = moves.tx.select(Run, where, limit=2, key=run.concurrency_key, workspace=run.workspace_id)
         loaded = [each.run for each in moves.lives.values() if _same_key(each.run, run) and each.run.status != "queued"]
@@ -442,7 +442,7 @@ def _let_next_begin(moves: Moves, live: Live) -> None:
     key = live.run.concurrency_key
     if key is None:
         return
-    where = "concurrency_key = :key AND workspace_id = :workspace AND status = 'queued' AND NOT paused"
+    where = "concurrency_key = :key AND +workspace_id = :workspace AND status = 'queued' AND NOT paused"
     workspace = live.run.workspace_id
     moved = len(moves.lives) + 1  # those that this transaction has moved may not be queued any more
     for run in moves.tx.select(Run, where, order="priority DESC, id", limit=moved, key=key, workspace=workspace):

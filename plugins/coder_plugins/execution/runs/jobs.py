@@ -58,12 +58,13 @@ def due(read: Snapshot, now_ms: int) -> Due:
     settings = read.settings(ExecutionSettings)
     before = _before(read, settings, now_ms)
     found = read.rows(
-        "WITH RECURSIVE open(id) AS (SELECT id FROM execution_runs WHERE finished_at IS NULL AND deleted_at IS NULL),"
+        "WITH RECURSIVE open(id) AS (SELECT id FROM execution_runs WHERE status > ''"
+        "  AND finished_at IS NULL AND deleted_at IS NULL),"
         " needed(id) AS (SELECT id FROM open UNION SELECT named.value FROM needed"
         "  JOIN execution_runs AS its ON its.id = needed.id, json_each(json_array(its.parent_run, its.forked_from))"
         "  AS named WHERE named.value IS NOT NULL)"
         " SELECT id FROM execution_runs WHERE finished_at > '' AND finished_at < :before AND deleted_at IS NULL"
-        " AND id NOT IN needed AND (parent_run IS NULL OR parent_run NOT IN open)"
+        " AND id NOT IN needed AND (parent_run IS NULL OR parent_run NOT IN needed)"
         " AND id NOT IN (SELECT reused_from FROM execution_steps"
         "  WHERE run IN open AND reused_from IS NOT NULL AND deleted_at IS NULL)"
         " ORDER BY finished_at LIMIT :limit",
@@ -119,7 +120,8 @@ def remove(tx: Transaction, ids: Sequence[str]) -> Removed:
 def _needed(tx: Transaction) -> frozenset[str | None]:
     """Return the runs that have not ended, and those that they were made from, or stand below."""
     found = tx.rows(
-        "SELECT id, parent_run, forked_from FROM execution_runs WHERE finished_at IS NULL AND deleted_at IS NULL"
+        "SELECT id, parent_run, forked_from FROM execution_runs WHERE status > '' AND finished_at IS NULL"
+        " AND deleted_at IS NULL"
     )
     return frozenset(id_ for row in found for id_ in row if id_ is not None)
 

@@ -53,6 +53,7 @@ class RunEnd(Value):
         ("deadline_at",),
         ("parent_run",),
         ("source_ref",),
+        # Asked for with the status, `status > ''` where it may be any: else SQLite prefers to read all runs.
         Index(fields=("status",), where="finished_at IS NULL"),
         Index(fields=("finished_at",), where="finished_at IS NOT NULL"),
         ("definition",),
