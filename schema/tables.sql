@@ -370,7 +370,7 @@ CREATE TABLE execution_steps (
   reason TEXT
 ) STRICT;
 CREATE INDEX execution_steps_by_run ON execution_steps (run, id) WHERE deleted_at IS NULL;
-CREATE INDEX execution_steps_by_process_workspace_id_priority_ready_at ON execution_steps (process, workspace_id, priority, ready_at, id) WHERE status = 'ready' AND deleted_at IS NULL;
+CREATE INDEX execution_steps_by_queue ON execution_steps (process, workspace_id, priority DESC, ready_at, run, position, id) WHERE status = 'ready' AND deleted_at IS NULL;
 CREATE INDEX execution_steps_by_hash_workspace_id ON execution_steps (hash, workspace_id, id) WHERE status = 'succeeded' AND deleted_at IS NULL;
 CREATE INDEX execution_steps_list_id ON execution_steps (workspace_id, id) WHERE deleted_at IS NULL;
 

@@ -42,6 +42,12 @@ def has_engine(kernel: Kernel) -> bool:
     return engine_of(kernel.dispatcher.context("execution", "execution").folder) is not None
 
 
+async def engine(kernel: Kernel) -> None:
+    async with asyncio.timeout(10):
+        while not has_engine(kernel):
+            await asyncio.sleep(0.01)
+
+
 async def until(kernel: Kernel, run: str, status: str) -> None:
     async with asyncio.timeout(10):
         while (await ask(kernel, "execution.runs.get", id=run))["run"]["status"] != status:
@@ -55,12 +61,10 @@ async def test_the_engine_starts_with_the_first_run_and_with_open_ones(tmp_path:
         assert not has_engine(first)
         run = (await ask(first, "execution.start", steps=[wait, read]))["run"]["id"]
         await until(first, run, "waiting")
-        async with asyncio.timeout(10):
-            while not has_engine(first):
-                await asyncio.sleep(0.01)
+        await engine(first)
     live.forget()
     async with kernel(tmp_path) as second:
-        assert has_engine(second)
+        await engine(second)
         await ask(second, "execution.runs.signal", id=run, name="go")
         await until(second, run, "succeeded")
     async with kernel(tmp_path) as third:

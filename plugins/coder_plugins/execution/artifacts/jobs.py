@@ -153,6 +153,8 @@ def remove(folder: Path, open_: frozenset[str], oldest: float, limit: int) -> in
     for each in kept:
         if each.at >= oldest and total - freed <= limit:
             break
+        if each.path.exists() and each.path.stat().st_mtime > each.at:
+            continue  # it was put there again since it was looked at
         _delete(each.path)
         freed += each.bytes
     return freed

@@ -19,28 +19,28 @@ _log = logging.getLogger("coder_local.execution")
 _AGAIN_S = 5.0
 _engines: dict[Path, Engine] = {}
 """One for each data directory: a process of tests may have several."""
-_waiting: dict[Path, asyncio.Task[None]] = {}
+_starting: dict[Path, asyncio.Task[None]] = {}
 
 
 @domain.on_start
 async def start(ctx: Context) -> None:
-    """Start the engine if a run is open, else wait for the first one: until then it would only take up memory."""
+    """Have the engine started: now if a run is open, else at the first one, for it takes up memory.
+
+    Neither is waited for: it judges what an earlier start left, which may be thousands of runs.
+    """
     queued = ctx.subscribe("execution.run.queued")
-    if await ctx.read(_any_open):
-        queued.close()
-        await _start_engine(ctx)
-    else:
-        _waiting[ctx.folder] = asyncio.create_task(_at_first_run(ctx, queued), name="execution: first run")
+    waits = not await ctx.read(_any_open)
+    _starting[ctx.folder] = asyncio.create_task(_start(ctx, queued, waits=waits), name="execution: start")
 
 
 @domain.on_stop
 async def stop(ctx: Context) -> None:
     """Stop the engine; what goes on without it is left running."""
-    waiting = _waiting.pop(ctx.folder, None)
-    if waiting is not None:
-        waiting.cancel()
+    starting = _starting.pop(ctx.folder, None)
+    if starting is not None:
+        starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await waiting
+            await starting
     engine = _engines.pop(ctx.folder, None)
     if engine is not None:
         await engine.stop()
@@ -59,17 +59,29 @@ def _any_open(read: Snapshot) -> bool:
     )
 
 
-async def _at_first_run(ctx: Context, queued: Subscription) -> None:
-    with queued, contextlib.suppress(Stale):  # of so much that was said some may be of a run
-        await anext(queued)
-    while True:
-        try:
-            await _start_engine(ctx)
-        except Exception:  # noqa: BLE001 - the run is on disk, and what is in the way now may not be soon
-            _log.exception("the engine could not start; it is tried again")
-            await asyncio.sleep(_AGAIN_S)
-        else:
+async def _start(ctx: Context, queued: Subscription, *, waits: bool) -> None:
+    with queued:
+        if waits and not await _is_heard(queued):
             return
+    with ctx.at_work():  # the engine itself keeps the daemon from stopping from then on
+        while True:
+            try:
+                await _start_engine(ctx)
+            except Exception:  # noqa: BLE001 - the runs are on disk, and what is in the way now may not be soon
+                _log.exception("the engine could not start; it is tried again")
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                return
+
+
+async def _is_heard(queued: Subscription) -> bool:
+    """Wait for a run; False when nothing will be said any more, for the daemon stops."""
+    try:
+        async for _ in queued:
+            return True
+    except Stale:  # of so much that was said some may be of a run
+        return True
+    return False
 
 
 async def _start_engine(ctx: Context) -> None:

@@ -35,11 +35,17 @@ def pack(folder: Path) -> int:
     if stat.st_size < LEAST:
         return 0
     part = folder / f".{NAME}"
-    with part.open("wb") as file:
-        for block in _blocks(log):
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with part.open("wb") as file:
+            for block in _blocks(log):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        part.unlink(
+            missing_ok=True
+        )  # of a log that cannot be read nothing may be left behind, each time that it is tried
+        raise
     os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     part.replace(packed)
     sync_folder(folder)

@@ -77,7 +77,7 @@ def _put_back(folder: Path, edit: _Edit) -> EditUndone:
         now = hash_of(read(path))
     except StepError as error:
         raise Refused(
-            error.message, field="/step", hint="look at the links on the way to it", data={"rule": "path"}
+            error.message, field="/step", hint="look at what stands at that path now", data={"rule": "path"}
         ) from None
     if now not in {before, after}:
         raise Conflict(
