@@ -44,7 +44,7 @@ def pack(folder: Path) -> int:
     except BaseException:
         part.unlink(
             missing_ok=True
-        )  # of a log that cannot be read nothing may be left behind, each time that it is tried
+        )  # it is tried again every hour, and fails again if the log is damaged
         raise
     os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     part.replace(packed)
