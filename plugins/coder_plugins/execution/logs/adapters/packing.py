@@ -42,9 +42,7 @@ def pack(folder: Path) -> int:
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
-        part.unlink(
-            missing_ok=True
-        )  # it is tried again every hour, and fails again if the log is damaged
+        part.unlink(missing_ok=True)  # it is tried again every hour, and fails again if the log is damaged
         raise
     os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     part.replace(packed)
