@@ -59,11 +59,6 @@ class Outputs:
         os.close(self._out)
         os.close(self._err)
 
-    def close(self) -> None:
-        """Close the reading ends."""
-        os.close(self.out)
-        os.close(self.err)
-
 
 class RefusedError(Exception):
     """A command could not be begun, and nothing of it ran. `field` is where it is wrong, as the daemon names it."""
@@ -93,7 +88,7 @@ def begin(spec: dict[str, Any], outputs: Outputs, shim: Identity, daemon: socket
             spec["program"], spec["argv"], spec["env"], file_actions=outputs.give(), setsid=True,
             setsigdef=[getattr(signal, name) for name in _RESET],
         )  # fmt: skip
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, NotImplementedError) as fault:
         os.close(file)
         _withdraw(folder)
         raise RefusedError(step, fault) from fault
