@@ -83,13 +83,11 @@ class Bench:
 
     async def crash(self) -> None:
         """End the engine as SIGKILL would: it writes nothing more, and what goes on without it goes on."""
-        tasks = [*self.engine._tasks, *self.engine.running.values()]
+        tasks = [*self.engine._tasks, *self.engine.carrying.tasks]
         for task in self.engine._tasks:
             task.cancel()
-        for at, task in self.engine.running.items():
-            if at in self.engine._steps:
-                self.engine._steps[at].parking = True
-            task.cancel()
+        for carried in self.engine.carrying._attempts.values():
+            carried.leave()
         await asyncio.gather(*tasks, return_exceptions=True)
         live._lives.clear()
         live._graphs.clear()

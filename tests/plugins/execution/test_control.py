@@ -359,7 +359,7 @@ async def test_a_deadline_does_not_change_how_a_run_is_being_stopped(
 ) -> None:
     id = bench.start(work("a", compensate={"kind": "work"}), work("b", "a", hold=True), deadline="PT1H")
     await bench.world.until(lambda: "b" in bench.world.begun)
-    monkeypatch.setattr(bench.engine, "_stop_run", lambda run, grace_ms: None)  # it takes its time
+    monkeypatch.setattr(bench.engine.carrying, "stop_run", lambda run, grace_ms: None)  # it takes its time
     bench.call("execution.runs.cancel", id=id, compensate=True)
     await bench.advance(3600)
     bench.world.let_go()
@@ -400,7 +400,7 @@ async def test_a_second_cancel_only_hastens(bench: Bench, monkeypatch: pytest.Mo
     id = bench.start(step("s", "sub_run", {"steps": below}), work("x", hold=True))
     await bench.world.until(lambda: {"b", "x"} <= set(bench.world.begun))
     child = bench.waits(id)["s"]["name"]
-    monkeypatch.setattr(bench.engine, "_stop_run", lambda run, grace_ms: None)  # it takes its time
+    monkeypatch.setattr(bench.engine.carrying, "stop_run", lambda run, grace_ms: None)  # it takes its time
     bench.call("execution.runs.cancel", id=child, grace=5, compensate=True)
     bench.call("execution.runs.cancel", id=id, grace=60)
     of = bench.run

@@ -127,12 +127,12 @@ async def test_what_was_kept_is_known_after_a_crash(bench: Bench, monkeypatch: p
     file = bench.folder / "sub" / "x"
     file.parent.mkdir()
     file.write_text("old")
-    monkeypatch.setattr(bench.engine, "_end", lambda *_: None)  # the end of the attempt is never written
+    monkeypatch.setattr(bench.engine.carrying, "_end", lambda *_: None)  # the end of the attempt is never written
     id = bench.start(edit(content="new"))
     await bench.until_step(id, "e", "running")
-    while not bench.engine.running:
+    while not bench.engine.carrying.tasks:
         await asyncio.sleep(0)
-    await asyncio.gather(*bench.engine.running.values())
+    await asyncio.gather(*bench.engine.carrying.tasks)
     assert file.read_text() == "new"
     await bench.crash()
     await bench.restart()

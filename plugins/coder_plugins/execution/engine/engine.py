@@ -14,33 +14,27 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
-
 from coder_local.api import (
-    Broken,
     Context,
     Error,
     Heard,
     Locked,
     Stale,
-    StepError,
     StepKind,
     Subscription,
-    TimedOut,
     Transaction,
-    WorkKind,
     parse_instant,
 )
 from coder_plugins.execution.definitions.rules import kinds_of
 from coder_plugins.execution.machine.aside import forgive, set_aside
-from coder_plugins.execution.machine.attempts import Ended, Job
+from coder_plugins.execution.machine.attempts import Job
 from coder_plugins.execution.machine.faults import RunFault, tell
 from coder_plugins.execution.processes import boot_id
 from coder_plugins.execution.records import ExecutionSettings
-from coder_plugins.execution.runs.records import ClockJumped, StepFault
+from coder_plugins.execution.runs.records import ClockJumped
 
 from . import turn as turns
-from .attempt import Attempting, carry_out, failed
+from .carrying import Carrying, job_at, refused
 from .turn import Apply, Begun, Prepared, Room, Turn, Work
 
 T = TypeVar("T")
@@ -68,17 +62,11 @@ class Engine:
         self._ctx = ctx
         self.boot = ""
         self.kinds: dict[str, StepKind[Any]] = {}
-        self.running: dict[tuple[str, str, int], asyncio.Task[None]] = {}
-        """Attempts that are carried out."""
-        self._processes: set[tuple[str, str, int]] = set()
-        self._overdue: set[tuple[str, str, int]] = set()
-        """Attempts that are stopped because the deadline of their step has passed."""
+        self.carrying = Carrying(ctx, self._take)
         self._applying = 0
         self._work: list[Work] = []
-        self._waiting: dict[tuple[str, str, int], asyncio.Future[bool]] = {}
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._steps: dict[tuple[str, str, int], Attempting] = {}
         self._due: str | None = None
         self._clocks = (0, 0.0)
         self._stopping = False
@@ -116,15 +104,7 @@ class Engine:
     async def stop(self) -> None:
         """Begin nothing more, let end what ends soon, and leave alone what goes on without the daemon."""
         self._stopping = True
-        for at in self._processes & self.running.keys():
-            self._park(at)
-        rest = [task for task in self.running.values() if not task.done()]
-        if rest:
-            await asyncio.wait(rest, timeout=PARK_S)
-        parked = list(self.running.values())
-        for at in list(self.running):
-            self._park(at)
-        await asyncio.gather(*parked, return_exceptions=True)  # one may have come to its end all the same
+        await self.carrying.leave(PARK_S)
         await self._last_turn()
         for task in self._tasks:
             task.cancel()
@@ -133,12 +113,6 @@ class Engine:
         if self.boot:
             with contextlib.suppress(Error):
                 await self._ctx.transact(turns.end, self.boot)
-
-    def _park(self, at: tuple[str, str, int]) -> None:
-        """Leave an attempt alone; it is judged by its effect at the next start."""
-        if at in self._steps:
-            self._steps[at].parking = True
-        self.running[at].cancel()
 
     async def _last_turn(self) -> None:
         """Have written what has ended."""
@@ -243,20 +217,19 @@ class Engine:
         self.turns += 1
         await self._note_jump()
         self._applying = sum(1 for each in work if isinstance(each, Apply))
-        running = list(dict.fromkeys(run for run, _, _ in self.running))
         found: Turn = await self._ctx.transact(
-            turns.turn, self.kinds, self.boot, work, self._room(), running, boot_id()
+            turns.turn, self.kinds, self.boot, work, self._room(), self.carrying.runs, boot_id()
         )
         self._applying = 0
         self._due = found.due
         for prepared, go in zip((each for each in work if isinstance(each, Prepared)), found.go, strict=True):
-            self._tell(prepared, go)
+            self.carrying.tell(prepared, go)
         for job in found.jobs:
             self._begin(job)
         for run, grace_ms in found.stop:
-            self._stop_run(run, grace_ms)
+            self.carrying.stop_run(run, grace_ms)
         for run, key in found.overdue:
-            self._stop_overdue(run, key)
+            self.carrying.stop_overdue(run, key)
         if found.left:
             self._work[:0] = found.left
         if found.more or found.left:
@@ -266,7 +239,7 @@ class Engine:
     def _hold(self) -> None:
         """Keep the daemon from stopping for want of clients while steps are done, or are due soon."""
         soon = self._due is not None and parse_instant(self._due).timestamp() - self._ctx.now_ms() / 1000 < SOON_S
-        busy = bool(self.running or self._work or soon) and not self._stopping
+        busy = bool(len(self.carrying) or self._work or soon) and not self._stopping
         if busy and self._at_work is None:
             self._at_work = self._ctx.at_work()
             self._at_work.__enter__()
@@ -284,7 +257,7 @@ class Engine:
             try:
                 return await function()
             except RunFault as fault:
-                own = fault.saving and any(_job_at(each)[0] == fault.run for each in work)
+                own = fault.saving and any(job_at(each)[0] == fault.run for each in work)
                 if own or fault.run in faulted:
                     raise
                 faulted.add(fault.run)
@@ -323,19 +296,19 @@ class Engine:
             self._work.append(each)
             return
         except Exception as own:  # noqa: BLE001 - it is told as the failure of its step
-            refused = _refused(each, own.error if isinstance(own, RunFault) else own)
+            refusal = refused(each, own.error if isinstance(own, RunFault) else own)
         else:
             return
         if isinstance(each, Prepared):
-            self._tell(each, False)
+            self.carrying.tell(each, False)
         try:
-            await self._past_faults(partial(self._turn, [refused]), [refused])
+            await self._past_faults(partial(self._turn, [refusal]), [refusal])
         except Locked:
-            self._work.append(refused)
+            self._work.append(refusal)
         except Exception as own:  # noqa: BLE001 - its run is at fault, and no other may wait for it
-            kept = refused if isinstance(each, Prepared) else each
+            kept = refusal if isinstance(each, Prepared) else each
             try:
-                await self._set_aside(refused.run, own, kept)
+                await self._set_aside(refusal.run, own, kept)
             except Exception:  # noqa: BLE001 - the store is in trouble just now, and the loop must not end
                 self._work.append(kept)
 
@@ -343,9 +316,10 @@ class Engine:
         if self._stopping:
             return Room(0, 0)
         settings = self._ctx.settings(ExecutionSettings)
-        others = len(self.running) - len(self._processes)
+        processes = self.carrying.processes
+        others = len(self.carrying) - processes
         others += sum(1 for each in self._work if isinstance(each, Apply))  # not those of this turn: they end in it
-        return Room(max(0, settings.processes - len(self._processes)), max(0, settings.others - others))
+        return Room(max(0, settings.processes - processes), max(0, settings.others - others))
 
     async def _sleep(self) -> None:
         """Wait until something is to be done, or the next wait is due, half a minute at most."""
@@ -371,118 +345,15 @@ class Engine:
 
     def _begin(self, job: Job) -> None:
         if job.effect == "transactional" and job.state == "started":
-            self._work.append(Apply(job))
-            self.wake()
-            return
-        at = (job.run, job.key, job.n)
-        kind = self.kinds[job.kind]
-        if kind.process:
-            self._processes.add(at)
-        task = self.running[at] = asyncio.create_task(
-            self._carry(job, kind, at), name=f"execution: {job.run}/{job.key}"
-        )
-        task.add_done_callback(lambda _: self._gone(at))
+            self._take(Apply(job))
+        else:
+            self.carrying.begin(job, self.kinds[job.kind])
 
-    def _gone(self, at: tuple[str, str, int]) -> None:
-        self.running.pop(at, None)
-        self._processes.discard(at)
-        self._overdue.discard(at)
-        self._steps.pop(at, None)
-
-    async def _carry(self, job: Job, kind: StepKind[Any], at: tuple[str, str, int]) -> None:
-        step = self._steps.setdefault(at, Attempting(self._ctx, job))
-        assert isinstance(kind, WorkKind)  # noqa: S101 - no other kind has attempts
-        if job.state == "intent":
-            ended = await self._prepare(step, kind, at)
-            if ended is not None:
-                self._end(at, ended)
-                return
-        self._end(at, await carry_out(step, kind))
-
-    async def _prepare(self, step: Attempting, kind: WorkKind[Any], at: tuple[str, str, int]) -> Ended | None:
-        """Find out and have written what must be known before the effect; return the end if it does not go on."""
-        job = step.job
-        try:
-            async with asyncio.timeout(job.timeout_ms / 1000):
-                facts = await kind.prepare(step, msgspec.convert(job.input, kind.input))
-        except asyncio.CancelledError:
-            return Ended(run=job.run, key=job.key, n=job.n, state="cancelled")
-        except StepError as error:
-            return failed(job, error)
-        except TimeoutError:
-            return failed(job, StepError("what must be known before it begins took too long", word="timeout"))
-        except Exception as error:  # noqa: BLE001 - it fails its step
-            return _refused(Ended(run=job.run, key=job.key, n=job.n, state="failed"), error)
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting[at] = future
-        kept, step.kept = step.kept, []  # they are written with the facts
-        self._work.append(Prepared(job, facts, kept))
+    def _take(self, work: Work) -> None:
+        """Take in what is to be written, for the next turn."""
+        self._work.append(work)
         self.wake()
-        try:
-            go = await future
-        except asyncio.CancelledError:
-            go = False
-        step.facts = facts
-        return None if go else Ended(run=job.run, key=job.key, n=job.n, state="cancelled")
-
-    def _tell(self, prepared: Prepared, go: bool) -> None:
-        job = prepared.job
-        future = self._waiting.pop((job.run, job.key, job.n), None)
-        if future is not None and not future.done():
-            future.set_result(go)
-
-    def _end(self, at: tuple[str, str, int], ended: Ended) -> None:
-        step = self._steps.get(at)
-        if step is not None and step.parking and ended.state != "done":
-            return  # it was not stopped, but left: its attempt stands open, and the next start judges it
-        if at in self._overdue and ended.state == "cancelled":
-            ended = _too_late(ended)
-        self._gone(at)  # its place is free for the turn that writes its end: no other turn need come after that
-        self._work.append(ended)
-        self.wake()
-
-    def _stop_overdue(self, run: str, key: str) -> None:
-        """Stop a step whose deadline has passed."""
-        for (of, its, n), task in self.running.items():
-            if (of, its) == (run, key) and not task.done():
-                _log.info("stopping %s/%s, attempt %d: its deadline has passed", of, its, n)
-                self._overdue.add((of, its, n))
-                task.cancel()
-
-    def _stop_run(self, run: str, grace_ms: int | None) -> None:
-        for (of, key, n), task in self.running.items():
-            step = self._steps.get((of, key, n))
-            grace = None if grace_ms is None else grace_ms / 1000
-            sooner = step is not None and grace is not None and step.grace != grace and step.job.kind == "command"
-            if of == run and not task.done() and (sooner or not task.cancelling()):
-                _log.info("stopping %s/%s, attempt %d", of, key, n)
-                if step is not None and grace is not None:
-                    step.grace = grace
-                task.cancel()
-
-
-def _too_late(ended: Ended) -> Ended:
-    """Return the end of an attempt that was stopped at the deadline of its step."""
-    data = {} if ended.error is None else ended.error.data
-    fault = StepFault(word="deadline", message="its deadline passed while it worked, and it was stopped", data=data)
-    return msgspec.structs.replace(ended, state="failed", error=fault, retry=False)
 
 
 def _say_jump(tx: Transaction, seconds: int) -> None:
     tx.emit(ClockJumped(seconds=seconds))
-
-
-def _job_at(work: Work) -> tuple[str, str, int]:
-    of = work if isinstance(work, Ended) else work.job
-    return of.run, of.key, of.n
-
-
-def _refused(work: Work, error: Exception) -> Ended:
-    """Return the failure of a step whose own result, or operation, could not be written."""
-    run, key, n = _job_at(work)
-    word = error.kind if isinstance(error, Error) else "broken"
-    message = error.message if isinstance(error, Error) else f"{type(error).__name__}: {error}"
-    if isinstance(error, (TimedOut, Broken)):
-        message = f"its result could not be written: {message}"
-    retry = word not in {"invalid", "refused", "unsupported", "not_found"}
-    return Ended(run=run, key=key, n=n, state="failed", error=StepFault(word=word, message=message), retry=retry)

@@ -88,7 +88,7 @@ class Session:
         engine = self.engine
         self.world.crashed = True  # from here on nothing of it passes a boundary
         if engine is not None:
-            tasks = [*engine._tasks, *engine.running.values()]
+            tasks = [*engine._tasks, *engine.carrying.tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
