@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -219,9 +220,17 @@ async def test_a_later_process_with_the_same_id_is_not_the_command(tmp_path, cha
     assert (await child.stop(0)).lost, "and this process, which is the stranger, is still here"
 
 
+async def whole_record(child: Child) -> dict[str, Any]:
+    """Return the start record when it is complete: the daemon is told of a start before that."""
+    async with asyncio.timeout(10):
+        while "pid" not in (record := records.read(str(child.folder), records.START) or {}):
+            await asyncio.sleep(0.001)
+    return record
+
+
 async def test_a_group_of_another_with_the_same_id_is_not_signalled(commands):
     stranger = await commands.start("sleep", "60")
-    record = records.read(str(stranger.folder), records.START)
+    record = await whole_record(stranger)
     record |= {"started": record["started"] - 1, "shim_pid": 1, "shim_started": 0, "mark": "none"}
     assert (await Child(commands.new_attempt(), record).stop(0)).lost
     assert identity.is_alive(stranger.identity)
@@ -234,12 +243,9 @@ async def test_half_a_record_is_no_record(tmp_path):
 
 async def forget_process(child: Child, torn: bytes = b"") -> None:
     """Leave of the start record what a shim leaves that is killed when it has just begun the command."""
+    await whole_record(child)
     path = child.folder / "start.json"
-    first, second = path.read_bytes(), b""
-    async with asyncio.timeout(10):
-        while not second.endswith(b"\n"):  # the daemon is told before it is added
-            await asyncio.sleep(0.001)
-            first, _, second = path.read_bytes().partition(b"\n")
+    first, _, second = path.read_bytes().partition(b"\n")
     assert b'"pid"' not in first
     assert json.loads(second)["pid"] == child.pid
     path.write_bytes(first + b"\n" + torn)
