@@ -202,6 +202,7 @@ async def test_a_folder_that_has_an_attempt_is_refused(commands):
     from coder_plugins.execution.processes import Command, LaunchError, start
 
     child = await commands.start("true")
+    await child.wait()  # then its record is whole
     before = (child.folder / "start.json").read_bytes()
     with pytest.raises(LaunchError, match="has one already"):
         await start(child.folder, Command(argv=("/bin/true",), cwd=commands.folder, env={}))
