@@ -75,15 +75,7 @@ def _block(start: int, content: bytearray) -> bytes:
 
 def read(folder: Path, offset: int, limit: int) -> tuple[list[Frame], int]:
     """Return frames of a packed log as `frames.read` does of another; none if there is none. Raises as that does."""
-    found: list[Frame] = []
-    size = 0
-    for frame in _frames(folder / NAME, offset):
-        found.append(frame)
-        offset = frame.next
-        size += len(frame.data)
-        if size >= limit:
-            break
-    return found, offset
+    return frames.take(_frames(folder / NAME, offset), offset, limit)
 
 
 def _frames(path: Path, offset: int) -> Iterator[Frame]:

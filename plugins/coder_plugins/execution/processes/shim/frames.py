@@ -71,9 +71,14 @@ def read(path: Path | str, offset: int = 0, limit: int = LONGEST) -> tuple[list[
 
     Stops after the frame that brings the bytes to `limit` or more. Raises as `iterate` does.
     """
+    return take(iterate(path, offset), offset, limit)
+
+
+def take(frames: Iterator[Frame], offset: int, limit: int) -> tuple[list[Frame], int]:
+    """Return the first of some frames that begin at an offset, as `read` does, and the offset to go on from."""
     found: list[Frame] = []
     size = 0
-    for frame in iterate(path, offset):
+    for frame in frames:
         found.append(frame)
         offset = frame.next
         size += len(frame.data)
