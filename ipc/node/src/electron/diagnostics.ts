@@ -1,32 +1,7 @@
 /** What a person can send when the daemon does not start: what was tried, when, and what came of it. No secrets. */
 import { homedir } from "node:os";
 import { VERSION } from "../version.js";
-
-/** One thing that happened; `at` is in milliseconds since the shell began to look after the daemon. */
-export interface Happening {
-  at: number;
-  what: string;
-}
-
-export interface Diagnostics {
-  /** Versions of this package, Node and, in Electron, Electron. */
-  versions: Record<string, string>;
-  platform: string;
-  /** Folder of the data, below `~` where it is there. */
-  dataDir: string;
-  /** The program; its arguments are left out where they could hold a secret. */
-  command: string;
-  /** The state's word, as `state.name` has it. */
-  state: string;
-  /** Why it does not run, if it does not. */
-  reason: string | undefined;
-  exitCode: number | null;
-  signal: string | null;
-  /** At most the last 200. */
-  happenings: Happening[];
-  /** The end of what the daemon wrote on standard error, at most 4 KB. */
-  stderr: string;
-}
+import type { Diagnostics, Happening } from "./state.js";
 
 const MOST = 200;
 const SECRET = /((?:token|secret|password|authorization|api[_-]?key)["']?\s*[:=]\s*["']?(?:bearer\s+)?)[^\s"',;}]+/gi;

@@ -106,8 +106,8 @@ class Page implements PageClient {
       waiting.push(...(items as Item[]));
       wake?.();
     };
-    const over = (error?: WireError): void => {
-      end = { error };
+    const over = (error?: WireError | null): void => {
+      end = { error: error ?? undefined };
       wake?.();
     };
     const stopped = (): void => wake?.();

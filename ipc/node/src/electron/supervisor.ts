@@ -5,22 +5,10 @@ import { connect, type Client, type ConnectOptions } from "../client.js";
 import type { ConnectionState, ServerInfo } from "../connection.js";
 import { CoderLocalError, ConnectionLostError, TimeoutError_ } from "../errors.js";
 import { defaultDataDir } from "../runtime.js";
-import { Journal, redact, versions, type Diagnostics } from "./diagnostics.js";
+import { Journal, redact, versions } from "./diagnostics.js";
 import { RestartPolicy, type RestartOptions } from "./policy.js";
 import { Child, StartError, type SpawnOptions } from "./spawn.js";
-
-/** What a shell shows of the daemon. */
-export type DaemonState =
-  | { name: "starting" }
-  | { name: "ready"; pid: number; incarnation: string; version: string; /** Whether this shell started it. */ spawned: boolean }
-  /** The connection was lost; the daemon may be there, or another one that takes its place. Calls wait. */
-  | { name: "reconnecting" }
-  /** It died, and is started again in `inMs`. */
-  | { name: "restarting"; attempt: number; inMs: number }
-  /** It was given up: show `reason`, `hint` and the diagnostics, and offer `retry()`. */
-  | { name: "failed"; reason: string; hint: string | undefined; diagnostics: Diagnostics }
-  /** It was stopped in order: by this shell, or by somebody else, who may have had a reason. `retry()` starts it. */
-  | { name: "stopped"; by: "shell" | "another" };
+import type { DaemonState, Diagnostics } from "./state.js";
 
 export interface AttachOptions extends Omit<SpawnOptions, "dataDir"> {
   /** `CODER_LOCAL_DATA_DIR`, else the platform's default. */

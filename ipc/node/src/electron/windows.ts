@@ -4,7 +4,7 @@ import { CoderLocalError, ConnectionLostError, InvalidError, NeedsConfirmationEr
 import type { AnyOptions, Progress } from "../types.js";
 import { asText } from "./diagnostics.js";
 import { Allowed, ForbiddenError, type Grant } from "./grants.js";
-import type { DaemonState } from "./supervisor.js";
+import type { DaemonState } from "./state.js";
 import type { Answer, CallRequest, Channel, Hello, OpenRequest, WindowOptions, WindowState, WireError } from "./wire.js";
 
 /** Of Electron's `WebFrameMain`. */

@@ -1,6 +1,6 @@
 /** What goes between a window and the main process: names of channels, and the shapes of messages. Types, and nothing that runs. */
 import type { AnyOptions, Cursor, OperationKind, Progress } from "../types.js";
-import type { DaemonState } from "./supervisor.js";
+import type { DaemonState } from "./state.js";
 
 /** Channels of Electron's IPC. The preload script spells them out, because it may import nothing. */
 export type Channel =
