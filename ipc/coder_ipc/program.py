@@ -1,10 +1,12 @@
-"""This very program: how it is started again, and the environment that other programs may have from it."""
+"""This very program: how it is started again, and the environment that other programs may have from it.
+
+It imports next to nothing: each process of the one-folder build begins by it, the smallest ones too.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 _SEARCHED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FRAMEWORK_PATH")
 """Variables in which a system's loader finds folders of libraries."""
-_ORIGINAL = "_ORIG"
+_ORIGINALS = frozenset(f"{name}_ORIG" for name in _SEARCHED)
 _BOOT = "_PYI_"
 
 
@@ -21,9 +23,9 @@ def is_frozen() -> bool:
     return bool(getattr(sys, "frozen", False))
 
 
-def folder() -> Path | None:
+def folder() -> str | None:
     """Return the folder of the one-folder build's files, None from source."""
-    return Path(getattr(sys, "_MEIPASS", Path(sys.executable).parent)) if is_frozen() else None
+    return str(getattr(sys, "_MEIPASS", "")) or None if is_frozen() else None
 
 
 def command(*arguments: str) -> list[str]:
@@ -41,19 +43,17 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     load the build's OpenSSL and SQLite in place of its system's: git, a shell, another Python.
     """
     own = folder()
-    return dict(environ) if own is None else _without(environ, own)
-
-
-def _without(environ: Mapping[str, str], own: Path) -> dict[str, str]:
-    originals = {f"{name}{_ORIGINAL}" for name in _SEARCHED}
-    cleaned = {
-        name: value for name, value in environ.items() if name not in originals and not name.startswith(_BOOT)
-    }
-    for name in _SEARCHED:
-        if name in cleaned:
+    if own is None:
+        return dict(environ)
+    cleaned: dict[str, str] = {}
+    for name, value in environ.items():
+        if name in _ORIGINALS or name.startswith(_BOOT):
+            continue
+        if name in _SEARCHED:
             # by folder and not by the saved original: whoever set the variable since then meant it
-            kept = [path for path in cleaned[name].split(os.pathsep) if Path(path) != own]
-            cleaned[name] = os.pathsep.join(kept)
-            if not kept:
-                del cleaned[name]
+            kept = [path for path in value.split(os.pathsep) if path.rstrip(os.sep) != own]
+            if kept:
+                cleaned[name] = os.pathsep.join(kept)
+        else:
+            cleaned[name] = value
     return cleaned
