@@ -174,7 +174,9 @@ def report(rounds: int, *, packed: bool) -> list[str]:
         print(f"  {part:>6.1f} MB  {name}")
     frozen, source = start_times(rounds)
     ratio = frozen / source
-    print(f"start      {frozen:.0f} ms to the first answer, {source:.0f} ms from the wheel: {ratio:.2f} ({MOST_RATIO:g})")
+    print(
+        f"start      {frozen:.0f} ms to the first answer, {source:.0f} ms from the wheel: {ratio:.2f} ({MOST_RATIO:g})"
+    )
     print(f"versions   Python {said['python']}, SQLite {said['sqlite']}, {said['openssl']}")
     for warning in said["warnings"] if isinstance(said["warnings"], list) else []:
         print(f"warning    {warning}")

@@ -110,7 +110,9 @@ class Plugin:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # the person's; on any other thread only the plugin itself can have raised it
-            self.stop(Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}{_place(error)}{_missing(error)}")
+            self.stop(
+                Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}{_place(error)}{_missing(error)}"
+            )
             _log.error("plugin %s cannot be imported", self.name, exc_info=error, extra={"plugin": self.name})
         self.import_ms = (time.perf_counter() - begun) * 1000
         return self.domain
@@ -166,7 +168,9 @@ def _missing(error: BaseException) -> str:
     """Return what a plugin's author cannot see: that the one-folder build looks for packages in no other Python."""
     if not (program.is_frozen() and isinstance(error, ModuleNotFoundError)):
         return ""
-    return "; a build has Python's own modules and what coder-local requires: put other packages into the plugin's folder"
+    return (
+        "; a build has Python's own modules and what coder-local requires: put other packages into the plugin's folder"
+    )
 
 
 def bundled() -> Iterator[Plugin]:

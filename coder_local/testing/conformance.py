@@ -40,6 +40,7 @@ HEAVY = frozenset(
 )  # fmt: skip
 """Packages that a plugin imports inside the function that needs them: each costs every start of the daemon."""
 
+
 class Subject(NamedTuple):
     """A plugin under examination, taken into a registry of its own."""
 
