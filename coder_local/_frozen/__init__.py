@@ -6,6 +6,7 @@ before anything else is imported, because a command of a run waits for them.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
@@ -15,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_PLUGINS = "coder_plugins"
+_FILES = str(getattr(sys, "_MEIPASS", ""))
 _MULTIPROCESSING = (
     "from multiprocessing.resource_tracker import main",
     "from multiprocessing.forkserver import main",
@@ -40,13 +43,19 @@ def main() -> int:
     return cli.main()
 
 
-def _shim() -> None:
-    """Run the shim of execution from its own folder: by its name, all of the plugin would be imported."""
-    processes = os.path.join(program.folder() or "", "coder_plugins", "execution", "processes")  # noqa: PTH118 - slow
-    sys.path.insert(0, processes)
-    import importlib  # noqa: PLC0415 - the command need not wait for it
+def _inner() -> None:
+    """Call `main` of a module by its place among the plugins' files: by its name, all of its plugin would be imported.
 
-    importlib.import_module("shim.windows" if sys.platform == "win32" else "shim.forkserver").main()
+    Raises `SystemExit` for a module that is not there: this is no way to run anything else.
+    """
+    place, module = sys.argv[1:3]
+    del sys.argv[1:3]
+    parts = os.path.normpath(place).split(os.sep)
+    folder = os.path.join(_FILES, *parts)  # noqa: PTH118 - pathlib is slow to import, and a command waits
+    if parts[0] != _PLUGINS or not os.path.isfile(f"{os.path.join(folder, *module.split('.'))}.py"):  # noqa: PTH113, PTH118
+        sys.exit(f"error: there is no {module} in {place} of this build")
+    sys.path.insert(0, folder)
+    importlib.import_module(module).main()
 
 
 def _lightness() -> None:
@@ -75,4 +84,4 @@ def _help_multiprocessing() -> None:
     multiprocessing.spawn.freeze_support()
 
 
-_PROGRAMS: dict[str, Callable[[], None]] = {"shim": _shim, "lightness": _lightness, "selfcheck": _selfcheck}
+_PROGRAMS: dict[str, Callable[[], None]] = {program.INNER: _inner, "lightness": _lightness, "selfcheck": _selfcheck}

@@ -1,4 +1,7 @@
-"""What importing a plugin imports, seen by a process that has imported nothing else: run with a module and its folder."""
+"""What importing a plugin imports, seen by a process that has imported nothing else.
+
+Its arguments are the name of the plugin's module, and its folder, or "" if it is imported by its name.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,8 @@ def command() -> list[str]:
 
 
 def main() -> None:
-    """Print the names of the modules that a plugin imports beyond `coder_local.api`, as a JSON array.
-
-    The folder is "" for a plugin that is imported by its name.
-    """
-    import coder_local.api  # noqa: F401, PLC0415 - known to every plugin, and by that to all that is printed here
-
+    """Print the names of the modules that a plugin imports beyond `coder_local.api`, as a JSON array."""
+    importlib.import_module("coder_local.api")
     known = set(sys.modules)
     name, folder = sys.argv[1:]
     if folder:
