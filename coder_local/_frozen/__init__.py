@@ -23,7 +23,7 @@ _MULTIPROCESSING = (
     "from multiprocessing.forkserver import main",
     "import sys; from multiprocessing.forkserver import main",
 )
-"""What the helpers of multiprocessing hand to `python -c`, and nothing else is run that way."""
+"""How what the helpers of multiprocessing hand to `python -c` begins; nothing else is run that way."""
 
 
 def main() -> int:
@@ -46,13 +46,14 @@ def main() -> int:
 def _inner() -> None:
     """Call `main` of a module by its place among the plugins' files: by its name, all of its plugin would be imported.
 
-    Raises `SystemExit` for a module that is not there: this is no way to run anything else.
+    Raises `SystemExit` for a module that is not there.
     """
-    place, module = sys.argv[1:3]
+    place, module = [*sys.argv[1:3], "", ""][:2]
     del sys.argv[1:3]
-    parts = os.path.normpath(place).split(os.sep)
-    folder = os.path.join(_FILES, *parts)  # noqa: PTH118 - pathlib is slow to import, and a command waits
-    if parts[0] != _PLUGINS or not os.path.isfile(f"{os.path.join(folder, *module.split('.'))}.py"):  # noqa: PTH113, PTH118
+    place = os.path.normpath(place)
+    folder = os.path.join(_FILES, place)  # noqa: PTH118 - pathlib is slow to import, and a command waits
+    file = os.path.join(folder, *module.split("."))  # noqa: PTH118 - see above
+    if place.partition(os.sep)[0] != _PLUGINS or not os.path.isfile(f"{file}.py"):  # noqa: PTH113 - see above
         sys.exit(f"error: there is no {module} in {place} of this build")
     sys.path.insert(0, folder)
     importlib.import_module(module).main()
@@ -79,9 +80,9 @@ def _help_multiprocessing() -> None:
     if "-c" in sys.argv:
         source = "".join(sys.argv[sys.argv.index("-c") + 1 :][:1])
         if source.startswith(_MULTIPROCESSING):
-            exec(source, {"__name__": "__main__"})  # noqa: S102 - one of the three above
+            exec(source, {"__name__": "__main__"})  # noqa: S102 - see above
             sys.exit()
     multiprocessing.spawn.freeze_support()
 
 
-_PROGRAMS: dict[str, Callable[[], None]] = {program.INNER: _inner, "lightness": _lightness, "selfcheck": _selfcheck}
+_PROGRAMS: dict[str, Callable[[], None]] = {program.INNER: _inner, "_lightness": _lightness, "selfcheck": _selfcheck}

@@ -15,7 +15,7 @@ from coder_ipc import program
 
 def command() -> list[str]:
     """Return the words that run this file by itself: as a module, it would bring its packages along."""
-    return program.command("lightness") if program.is_frozen() else [sys.executable, "-P", __file__]
+    return program.command("_lightness") if program.is_frozen() else [sys.executable, "-P", __file__]
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coder_ipc import program
@@ -61,7 +62,7 @@ if sys.platform == "win32":
 
     async def _start_shim(flags: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *program.inner(os.path.dirname(__file__), "shim.windows"),
+            *program.inner(str(Path(__file__).parent), "shim.windows"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
