@@ -11,6 +11,7 @@ import pytest
 
 from coder_local.api import Conflict, Invalid
 from coder_plugins.execution.engine import engine as engines
+from coder_plugins.execution.engine import turn as turns
 from coder_plugins.execution.kinds import fileedit
 
 from .bench import Bench, operation, step, work
@@ -414,3 +415,12 @@ async def test_a_second_cancel_only_hastens(bench: Bench, monkeypatch: pytest.Mo
     bench.world.let_go()
     assert (await bench.until(id))["status"] == "cancelled"
     assert bench.statuses(child)["a'"] == "succeeded"
+
+
+async def test_the_starts_on_record_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "BOOTS", 3)
+    for _ in range(6):
+        await bench.crash()
+        await bench.restart()
+    assert bench.rows("boots") == 4, "this one, and three before it"
+    assert await bench.finish(work("a"))

@@ -226,6 +226,25 @@ async def test_one_set_aside_in_the_queue_begins_in_its_turn(bench: Bench, monke
     assert (await bench.until(third))["status"] == "succeeded"
 
 
+async def test_one_set_aside_before_its_turn_came_holds_nobody_up_in_the_queue(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap = Trap(monkeypatch, settling, "_settle")
+    first = bench.start(work("a", hold=True), concurrency_key="k")
+    await bench.world.until(lambda: bench.world.begun)
+    second = bench.start(work("b"), concurrency_key="k")
+    trap.run = second
+    bench.world.let_go()
+    await bench.until(second, "blocked")
+    await bench.until(first)
+    third = bench.start(work("c"), concurrency_key="k")
+    assert (await bench.until(third))["status"] == "succeeded"
+    assert bench.status(second) == "blocked"
+    trap.run = None
+    bench.call("execution.runs.resume", id=second)
+    assert (await bench.until(second))["status"] == "succeeded"
+
+
 async def test_one_that_is_set_aside_holds_nobody_up_at_a_resource(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,8 @@ DUE_LIMIT = 500
 """Waits that one turn lets go; what is due beyond them comes in the next one."""
 JUDGED_AT_ONCE = 250
 """Attempts of an earlier start that one transaction judges."""
+BOOTS = 50
+"""Starts that are kept on record."""
 BUDGET = 1.0
 """Seconds after which a turn begins no more operations: others want the writer too."""
 
@@ -309,6 +311,9 @@ def begin(tx: Transaction, kinds: Kinds, pid: int, forgiving: bool) -> Begun:
     """
     if forgiving:
         forgive(tx)
+    kept = "SELECT id FROM execution_boots WHERE deleted_at IS NULL ORDER BY id DESC LIMIT :kept"
+    for old in tx.select(Boot, f"id NOT IN ({kept})", limit=BOOTS, kept=BOOTS):
+        tx.delete(old)
     return judge(tx, kinds, tx.insert(Boot(pid=pid)).id, "", "the daemon was started again")
 
 

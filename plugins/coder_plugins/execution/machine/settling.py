@@ -71,14 +71,19 @@ def _begin(moves: Moves, live: Live) -> bool:
         where = (  # the + and the words keep SQLite to the index of the key: else it would read all runs
             "concurrency_key = :key AND +workspace_id = :workspace AND status IN"
             " ('running', 'waiting', 'paused', 'cancelling', 'needs_decision', 'blocked')"
+            " AND (status <> 'blocked' OR started_at IS NOT NULL)"  # one set aside before its turn came has no turn
         )
         busy = moves.tx.select(Run, where, limit=2, key=run.concurrency_key, workspace=run.workspace_id)
-        loaded = [each.run for each in moves.lives.values() if _same_key(each.run, run) and each.run.status != "queued"]
+        loaded = [each.run for each in moves.lives.values() if _same_key(each.run, run) and _had_turn(each.run)]
         if any(each.id != run.id and not _over(moves, each) for each in (*busy, *loaded)):
             return False
     live.set_run(status="running", started_at=moves.now)
     moves.say(RunStarted(run=run.id, source_ref=run.source_ref))
     return True
+
+
+def _had_turn(run: Run) -> bool:
+    return run.status != "queued" and (run.status != "blocked" or run.started_at is not None)
 
 
 def _same_key(one: Run, other: Run) -> bool:

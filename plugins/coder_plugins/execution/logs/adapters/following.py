@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from coder_plugins.execution.runs.rules import find_run
 
 from .cursors import END, Cursor, Place, format_cursor, parse_cursor
 from .files import attempt_folder
-from .reading import Decoder, read
+from .reading import Decoder, has_more, read
 
 LOOK_S = 0.2
 """Seconds between two looks at growing output."""
@@ -82,7 +82,7 @@ class Following:
         while self._at.read < self._at.there:
             found = await self._ctx.read(_attempts, self._run, self._at.read, self._at.there - self._at.read)
             for key, n, ended_at in found:
-                for item in self._rest((key, n), self._watch((key, n))):
+                async for item in self._rest((key, n), self._watch((key, n))):
                     yield item
                 self._at = self._at._replace(read=self._at.read + 1)
                 if ended_at is not None:
@@ -101,7 +101,7 @@ class Following:
                 following = following or asyncio.ensure_future(anext(heard))
                 done, _ = await asyncio.wait([following], timeout=max(0.0, look - time.monotonic()))
                 if time.monotonic() >= look:  # not at each event: there may be thousands of both
-                    for item in self._drain():
+                    async for item in self._drain():
                         yield item
                     look = time.monotonic() + LOOK_S
                 if not done:
@@ -110,7 +110,7 @@ class Following:
                 if event.data.get("run") != self._run:
                     self._at = self._at._replace(event=event.id)
                     continue
-                for item in self._drain(event.data.get("key")):
+                async for item in self._drain(event.data.get("key")):
                     yield item
                 if event.type == "execution.step.started":
                     await self._begin((event.data["key"], event.data["attempt"]))
@@ -169,17 +169,18 @@ class Following:
     def _drop(self, key: str) -> None:
         self._outputs = {at: each for at, each in self._outputs.items() if at[0] != key}
 
-    def _drain(self, key: str | None = None) -> Iterator[Said]:
+    async def _drain(self, key: str | None = None) -> AsyncIterator[Said]:
         """Yield all output there is of the attempts that are followed, or of those at one step."""
         for at, output in self._outputs.items():
             if key in {None, at[0]}:
-                yield from self._rest(at, output)
+                async for item in self._rest(at, output):
+                    yield item
 
-    def _rest(self, at: At, output: _Output) -> Iterator[Said]:
-        """Yield the output of an attempt from where it was left."""
+    async def _rest(self, at: At, output: _Output) -> AsyncIterator[Said]:
+        """Yield the output of an attempt from where it was left; read aside, but for the look whether there is any."""
         folder = attempt_folder(self._ctx.folder, self._run, *at)
-        while True:
-            frames, _ = read(folder, output.offset)
+        while has_more(folder, output.offset):
+            frames, _ = await asyncio.to_thread(read, folder, output.offset)
             if not frames:
                 return
             for frame in frames:

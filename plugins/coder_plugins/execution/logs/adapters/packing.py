@@ -73,6 +73,11 @@ def _block(start: int, content: bytearray) -> bytes:
     return _HEAD.pack(start, len(content), len(packed)) + packed
 
 
+def is_packed(folder: Path) -> bool:
+    """Tell whether the log of an attempt is a packed one."""
+    return (folder / NAME).exists()
+
+
 def read(folder: Path, offset: int, limit: int) -> tuple[list[Frame], int]:
     """Return frames of a packed log as `frames.read` does of another; none if there is none. Raises as that does."""
     return frames.take(_frames(folder / NAME, offset), offset, limit)

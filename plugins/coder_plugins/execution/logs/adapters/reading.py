@@ -48,6 +48,14 @@ def read(folder: Path, offset: int, limit: int = PAGE) -> tuple[list[Frame], int
     return (found, after) if found else packing.read(folder, offset, limit)
 
 
+def has_more(folder: Path, offset: int) -> bool:
+    """Tell whether an attempt may have frames from an offset on; costs one look at the file, and reads nothing."""
+    try:
+        return (folder / NAME).stat().st_size > offset
+    except OSError:
+        return packing.is_packed(folder)
+
+
 def pieces(folder: Path, attempt: Attempt, offset: int, limit: int) -> tuple[list[Piece], int]:
     """Return output of an attempt from an offset on as text, and the offset to go on from. Raises as `read` does."""
     frames, after = read(attempt_folder(folder, attempt.run, attempt.key, attempt.n), offset, limit)
