@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,24 @@ def test_it_is_small(built: Path) -> None:
     assert sum(path.stat().st_size for path in files) < MOST_BYTES
     names = {path.name for path in files}
     assert not names & {"libtk8.6.so", "libtcl8.6.so", "pytest.ini"}
+
+
+def test_it_brings_the_licences_of_what_is_in_it(built: Path) -> None:
+    found = {path.parent.name for path in (built.parent / "_internal" / "licenses").glob("*/*")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    required = {re.split(r"[<>=]", each)[0].lower() for each in project["dependencies"]}
+    assert required | {"coder-local", "yarl"} <= found
+
+
+def test_a_build_over_its_goal_fails_the_check() -> None:
+    code = "import build, sys; build.MOST_MB = 1; sys.exit(build.main())"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "--check", "--rounds", "0"],
+        cwd=ROOT / "scripts", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "goal missed: it has" in ran.stderr
+    assert "MB  cryptography" in ran.stdout
 
 
 def test_it_tells_nothing_of_the_machine_that_built_it(built: Path) -> None:
