@@ -21,6 +21,7 @@ from _setup import ROOT, ensure_node, ensure_python, find_node, venv_bin
 
 PASSED, FAILED, LEFT_OUT = "passed", "FAILED", "LEFT OUT"
 NO_TESTS_COLLECTED = 5
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # A check that hangs must not keep the summary from being printed; each test has a shorter limit of its own.
 STEP_TIMEOUT_S = 20 * 60
 
@@ -130,23 +131,29 @@ def check_python_tests(runner: Runner, *, fast: bool, selection: Sequence[str]) 
         runner.outcomes.append(Outcome("pytest", FAILED, note="no test was selected"))
 
 
+def make_frozen_build(runner: Runner, *, fast: bool, selection: Sequence[str]) -> None:
+    """Make the one-folder build, which some of the tests marked alone run, and hold it to its size and its start."""
+    reason = "--fast was given" if fast else "Python tests were selected" if selection else ""
+    if reason:
+        runner.leave_out("one-folder build", reason)
+    else:
+        runner.check("one-folder build", [runner.python, str(ROOT / "scripts" / "build.py"), "--check"])
+
+
 def check_node_tests(runner: Runner) -> None:
-    """Run the tests of the TypeScript client against the real daemon."""
-    folder = ROOT / "ipc" / "node"
-    if not (folder / "package.json").exists():
-        runner.leave_out("Node tests", "ipc/node has no package.json", fails=is_ci())
+    """Run the tests of the TypeScript client, and of the example shell's page, against the real daemon."""
+    try:
+        ensure_node()
+    except SetupError as error:
+        print(error, flush=True)
+        runner.outcomes.append(Outcome("Node tests", FAILED, note="npm could not install the packages"))
         return
-
-    def run() -> None:
-        try:
-            ensure_node()
-        except SetupError as error:
-            print(error, flush=True)
-            runner.outcomes.append(Outcome("Node tests", FAILED, note="npm could not install the packages"))
-            return
-        runner.check("Node tests", [shutil.which("npm") or "npm", "test"], folder=folder)
-
-    runner.with_node("Node tests", run)
+    npm = shutil.which("npm") or "npm"
+    runner.check("Node tests", [npm, "test"], folder=ROOT / "ipc" / "node")
+    if any(shutil.which(name) for name in CHROMIUM):  # on what the client's tests have built
+        runner.check("example shell in Chromium", [npm, "test"], folder=ROOT / "ipc" / "electron-example")
+    else:
+        runner.leave_out("example shell in Chromium", f"none of {', '.join(CHROMIUM)} is there", fails=is_ci())
 
 
 def summarise(outcomes: Sequence[Outcome], seconds: float) -> int:
@@ -164,7 +171,9 @@ def summarise(outcomes: Sequence[Outcome], seconds: float) -> int:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Set everything up, then run all checks and tests.")
-    parser.add_argument("--fast", action="store_true", help="no type checkers, no tests marked alone")
+    parser.add_argument(
+        "--fast", action="store_true", help="no type checkers, no one-folder build, no tests marked alone"
+    )
     parser.add_argument("-k", metavar="EXPRESSION", help="only Python tests whose names match, as pytest's -k")
     parser.add_argument("paths", nargs="*", help="only the Python tests in these files or folders")
     return parser.parse_args()
@@ -180,11 +189,12 @@ def main() -> int:
         node, node_fault = find_node()
         runner = Runner(python, node=node, node_fault=node_fault)
         check_sources(runner, fast=options.fast)
+        make_frozen_build(runner, fast=options.fast, selection=selection)
         check_python_tests(runner, fast=options.fast, selection=selection)
         if selection:
             runner.leave_out("Node tests", "Python tests were selected")
         else:
-            check_node_tests(runner)
+            runner.with_node("Node tests", lambda: check_node_tests(runner))
     except SetupError as error:
         say(str(error))
         return 1

@@ -17,11 +17,15 @@ from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
 
+from coder_ipc import program
 from coder_local.api import DeclarationError, Domain
 
 _log = logging.getLogger("coder_local.plugins")
 BUNDLED = "coder_plugins"
 ENTRY_POINTS = "coder_local.plugins"
+_NO_PACKAGES = (
+    "this build has Python's own modules and what coder-local requires: put other packages into the plugin's folder"
+)
 
 
 class Source(StrEnum):
@@ -158,7 +162,10 @@ def _place(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+    place = "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+    if isinstance(error, ModuleNotFoundError) and program.is_frozen():
+        place += f"; {_NO_PACKAGES}"
+    return place
 
 
 def bundled() -> Iterator[Plugin]:
@@ -201,6 +208,11 @@ def content_hash(plugin: Plugin) -> str:
 def _files_of(plugin: Plugin) -> tuple[Path, list[Path]]:
     if plugin.source is Source.FOLDER:
         folder = Path(plugin.location)
+    elif program.is_frozen():
+        raise DeclarationError(
+            f"{plugin.location} is of another Python's packages, and this build uses none: put the plugin's own folder"
+            " into `plugins` of the data directory"
+        )
     else:
         try:
             spec = importlib.util.find_spec(plugin.location.split(".", 1)[0])  # the top package only: no code runs

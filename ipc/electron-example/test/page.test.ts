@@ -13,7 +13,9 @@ import { BridgeServer, preload } from "./bridge.js";
 
 const LIMIT = { timeout: 90_000 };
 const CHECKOUT = fileURLToPath(new URL("../../../../", import.meta.url));
-const CHROMIUM = [process.env["CHROMIUM"], "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => path !== undefined && existsSync(path));
+const FOLDERS = (process.env["PATH"] ?? "").split(delimiter);
+const CHROMIUM = process.env["CHROMIUM"]
+  ?? ["chromium", "chromium-browser", "google-chrome"].flatMap((name) => FOLDERS.map((folder) => join(folder, name))).find(existsSync);
 /** Where the picture of the page goes, when it is to be taken anew. */
 const PICTURE = process.env["PICTURE"];
 

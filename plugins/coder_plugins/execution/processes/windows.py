@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coder_ipc import program
+
 if TYPE_CHECKING:
     from .child import Child
 
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from shim.windows import main; main()"
-_OPTIONS = ("-I", "-S", "-E", "-X", "utf8")
 _KEPT = ("SYSTEMROOT", "TEMP", "TMP")
 _KILL_LIMIT = 5.0
 _LOOK = 0.05
@@ -62,7 +62,7 @@ if sys.platform == "win32":
 
     async def _start_shim(flags: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, *_OPTIONS, "-c", _PROGRAM, str(Path(__file__).parent)),
+            *program.inner(str(Path(__file__).parent), "shim.windows"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
