@@ -18,7 +18,7 @@ class Host(Protocol):
     http: str | None
     """Base URL, or None when HTTP is off."""
     state: str
-    """`starting`, `ready` or `stopping`."""
+    """`starting`, `migrating`, `ready` or `stopping`."""
 
     def about(self) -> dict[str, Any]:
         """Return what `initialize` tells: incarnation, pid, data_dir, http."""
