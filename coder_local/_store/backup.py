@@ -71,9 +71,7 @@ def check(path: Path) -> list[str]:
     return [] if found == ["ok"] else found
 
 
-def snapshot(
-    connection: sqlite3.Connection, folder: Path, name: str, progress: CopyProgress | None = None
-) -> Path:
+def snapshot(connection: sqlite3.Connection, folder: Path, name: str, progress: CopyProgress | None = None) -> Path:
     """Write a snapshot into a folder and let the oldest of its kind go.
 
     Raises `Locked` if there is not twice the room for it.

@@ -120,7 +120,10 @@ def _migrations(connection: sqlite3.Connection, sets: Sequence[migrations.Migrat
     for plugin, name in migrations.edited(connection, sets):
         message = f"{name}.sql of {plugin} was changed after it was applied; the data is as it said before"
         yield Finding(
-            check="migrations", state="warning", message=message, hint="put what was changed into a migration of its own"
+            check="migrations",
+            state="warning",
+            message=message,
+            hint="put what was changed into a migration of its own",
         )
 
 

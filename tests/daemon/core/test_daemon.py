@@ -118,6 +118,7 @@ async def test_the_doctor_finds_nothing_wrong_with_what_is_whole(notes: Core) ->
             "settings",
             "database",
             "tables",
+            "migrations",
             "references",
             "clock",
             "listeners",
