@@ -1,8 +1,8 @@
 """The running daemon: what starts in which order, what it watches, how it stops.
 
-Order at start: lock, database, socket, ready line; then, on threads, a migration of the core's tables if one is due, the
-plugins, and the heavy imports of HTTP. Calls that come before wait for that, but for those that need none. The port of HTTP is bound before
-the ready line, so that whoever reads it may connect at once and waits in the backlog.
+Order at start: lock, database, socket, ready line; then, on threads, a migration of the core's tables if one is due,
+the plugins, and the heavy imports of HTTP. Calls that come before wait for that, but for those that need none. The port
+of HTTP is bound before the ready line, so that whoever reads it may connect at once and waits in the backlog.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ CORE = MigrationSet("core", migrations.find_files(Path(__file__).parent / "migra
 class Airlock:
     """Brings the tables of one database up to date, and tells how far it is.
 
-    `folder` is the data directory, None in memory; `connection` is the one that writes, its progress handler is exchanged.
+    `folder` is the data directory, None in memory; `connection` is the one that writes, and its progress handler is
+    taken away.
     """
 
     def __init__(self, path: Path, folder: Path | None, clock: Clock) -> None:

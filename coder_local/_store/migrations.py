@@ -2,8 +2,9 @@
 
 A set is applied in one transaction, checked against the plugin's records before it commits, and recorded by
 sqlite-utils. What was not committed is no part of the database, whatever ends the process: no snapshot is needed to
-take a migration back. Whether anything is pending is told by one row that is compared at start: no DDL, and no import, at a
-warm start. A file whose name has the word `major` (`0007_major_split_tasks.sql`) may not be met by an older program.
+take a migration back. Whether anything is pending is told by one row that is compared at start: no DDL, and no import,
+at a warm start. A file whose name has the word `major` (`0007_major_split_tasks.sql`) may not be met by an older
+program.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The airlock: what is told while it works, how it is stopped, what it leaves, and files that were edited afterwards."""
+"""The airlock: what is told while it works, how it is stopped, what it leaves, and files that were edited."""
 
 from __future__ import annotations
 

@@ -63,9 +63,8 @@ async def _planning_works(kernel: Kernel) -> None:
         ("Straße fegen", "done"), ("second, renamed", "todo")
     }  # fmt: skip
     (renamed,) = (task for task in tasks if task["status"] == "todo")
-    assert [each["operation"] for each in (await call(kernel, "planning.tasks.history", id=renamed["id"]))["items"]] == [
-        "planning.tasks.update", "planning.tasks.create"
-    ]  # fmt: skip
+    history = (await call(kernel, "planning.tasks.history", id=renamed["id"]))["items"]
+    assert [each["operation"] for each in history] == ["planning.tasks.update", "planning.tasks.create"]
     assert (await call(kernel, "changes.undo"))["operation"] == "planning.tasks.update"
     assert (await call(kernel, "planning.tasks.get", id=renamed["id"]))["title"] == "second"
 
