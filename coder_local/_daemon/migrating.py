@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from coder_local._registry.dispatch import void
@@ -12,6 +13,8 @@ from coder_local.api import Locked
 
 _TELL_EVERY = 0.5
 """Seconds between two reports to calls that wait."""
+_QUIET = 1.0
+"""Seconds of a plugin's migrations of which nobody is told: the first tables of a new one are made in less."""
 PATIENCE = 30.0
 """Seconds that a call waits for a migration; then it is told to come back."""
 _COME_BACK_MS = 1000
@@ -48,7 +51,8 @@ class Reporter:
             self._timer = None
             self._kernel.dispatcher.at_work -= 1
             return
-        self._kernel.dispatcher.tell_held(step.words)
+        if time.monotonic() - step.since >= _QUIET:
+            self._kernel.dispatcher.tell_held(step.words)
         self._kernel.dispatcher.refuse_held(_come_back(step.words), PATIENCE)
         self._timer = asyncio.get_running_loop().call_later(_TELL_EVERY, self._tell)
 

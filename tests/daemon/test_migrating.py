@@ -35,6 +35,7 @@ class Asked:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     """A kernel in memory that is on the second of three migrations of a plugin, and holds calls."""
     monkeypatch.setattr(migrating, "_TELL_EVERY", 0.001)
+    monkeypatch.setattr(migrating, "_QUIET", 0.0)
     made = Kernel()
     for domain in core_domains(made):
         made.take(domain)
@@ -83,6 +84,17 @@ async def test_who_has_waited_long_is_told_when_to_come_back(kernel: Kernel, mon
     kernel.dispatcher.release()
     assert len(waits.answers) == 1
     kernel.store.airlock.progress.end()
+
+
+async def test_of_a_short_one_nobody_is_told(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrating, "_QUIET", 3600.0)
+    waits = Asked(kernel, "settings.get")
+    Reporter(kernel, asyncio.get_running_loop().call_soon).begin()
+    kernel.store.airlock.progress.end()
+    while kernel.dispatcher.at_work:
+        await asyncio.sleep(0)
+    assert waits.reported == []
+    kernel.dispatcher.release()
 
 
 async def test_calls_of_some_operations_may_begin_before_the_others(kernel: Kernel) -> None:
