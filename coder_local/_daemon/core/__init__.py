@@ -30,7 +30,6 @@ EARLY = (
 )
 """Operations that need no plugin, and answer while plugins are loaded: a plugin that hangs must not hide itself."""
 
-
 UNREADY = ("daemon.log_level", "daemon.status", "daemon.stop", "plugins.list")
 """Those of them that answer while the core's own tables are migrated."""
 
