@@ -17,8 +17,11 @@ class Host(Protocol):
     socket: str
     http: str | None
     """Base URL, or None when HTTP is off."""
-    state: str
-    """`starting`, `ready` or `stopping`."""
+
+    @property
+    def state(self) -> str:
+        """`starting`, `migrating`, `ready` or `stopping`."""
+        ...
 
     def about(self) -> dict[str, Any]:
         """Return what `initialize` tells: incarnation, pid, data_dir, http."""
