@@ -32,7 +32,7 @@ from coder_local._transports.jsonrpc.server import SocketServer
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
 
-from . import log, runtimefile, watch
+from . import boot, log, runtimefile, watch
 from .core import EARLY, core_domains, read_grants
 from .core.grants import Grant
 from .loading import load
@@ -87,17 +87,21 @@ class Daemon:
         kernel.host = self
         for domain in core_domains(kernel):
             kernel.take(domain)
+        boot.mark("core")
         grants = kernel.open_store(read_grants)
+        boot.mark("store", set_aside=kernel.store.set_aside is not None)
         kernel.start(self._loop.call_soon_threadsafe, self._loop.call_soon)
         kernel.dispatcher.hold(*EARLY)
         server = SocketServer(kernel, self.socket, self._admission.authenticate)
         runtime.make_socket_folder(self.socket)
         await server.start()
+        boot.mark("socket")
         self._listening = self._bind_http()
         found = self._announce()
         try:
             self._watch()
             say("ready", found)
+            boot.mark("ready")
             self._timers["http"] = self._loop.call_later(_HTTP_WAITS, self._begin_http)
             if await self._load(grants):
                 self._begin_http()
@@ -172,7 +176,9 @@ class Daemon:
     async def _begin_plugins(self) -> None:
         """Run what plugins declared with `on_start`, one after another; a failure stops that plugin alone."""
         for plugin in list(self.kernel.registry.plugins.values()):
+            boot.mark("start", plugin=plugin.name)
             await self.kernel.begin(plugin)
+        await asyncio.to_thread(boot.ready, self.data_dir)
         gc.collect()
         gc.freeze()  # what lives as long as the process, the plugins' own work too, need not be looked at again
 
@@ -204,6 +210,7 @@ class Daemon:
     async def _stop(self, server: SocketServer) -> None:
         """Take no new work, let what runs end within `DRAIN` seconds, checkpoint, remove the socket."""
         self.state = "stopping"
+        boot.mark("stopping")
         self.kernel.dispatcher.closing = True
         self.kernel.dispatcher.release()
         for timer in (*self._timers.values(), *([self._linger] if self._linger else [])):
@@ -267,6 +274,7 @@ class Daemon:
         try:
             self._http_server = await asyncio.to_thread(_import_http, self.kernel, self._admission)
             await self._http_server.start(listening)
+            boot.mark("http")
         except Exception:  # noqa: BLE001 - whatever ails HTTP, the socket goes on
             _log.exception("HTTP is off")
             listening.close()
