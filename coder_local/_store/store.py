@@ -364,6 +364,15 @@ class Store:
         else:
             done(result, None)
 
+    def read_alone(self, work: Callable[[ReadScope], T]) -> T:
+        """Run a read as long as it takes, in a snapshot and on a connection of its own, on the calling thread."""
+        connection = open_reader(self.path)
+        try:
+            connection.execute("BEGIN")
+            return work(ReadScope(connection, self.tables, self._calls, Caller(), self.clock.now_ms()))
+        finally:
+            connection.close()
+
     def _note(self, error: BaseException) -> None:
         if is_damage(error):
             self.note_damage(error)

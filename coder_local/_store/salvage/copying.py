@@ -65,6 +65,22 @@ def salvage(source: Path, target: Path, *, snapshot: Path | None = None, like: P
     )
 
 
+def damaged_tables(path: Path) -> list[str]:
+    """Return the tables that pages which cannot be read belong to, those of their indexes among them, by name."""
+    with Pages(path) as pages:
+        master = Tree(pages, 1, index=False)
+        adopt_orphans(pages, {1: master})
+        found = {"sqlite_master"} if master.damaged else set[str]()
+        for entry in schema.read(pages, master, path, ()).entries:
+            if entry.root:
+                keyed = entry.type == "index" or "WITHOUT ROWID" in (entry.sql or "").upper()
+                tree = Tree(pages, entry.root, index=keyed)
+                for _ in tree.rows():
+                    pass  # the pages that a row goes on on are looked at when it is read
+                found |= {entry.table} if tree.damaged else set()
+    return sorted(found)
+
+
 class _Salvage:
     """One salvage: the trees of the file, and the new database."""
 
