@@ -27,6 +27,7 @@ from coder_local import __version__
 from coder_local._admission import Admission
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
+from coder_local._store.keeping import Keep
 from coder_local._store.tables import Table
 from coder_local._transports.jsonrpc.server import SocketServer
 from coder_local._transports.jsonrpc.session import PROTOCOL
@@ -190,14 +191,18 @@ class Daemon:
     def _daily(self) -> None:
         """See to it that there is a snapshot of yesterday to offer when the database is damaged."""
         self._copying = self._loop.create_task(
-            asyncio.to_thread(self._look_after_data, self.kernel.registry.tables.all())
+            asyncio.to_thread(self._look_after_data, self.kernel.registry.tables.all(), self._keep())
         )
         self._timers["daily"] = self._loop.call_later(_DAILY_EVERY, self._daily)
 
-    def _look_after_data(self, tables: Sequence[Table]) -> None:
+    def _keep(self) -> Keep:
+        settings = self.kernel.settings.current(DaemonSettings)
+        return Keep(settings.keep_daily, settings.keep_weekly)
+
+    def _look_after_data(self, tables: Sequence[Table], keep: Keep) -> None:
         store = self.kernel.store
         try:
-            store.snapshot_daily()
+            store.snapshot_daily(keep)
             store.purge(tables)  # after it: the last snapshot before a record goes for good has it
         except (Error, OSError, sqlite3.Error) as error:
             _log.warning("no daily snapshot was written, or nothing was purged: %s", error)

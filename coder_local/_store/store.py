@@ -12,13 +12,14 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from coder_local.api import Error, Locked
 
-from . import audit, backup, consumers, eventlog, migrations, tombstones
+from . import audit, backup, consumers, eventlog, keeping, migrations, tombstones
 from .caller import Caller, Calls
 from .clock import Clock, SystemClock, instant
 from .connection import MEMORY, open_reader, open_writer
 from .eventlog import Bounds, EventRow, Published
 from .faults import is_damage, translate
 from .folders import Folders
+from .keeping import Keep
 from .lane import Lane, Token
 from .migrations import MigrationError, MigrationSet
 from .scope import ReadScope, WriteScope
@@ -393,7 +394,7 @@ class Store:
         """Write a snapshot by hand into the data directory. Raises `Locked` when there is no room."""
         return self._snapshot(f"-{name}")
 
-    def snapshot_daily(self) -> Path | None:
+    def snapshot_daily(self, keep: Keep = keeping.DAILY) -> Path | None:
         """Write a snapshot if the last daily one is a day old and something was written since. Raises `Locked`.
 
         Reads and copies on the calling thread, beside everything else.
@@ -408,15 +409,15 @@ class Store:
                 return None
         elif not any(written):
             return None
-        return self._snapshot(backup.DAILY)
+        return self._snapshot(backup.DAILY, keep)
 
-    def _snapshot(self, suffix: str) -> Path:
+    def _snapshot(self, suffix: str, keep: Keep = keeping.DAILY) -> Path:
         if self.folder is None:
             raise Locked("a store in memory has no snapshots")
         stamp = instant(self.clock.now_ms()).replace(":", "")
         connection = open_reader(self.path)
         try:
-            return backup.snapshot(connection, self.folder / "snapshots", stamp + suffix)
+            return backup.snapshot(connection, self.folder / "snapshots", stamp + suffix, keep)
         finally:
             connection.close()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from coder_ipc import process, runtime
 from coder_local._daemon import mount
-from coder_local._store import backup
+from coder_local._store import backup, keeping
 
 from .finding import Check, Finding, State, problem
 
@@ -171,7 +171,9 @@ def keyring() -> Check:
 def snapshots(folder: Path) -> Check:
     """Look whether each snapshot is whole; one that is not is of no use, and hides that a good one is missing."""
     for path in backup.snapshots(folder / "snapshots"):
-        if not (faults := backup.check(path)):
+        faults = backup.check(path)
+        keeping.note(path, faults)
+        if not faults:
             continue
 
         def mend(path: Path = path) -> str:
