@@ -29,6 +29,7 @@ SUMMARIES = {
     "restore": "put a backup in the database's place",
     "doctor": "look for what is wrong, and say what to do, or do it",
     "salvage": "put what can be read of a damaged database in its place",
+    "support-bundle": "write facts for whoever helps to a file, without secrets and content",
     "completion": "print a script that completes commands in bash, zsh or fish",
     "help": "show the groups of operations, or the help of a command",
 }
@@ -149,6 +150,8 @@ def _load(name: str) -> Command | None:
             from .doctor import COMMANDS  # noqa: PLC0415
         case "salvage":
             from .salvage import COMMANDS  # noqa: PLC0415
+        case "support-bundle":
+            from .bundle import COMMANDS  # noqa: PLC0415
         case "completion":
             from .completion import COMMANDS  # noqa: PLC0415
         case _:

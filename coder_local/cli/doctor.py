@@ -59,26 +59,25 @@ def _doctor(session: Session, arguments: Namespace) -> int:
 
         return show(session)
     if not arguments.fix:
-        checks = list(_checks(session))
-        return _tell(session, checks)
+        return _tell(session, list(checks(session)))
     from .fixing import fix  # noqa: PLC0415 - for this option only
 
-    fixed, checks = fix(session, lambda: list(_checks(session)))
+    fixed, left = fix(session, lambda: list(checks(session)))
     if not session.output.as_json:
         lines = [f"{'fixed' if each.done else 'not fixed':<10}{each.check}: {each.said}" for each in fixed]
         session.output.text("\n".join([*(clean(line) for line in lines), ""] if lines else ["nothing was mended", ""]))
-    return _tell(session, checks, fixed=[each._asdict() for each in fixed])
+    return _tell(session, left, fixed=[each._asdict() for each in fixed])
 
 
-def _tell(session: Session, checks: list[Check], **more: Any) -> int:
+def _tell(session: Session, found: list[Check], **more: Any) -> int:
     """Print the checks and return the exit code."""
-    failed = any(check.state == "error" for check in checks)
+    failed = any(check.state == "error" for check in found)
     if session.output.as_json:
-        session.output.json({"healthy": not failed, "items": [check._asdict() for check in checks], **more})
+        session.output.json({"healthy": not failed, "items": [check._asdict() for check in found], **more})
         return FAILED if failed else 0
     room = width()
-    lines = [_line(check, room) for check in checks]
-    if not more and (fixable := sum(bool(check.fix) for check in checks)):
+    lines = [_line(check, room) for check in found]
+    if not more and (fixable := sum(bool(check.fix) for check in found)):
         lines += ["", f"coder-local doctor --fix mends {fixable} of these"]
     session.output.text("\n".join(lines))
     return FAILED if failed else 0
@@ -93,7 +92,8 @@ def _line(check: Check, room: int) -> str:
     return first + "\n".join(wrapped)[len(first) :]
 
 
-def _checks(session: Session) -> Iterator[Check]:
+def checks(session: Session) -> Iterator[Check]:
+    """Yield all findings: those of the daemon where one answers, else of what is on disk."""
     folder = session.settings.data_dir
     yield python()
     yield sqlite()
@@ -192,7 +192,7 @@ def offline(folder: Path) -> Iterator[Check]:
 
 def _asked(client: Client, timeout: float | None) -> Iterator[Check]:
     """Yield what the daemon says about itself."""
-    plugins = {str(plugin["name"]): plugin for plugin in stopped.known(client)}
+    plugins = {str(plugin["name"]): plugin for plugin in stopped.known(client, timeout)}
     for item in cast("list[dict[str, Any]]", client.call("daemon.doctor", {}, timeout)["items"]):
         hint = item.get("hint") or None
         named = str(item["message"]).partition(" ")[0]
