@@ -14,7 +14,7 @@ from pathlib import Path
 from coder_local.api import Invalid, Locked
 
 from . import keeping
-from .connection import open_reader
+from .connection import open_reader, open_unchanged
 from .keeping import Keep
 
 SNAPSHOTS = 5
@@ -47,7 +47,7 @@ def copy(connection: sqlite3.Connection, target: Path) -> None:
 def check(path: Path) -> list[str]:
     """Return what is wrong with a database file; nothing if it is whole."""
     try:
-        connection = open_reader(path)
+        connection = open_unchanged(path)
     except sqlite3.Error as error:
         return [str(error)]
     try:

@@ -171,7 +171,7 @@ def disk(folder: Path) -> Check:
 def offline(folder: Path) -> Iterator[Check]:
     """Look at a data directory without a daemon, holding its lock so that none starts meanwhile."""
     if not folder.is_dir():
-        yield Check("directory", "ok", f"{folder} is not there yet; the first start makes it")
+        yield Check("permissions", "ok", f"{folder} is not there yet; the first start makes it")
         return
     from coder_local._daemon.repair.offline import Held  # noqa: PLC0415 - only when no daemon answers
     from coder_local.api import Error  # noqa: PLC0415 - see above

@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coder_local._daemon.repair import data, files
-from coder_local._daemon.repair.finding import SALVAGE, Check, Finding, Problem, Report, State, problem, report, run
+from coder_local._daemon.repair.finding import (
+    HINT,
+    SALVAGE,
+    Check,
+    Finding,
+    Problem,
+    Report,
+    State,
+    problem,
+    report,
+    run,
+)
 from coder_local._daemon.repair.references import Reference
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Status
@@ -124,12 +135,15 @@ def _connected(path: Path, check: Callable[[sqlite3.Connection], Check]) -> Call
 
 
 def _database(connection: sqlite3.Connection, path: Path) -> Check:
-    faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
+    try:
+        faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
+    except sqlite3.DatabaseError as error:  # so badly damaged that not even the check comes to its end
+        faults = [str(error)]
     if faults != ["ok"]:
-        hint = "coder-local doctor --fix keeps what can be read of it, and takes the rest from the newest good snapshot"
         names = ", ".join(damaged_tables(path)) or "none that can be told"
-        yield Finding(check="database", state="error", message=f"damaged: {names}", hint=hint, fix=SALVAGE)
+        yield Finding(check="database", state="error", message=f"damaged: {names}", hint=HINT, fix=SALVAGE)
         yield from (Finding(check="database", state="error", message=fault) for fault in faults)
+        return
     broken = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
     for table, row, parent, _ in broken:
         yield Finding(check="database", state="error", message=f"row {row} of {table} points to nothing in {parent}")

@@ -45,7 +45,7 @@ def _closing(path: Path, mode: int, message: str, *, state: State) -> Any:
         path.chmod(mode)
         return f"{path} has mode {mode:o} now"
 
-    fix = f"chmod {mode:o} {path}"
+    fix = f"chmod {mode:o} '{path}'"
     return problem("permissions", message, fix, state=state, fix=fix, mend=mend)
 
 
@@ -97,7 +97,8 @@ def abandoned(folder: Path) -> Check:
             path.unlink(missing_ok=True)
         return "they were deleted"
 
-    message = f"a daemon that was killed left {', '.join(map(str, left))}"
+    whose = f" of a daemon (pid {found.pid}) that has ended" if found is not None else ""
+    message = f"not running; {', '.join(map(str, left))}{whose} left behind"
     yield problem("daemon", message, "harmless: the next start replaces it", fix="delete what is left", mend=mend)
 
 

@@ -10,6 +10,8 @@ from coder_local.api import Error, Value
 
 OPERATION = "daemon.repair"
 """Under which cures stand in history and audit."""
+HINT = "coder-local doctor --fix keeps what can be read of it; coder-local restore takes a snapshot whole"
+"""What to do about a damaged database."""
 SALVAGE = "stop the daemon, keep what can be read, take what was lost from the newest good snapshot"
 """What is done about a damaged database; the command does it, for no daemon may run meanwhile."""
 State = Literal["ok", "warning", "error"]

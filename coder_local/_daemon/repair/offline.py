@@ -13,7 +13,7 @@ from coder_local._store.connection import open_writer
 from coder_local.api import Locked, Safety
 
 from . import files
-from .finding import OPERATION, SALVAGE, Check, Finding, Problem, Repair, mend, run
+from .finding import HINT, OPERATION, SALVAGE, Check, Finding, Problem, Repair, mend, run
 
 DATABASE = "coder-local.db"
 _DETAIL = 500
@@ -37,7 +37,7 @@ def _database(path: Path) -> Check:
     if not path.exists():
         yield Finding(check="database", state="ok", message="none yet")
     elif faults := backup.check(path):
-        yield Finding(check="database", state="error", message="; ".join(faults[:3]), hint=SALVAGE, fix=SALVAGE)
+        yield Finding(check="database", state="error", message="; ".join(faults[:3]), hint=HINT, fix=SALVAGE)
     else:
         yield Finding(check="database", state="ok", message=f"{path.stat().st_size / 1024**2:.1f} MiB, whole")
 
