@@ -42,9 +42,12 @@ def _bundle(session: Session, arguments: Namespace) -> int:
         raise Failure("not_found", f"there is no data directory {folder}", hint="name it with --data-dir")
     named: Path = arguments.file or Path(f"coder-local-support-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.zip")
     target = named.expanduser().absolute()
-    timed = session.settings._replace(timeout=session.settings.timeout or _PATIENCE)
-    session.apply(timed)
-    found = collect(folder, [check._asdict() for check in checks(session)], _plugins(session))
+    limit = session.settings.timeout or _PATIENCE
+    session.apply(session.settings._replace(timeout=limit))
+    session.patience = min(session.patience, limit)
+    looked = [check._asdict() for check in checks(session)]
+    answers = any(check["check"] == "daemon" and check["message"].startswith("running") for check in looked)
+    found = collect(folder, looked, _plugins(session, limit) if answers else [])
     _write(target, found)
     inside = [{"name": name, "bytes": len(content)} for name, content in found.items()]
     session.output.answer({"file": str(target), "inside": inside, "sent": False})
@@ -52,9 +55,9 @@ def _bundle(session: Session, arguments: Namespace) -> int:
     return 0
 
 
-def _plugins(session: Session) -> list[dict[str, Any]]:
+def _plugins(session: Session, limit: float) -> list[dict[str, Any]]:
     with contextlib.suppress(IpcError, OSError):
-        return known(session.attach(), _PATIENCE)
+        return known(session.attach(), limit)
     return []
 
 

@@ -234,7 +234,7 @@ async def test_a_clock_that_was_set_back_between_events_is_told(notes: Core) -> 
         scope.connection.execute("UPDATE event SET at = at + 7200000 WHERE seq = ?", (last - 1,))
 
     moved = asyncio.Event()
-    notes.kernel.store.submit(move, Caller(), lambda result, error: moved.set())  # noqa: ARG005
+    notes.kernel.store.submit(move, Caller(), lambda result, error: moved.set())
     await moved.wait()
     report = await notes.call("daemon.doctor")
     (found,) = (each for each in report["items"] if each["check"] == "clock")
