@@ -167,7 +167,8 @@ class Daemon:
         if self.kernel.store.loss is not None:
             _log.error("%s", self.kernel.store.loss)
         elif self.kernel.store.set_aside is not None:
-            _log.error("the database was damaged and set aside in %s", self.kernel.store.set_aside)
+            aside = self.kernel.store.set_aside
+            _log.error("the database was damaged and set aside in %s; see coder-local salvage", aside)
         self.kernel.dispatcher.sweep()
         self._trim()
         self._timers["daily"] = self._loop.call_later(_DAILY_FIRST, self._daily)

@@ -215,8 +215,8 @@ def _quarantine(folder: Path) -> Check:
     aside = folder / "quarantine"
     found = sorted(aside.iterdir()) if aside.is_dir() else []
     if found:
-        message = f"{len(found)} damaged databases were set aside, the last in {found[-1]}"
-        hint = "restore a snapshot if you miss something, then delete what you do not need"
+        message = f"{len(found)} damaged databases or snapshots were set aside, the last in {found[-1]}"
+        hint = "coder-local salvage, or restore a snapshot, if you miss something; then delete what you do not need"
         yield Finding(check="quarantine", state="warning", message=message, hint=hint)
 
 
