@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ _BEGIN = re.compile(rb'^\{"begin":', re.MULTILINE)
 
 _file: int | None = None
 _began = 0.0
+_use = threading.Lock()
+"""Held by who writes, and while the file is exchanged: the number of a closed one may be another file's by then."""
 
 
 class Boot(NamedTuple):
@@ -88,7 +91,9 @@ def mark(stage: str, **more: Any) -> None:
 def ready(folder: Path) -> None:
     """Write that all has begun, and let the oldest starts go."""
     mark("begun")
-    if _file is not None:
+    with _use:
+        if _file is None:
+            return
         try:
             _shorten(folder / "logs" / FILE, 0)
             _reopen(folder / "logs" / FILE)
@@ -133,12 +138,13 @@ def _lines(text: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _write(line: dict[str, Any]) -> None:
-    if _file is None:
-        return
-    try:
-        os.write(_file, msgspec.json.encode(line)[:_LINE] + b"\n")
-    except OSError:
-        return  # a full disk: the log says so
+    with _use:
+        if _file is None:
+            return
+        try:
+            os.write(_file, msgspec.json.encode(line)[:_LINE] + b"\n")
+        except OSError:
+            return  # a full disk: the log says so
 
 
 def _shorten(path: Path, most: int) -> None:

@@ -67,7 +67,7 @@ def test_no_secret_and_no_content_is_in_it_whatever_the_daemon_does(own, folder,
         assert parts.keys() == PARTS
         for content in parts.values():
             json.loads(content)
-            for secret in [*planted.values(), token, str(Path.home()) + "/"]:
+            for secret in [*planted.values(), token, str(Path.home()) + "/", str(folder)]:
                 assert secret not in content
         return parts
 

@@ -14,7 +14,8 @@ from .redact import own_words
 MOST = 256 * 1024
 """Bytes of each log that are looked at, from its end."""
 FILES = ("daemon.stderr.log.1", "daemon.stderr.log")
-_KEPT = ("time", "level", "logger", "report_id", "request_id", "plugin")
+# a request id is whatever a client chose
+_KEPT = ("time", "level", "logger", "report_id", "plugin")
 _OWN = "coder_local."
 _FRAME = re.compile(r'\s*File "([^"]+)", line (\d+), in ([\w<>.]+)')
 _ERROR = re.compile(r"^([A-Za-z_][\w.]*)(:|$)")

@@ -42,7 +42,7 @@ def collect(
     folder: Path, checks: Sequence[Mapping[str, Any]], plugins: Sequence[Mapping[str, Any]]
 ) -> dict[str, bytes]:
     """Return the files of a bundle by name. `checks` are the doctor's findings, `plugins` what `plugins.list` says."""
-    redactor = Redactor(_secrets(folder))
+    redactor = Redactor(_secrets(folder), folder=folder)
     parts: dict[str, Callable[[], Any]] = {
         "about.json": lambda: about(folder),
         "boot.json": lambda: [{**each.about, "stages": each.stages, "code": each.code} for each in boot.read(folder)],
@@ -91,12 +91,20 @@ def about(folder: Path) -> dict[str, Any]:
         "machine": platform.machine(),
         "processors": os.cpu_count(),
         "sqlite": sqlite3.sqlite_version,
-        "sqlite_options": [row[0] for row in sqlite3.connect(":memory:").execute("PRAGMA compile_options")],
+        "sqlite_options": _sqlite_options(),
         "file_system": {"type": where.type, "network": where.network, "read_only": where.read_only},
         "free_bytes": None if disk is None else disk.f_bavail * disk.f_frsize,
         "socket_path_bytes": len(runtime.socket_path(folder)),
         "variables_set": sorted(name for name in os.environ if name.startswith("CODER_LOCAL_")),
     }
+
+
+def _sqlite_options() -> list[str]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        return [row[0] for row in connection.execute("PRAGMA compile_options")]
+    finally:
+        connection.close()
 
 
 def _check(check: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,13 +21,22 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|«[^»]*»|“[^”]*”")
 
 
 class Redactor:
-    """Takes out of texts some secrets, all that looks like one, and the names of this user and machine."""
+    """Takes out of texts some secrets, all that looks like one, where things are, and whose they are."""
 
-    def __init__(self, secrets: Iterable[str], *, home: Path | None = None, user: str = "", host: str = "") -> None:
+    def __init__(
+        self,
+        secrets: Iterable[str],
+        *,
+        folder: Path | None = None,
+        home: Path | None = None,
+        user: str = "",
+        host: str = "",
+    ) -> None:
         own = home or Path.home()
-        homes = {str(own), str(own.resolve())} - {"/"}
+        homes = {str(each): "~" for each in (own, own.resolve())}
+        homes |= {str(each): "<data>" for each in (folder, folder and folder.resolve()) if each is not None}
         self._secrets = sorted({each for each in secrets if len(each) > 5}, key=len, reverse=True)
-        self._homes = sorted(homes, key=len, reverse=True)
+        self._homes = sorted(homes.items(), key=lambda item: len(item[0]), reverse=True)
         names = {(user or _user()): "<user>", (host or socket.gethostname()): "<host>"}
         self._names = [(re.compile(rf"(?<!\w){re.escape(name)}(?!\w)"), word) for name, word in names.items() if name]
 
@@ -43,8 +52,8 @@ class Redactor:
         """Return a text without them."""
         for secret in self._secrets:
             text = text.replace(secret, "<secret>")
-        for home in self._homes:
-            text = text.replace(home, "~")
+        for place, word in self._homes:
+            text = text.replace(place, word) if len(place) > 1 else text
         text = _IN_URL.sub("<secret>@", text)
         text = _BEARER.sub(r"\1 <secret>", text)
         text = _CREDENTIAL.sub(r"\1\2<secret>", text)
