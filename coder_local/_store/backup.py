@@ -60,7 +60,7 @@ def check(path: Path) -> list[str]:
     return [] if found == ["ok"] else found
 
 
-def snapshot(connection: sqlite3.Connection, folder: Path, name: str, keep: Keep = keeping.DAILY) -> Path:
+def snapshot(connection: sqlite3.Connection, folder: Path, name: str, *, keep: Keep = keeping.DAILY) -> Path:
     """Write a snapshot into a folder, read it whole again, and let the oldest of its kind go.
 
     Raises `Locked` if there is not twice the room for it, or if it is not whole: then no other goes for it.

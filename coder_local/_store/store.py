@@ -417,7 +417,7 @@ class Store:
         stamp = instant(self.clock.now_ms()).replace(":", "")
         connection = open_reader(self.path)
         try:
-            return backup.snapshot(connection, self.folder / "snapshots", stamp + suffix, keep)
+            return backup.snapshot(connection, self.folder / "snapshots", stamp + suffix, keep=keep)
         finally:
             connection.close()
 

@@ -15,8 +15,8 @@ from coder_local._store.salvage.pages import Pages
 from coder_local._store.salvage.trees import Tree
 from coder_local.api import Record
 
-TASKS = 1600
-SNAPSHOT_AT = 1000
+TASKS = 1200
+SNAPSHOT_AT = 800
 BY = Caller(actor="person", operation="planning.tasks.create")
 
 
