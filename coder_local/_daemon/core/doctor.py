@@ -116,7 +116,7 @@ def _looking(kernel: Kernel, health: Health, folder: Path) -> Callable[[], Check
                 check=health.name, state=each.state, message=each.message, hint=each.hint,
                 fix=each.fix if each.mend is not None else "",
             )  # fmt: skip
-            yield Problem(finding, each.mend)
+            yield Problem(finding, each.mend if each.fix else None)  # what nobody was told is not done
 
     return run
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from coder_local.api import Error, Value
 
+_log = logging.getLogger("coder_local.doctor")
 OPERATION = "daemon.repair"
 """Under which cures stand in history and audit."""
 HINT = "coder-local doctor --fix keeps what can be read of it; coder-local restore takes a snapshot whole"
@@ -85,6 +87,11 @@ def mend(found: Problem) -> Repair:
         said = found.mend()
     except (OSError, sqlite3.Error, Error) as error:
         return Repair(check=finding.check, message=finding.message, done=False, said=str(error))
+    except Exception as error:  # noqa: BLE001 - a plugin's fault, which keeps no other cure from being done, or noted
+        _log.exception("a cure of %s failed", finding.check)
+        return Repair(
+            check=finding.check, message=finding.message, done=False, said=f"{type(error).__name__}; see the log"
+        )
     return Repair(check=finding.check, message=finding.message, done=True, said=said)
 
 

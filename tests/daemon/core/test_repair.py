@@ -182,6 +182,8 @@ async def test_a_cure_that_fails_says_why_and_the_others_go_on(data_dir: Path) -
         yield Symptom("one", fix="end it", mend=refuse)
         yield Symptom("two", state="error", fix="end it", mend=succeed)
         yield Symptom("three", hint="a person must", fix="never shown")
+        yield Symptom("four", mend=lambda: str(1 // 0))  # it says not what it would do
+        yield Symptom("five", fix="divide", mend=lambda: str(1 // 0))
 
     def fail(read: Snapshot, folder: Path) -> Iterator[Symptom]:
         raise RuntimeError("a secret text of the plugin")
@@ -196,12 +198,14 @@ async def test_a_cure_that_fails_says_why_and_the_others_go_on(data_dir: Path) -
         report = await core.call("daemon.doctor")
         assert not report["healthy"]
         own = [each for each in report["items"] if each["check"] == "sick.processes"]
-        assert [(each["message"], each["fix"]) for each in own] == [("one", "end it"), ("two", "end it"), ("three", "")]
+        assert [(each["message"], each["fix"]) for each in own] == [
+            ("one", "end it"), ("two", "end it"), ("three", ""), ("four", ""), ("five", "divide"),
+        ]  # fmt: skip
         (broken,) = (each for each in report["items"] if each["check"] == "sick.broken")
         assert broken["message"] == "it cannot be checked: RuntimeError"
         done = await repaired(core, "sick.processes")
-        assert [(each["message"], each["done"]) for each in done] == [("one", False), ("two", True)]
-        assert done[0]["said"] == "it does not let go"
+        assert [(each["message"], each["done"]) for each in done] == [("one", False), ("two", True), ("five", False)]
+        assert [done[index]["said"] for index in (0, 2)] == ["it does not let go", "ZeroDivisionError; see the log"]
         assert mended == ["two"]
 
 
