@@ -14,6 +14,7 @@ from coder_local._registry import plugins
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Status
 
+from . import boot
 from .core import EARLY, read_grants
 from .core.grants import Grant, foreign, may_load, stop_disabled
 from .core.work import alone, apart
@@ -38,9 +39,11 @@ async def load(kernel: Kernel, grants: Sequence[Grant]) -> None:
     for plugin in await _allowed(decided):
         await _add(kernel, plugin)
     sets = kernel.registry.migration_sets()
+    boot.mark("migrate")
     failed = await alone(kernel, "plugins.migrate", lambda: kernel.store.migrate(sets))
     kernel.registry.stop_unmigrated(failed)
     kernel.forget_hooks()
+    boot.mark("loaded")
 
 
 async def migrate_core(kernel: Kernel) -> list[Grant]:
@@ -61,6 +64,7 @@ async def _allowed(decided: Sequence[tuple[Plugin, Grant]]) -> list[Plugin]:
 
 
 async def _add(kernel: Kernel, plugin: Plugin) -> None:
+    boot.mark("import", plugin=plugin.name)
     plugin.import_since = time.monotonic()
     try:
         async with asyncio.timeout(IMPORT_DEADLINE):

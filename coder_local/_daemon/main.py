@@ -15,8 +15,9 @@ import msgspec
 
 from coder_ipc import runtime
 from coder_ipc.errors import IpcError
+from coder_local import __version__
 
-from . import place
+from . import boot, place
 from .lock import Lock
 
 EXIT_OK = 0
@@ -63,14 +64,18 @@ def serve(options: ServeOptions) -> int:
         return EXIT_NO_DIRECTORY
     if not taken and (code := _attach(folder, lock)) is not None:
         return code
+    boot.begin(folder, __version__)
+    code = EXIT_BROKEN
     try:
         address = None if options.socket is None else place.usable(options.socket)
-        return _run(options._replace(data_dir=folder, socket=address))
+        code = _run(options._replace(data_dir=folder, socket=address))
     except place.PlaceError as error:
         print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
-        return EXIT_NO_DIRECTORY
+        code = EXIT_NO_DIRECTORY
     finally:
+        boot.end(code)
         lock.release()
+    return code
 
 
 def _attach(folder: Path, lock: Lock) -> int | None:

@@ -119,15 +119,20 @@ class Kernel:
         """
         if hook not in hooks.SPECIFICATIONS:
             raise DeclarationError(f"there is no hook {hook!r}; there are {', '.join(sorted(hooks.SPECIFICATIONS))}")
-        answers: list[Any] = []
+        return [answer for _, answer in self.answers(hook, **arguments)]
+
+    def answers(self, hook: str, /, **arguments: Any) -> list[tuple[str, Any]]:
+        """Return what the plugins answer to a hook that there is, each with the plugin's name."""
+        found: list[tuple[str, Any]] = []
         for implementation in getattr(self._manager().hook, hook).get_hookimpls():
-            function = implementation.function
+            function, plugin = implementation.function, implementation.plugin_name
             known = hooks.arguments_of(function)  # a plugin may take fewer than the hook has
+            given = {name: value for name, value in arguments.items() if name in known}
             try:
-                answers += list(function(**{name: value for name, value in arguments.items() if name in known}))
+                found += [(plugin, answer) for answer in function(**given)]
             except Exception:  # noqa: BLE001 - a plugin's fault, which is in the log
-                _log.exception("hook %s of plugin %s failed", hook, implementation.plugin_name)
-        return answers
+                _log.exception("hook %s of plugin %s failed", hook, plugin)
+        return found
 
     async def begin(self, plugin: Plugin) -> None:
         """Run what a loaded plugin declared with `on_start`, then let its listeners listen.

@@ -52,6 +52,10 @@ class DaemonSettings(Settings):
     """Seconds to stay after the last client has left; null to stay until stopped. `serve --linger` comes before it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe lines that the log takes."""
+    keep_daily: Annotated[int, Meta(ge=1, le=366)] = 7
+    """Daily snapshots that are kept, of days on which something was written."""
+    keep_weekly: Annotated[int, Meta(ge=0, le=520)] = 4
+    """Daily snapshots that are kept beyond those, the last one of each week."""
 
 
 class Place(StrEnum):

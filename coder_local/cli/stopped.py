@@ -30,9 +30,9 @@ def failure(client: Client, word: str) -> Failure | None:
     return None
 
 
-def known(client: Client) -> list[dict[str, Any]]:
+def known(client: Client, timeout: float | None = None) -> list[dict[str, Any]]:
     """Return all plugins as `plugins.list` has them."""
-    return cast("list[dict[str, Any]]", client.call("plugins.list")["items"])
+    return cast("list[dict[str, Any]]", client.call("plugins.list", {}, timeout)["items"])
 
 
 def cure(plugin: dict[str, Any]) -> str:

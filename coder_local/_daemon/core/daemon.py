@@ -11,6 +11,8 @@ import time
 from typing import Any, Literal
 
 from coder_local import __version__
+from coder_local._daemon.repair.finding import Report
+from coder_local._daemon.repair.references import declared
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
 from coder_local._store import backup
@@ -19,8 +21,7 @@ from coder_local._store.progress import Migrating
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Context, Domain, Instant, Safety, Snapshot, Unsupported, Value
 
-from .doctor import Report, examine
-from .references import declared
+from . import repair
 from .work import apart
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -116,10 +117,15 @@ def declare(kernel: Kernel) -> Domain:
     async def doctor(ctx: Context) -> Report:  # noqa: ARG001
         """Look for what is wrong: database, tables, references, plugins, settings, permissions, snapshots, disk.
 
-        Reads the whole database on a connection of its own; changes nothing, and everything else goes on.
+        Reads the whole database on a connection of its own; changes nothing, and everything else goes on. What a
+        finding says under `fix` is what `daemon.repair` would do about it.
         """
-        tables, references = kernel.registry.tables.all(), declared(kernel.registry)
-        return await apart(lambda: examine(kernel, tables, references))
+        from .doctor import examine, health_checks  # noqa: PLC0415 - 5 ms, and not at every start
+
+        tables, references, health = kernel.registry.tables.all(), declared(kernel.registry), health_checks(kernel)
+        return await apart(lambda: examine(kernel, tables, references, health))
+
+    repair.declare(kernel, domain)
 
     @domain.action("daemon.log_level", safety=Safety.WRITE)
     async def log_level(ctx: Context, *, level: LogLevel | None = None) -> LogLevels:  # noqa: ARG001

@@ -263,5 +263,7 @@ async def test_a_plugin_without_settings_is_not_asked_for_them(core: Core) -> No
         "http_connections": 1024,
         "linger": None,
         "log_level": "info",
+        "keep_daily": 7,
+        "keep_weekly": 4,
     }
     assert core.kernel.settings.current(Settings) == Settings()

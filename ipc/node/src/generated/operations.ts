@@ -351,6 +351,8 @@ export interface CopyInfo {
   bytes: number;
   /** When it was written. */
   at: Instant;
+  /** Whether it was whole when it was last read from end to end; null for what was never read so. */
+  whole: boolean | null;
 }
 
 /** The snapshots, the newest first. */
@@ -361,6 +363,12 @@ export interface CopyList {
 /** Input of `daemon.log_level`. */
 export interface DaemonLogLevelInput {
   level?: LogLevel | null;
+}
+
+/** Input of `daemon.repair`. */
+export interface DaemonRepairInput {
+  /** At most 100 items. */
+  checks?: string[] | null;
 }
 
 /** How the daemon is. */
@@ -825,6 +833,8 @@ export interface Finding {
   message: string;
   /** What to do about it. */
   hint: string;
+  /** What `doctor --fix` would do about it; empty where a person must. */
+  fix: string;
 }
 
 /** Weeks until all is done, by confidence; empty beyond two years. */
@@ -2353,6 +2363,25 @@ export interface Remark {
   message: string;
 }
 
+/** One thing that was to be mended. */
+export interface Repair {
+  check: string;
+  /** What was wrong. */
+  message: string;
+  done: boolean;
+  /** What was done, or why it could not be. */
+  said: string;
+}
+
+/** What was mended, and what is left. */
+export interface Repairs {
+  items: Repair[];
+  /** Whether no error is left; warnings may be. */
+  healthy: boolean;
+  /** What the checks find now that is not well. */
+  left: Finding[];
+}
+
 /** What the doctor found. */
 export interface Report {
   /** Whether there is no error; warnings may be there. */
@@ -3410,6 +3439,7 @@ export interface Operations {
   "changes.undo": { kind: "command"; safety: "write"; input: ChangesUndoInput; output: Undone };
   "daemon.doctor": { kind: "action"; safety: "read"; input: NoInput; output: Report };
   "daemon.log_level": { kind: "action"; safety: "write"; input: DaemonLogLevelInput; output: LogLevels };
+  "daemon.repair": { kind: "action"; safety: "destructive"; input: DaemonRepairInput; output: Repairs };
   "daemon.status": { kind: "query"; safety: "read"; input: NoInput; output: DaemonStatus };
   "daemon.stop": { kind: "action"; safety: "write"; input: NoInput; output: Stopping };
   "events.list": { kind: "query"; safety: "read"; input: EventsListInput; output: EventPage };
@@ -3556,7 +3586,8 @@ export interface Api {
     /**
      * Look for what is wrong: database, tables, references, plugins, settings, permissions, snapshots, disk.
      *
-     * Reads the whole database on a connection of its own; changes nothing, and everything else goes on.
+     * Reads the whole database on a connection of its own; changes nothing, and everything else goes on. What
+     * a finding says under `fix` is what `daemon.repair` would do about it.
      */
     doctor(input?: NoInput, options?: ActionOptions): Promise<Report>;
     /**
@@ -3564,6 +3595,13 @@ export interface Api {
      * stays.
      */
     log_level(input?: DaemonLogLevelInput, options?: ActionOptions): Promise<LogLevels>;
+    /**
+     * Mend what `daemon.doctor` names a `fix` for, of some checks or of all, then look again.
+     *
+     * What holds data is put into `quarantine`, never deleted; references are let go by a command that undo
+     * takes back. A damaged database is mended by `coder-local doctor --fix`, which stops the daemon for it.
+     */
+    repair(input?: DaemonRepairInput, options?: ActionOptions): Promise<Repairs>;
     /** Say how the daemon is: version, process, addresses, load, and whether its database was damaged. */
     status(input?: NoInput, options?: CallOptions): Promise<DaemonStatus>;
     /**
@@ -4109,7 +4147,10 @@ export interface Api {
      * a database. `coder-local restore` puts a copy in place of the data again.
      */
     backup(input: StoreBackupInput, options?: ActionOptions): Promise<CopyInfo>;
-    /** Write a copy into the data directory's `snapshots`, which keeps the newest five. */
+    /**
+     * Write a copy into the data directory's `snapshots`, which keeps the newest five, and read it whole
+     * again.
+     */
     snapshot(input?: StoreSnapshotInput, options?: ActionOptions): Promise<CopyInfo>;
     /** List the snapshots, the newest first. */
     snapshots(input?: NoInput, options?: CallOptions): Promise<CopyList>;
@@ -4139,6 +4180,7 @@ export const operationKinds = {
   "changes.undo": "command",
   "daemon.doctor": "action",
   "daemon.log_level": "action",
+  "daemon.repair": "action",
   "daemon.status": "query",
   "daemon.stop": "action",
   "events.list": "query",
