@@ -24,6 +24,8 @@ from . import memory, modules
 _log = logging.getLogger("coder_local.plugins")
 BUNDLED = "coder_plugins"
 ENTRY_POINTS = "coder_local.plugins"
+LINK = ".link"
+_LONGEST_PATH = 32 * 1024
 
 
 class Source(StrEnum):
@@ -199,11 +201,26 @@ def bundled() -> Iterator[Plugin]:
 
 
 def in_folder(folder: Path) -> Iterator[Plugin]:
-    """Yield the plugins of the data directory's plugin folder, without importing anything."""
+    """Yield the plugins of the data directory's plugin folder, without importing anything.
+
+    A file `NAME.link` there holds the path of a plugin that stands elsewhere; a link of the file system would need a
+    privilege on Windows.
+    """
     if folder.is_dir():
         for each in sorted(folder.iterdir()):
-            if (each / "__init__.py").is_file() and each.name.isidentifier():
-                yield Plugin(each.name, Source.FOLDER, str(each))
+            name, place = (each.stem, _linked(each)) if each.suffix == LINK else (each.name, each)
+            if place is not None and name.isidentifier() and (place / "__init__.py").is_file():
+                yield Plugin(name, Source.FOLDER, str(place))
+
+
+def _linked(file: Path) -> Path | None:
+    """Return the folder that a file names; None if it cannot be read, or names none."""
+    try:
+        with file.open(encoding="utf-8") as opened:
+            path = Path(opened.read(_LONGEST_PATH).strip())
+    except (OSError, ValueError):
+        return None
+    return path if path.is_absolute() else None
 
 
 def installed() -> Iterator[Plugin]:

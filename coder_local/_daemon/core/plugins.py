@@ -11,13 +11,13 @@ from msgspec import Meta
 from coder_local import __version__
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.nearest import did_you_mean
-from coder_local._registry.plugins import FOREIGN, Plugin, Source, Status, content_hash
+from coder_local._registry.plugins import FOREIGN, Plugin, Source, Status, content_hash, in_folder
 from coder_local._store.scope import WriteScope
 from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFound, Safety, Snapshot, Value
 
 from .budgets import PluginCosts, costs_of
-from .grants import CHANGED, DISABLED, SAFE, keep_grant, not_loaded
-from .reloading import Outcome, reload
+from .grants import CHANGED, DISABLED, FOLDER, SAFE, keep_grant, not_loaded
+from .reloading import Outcome, reload, shares_its_package
 from .taking import PluginChanged, bring_up, in_background, watch_troubles
 from .work import apart, write
 
@@ -143,7 +143,11 @@ async def _enable_foreign(kernel: Kernel, ctx: Context, plugin: Plugin, expected
         return plugin
     fresh = Plugin(plugin.name, plugin.source, plugin.location)
     fresh.content = present
-    await _load(kernel, fresh, anew=plugin.content != present)
+    anew = plugin.module is not None and plugin.content != present
+    if anew and (shared := shares_its_package(kernel, plugin)):
+        plugin.stop(Status.DISABLED, shared)
+        return plugin
+    await _load(kernel, fresh, anew=anew)
     return fresh
 
 
@@ -240,7 +244,7 @@ def _named(kernel: Kernel, name: str) -> Plugin:
     """Return a plugin that can be enabled and disabled. Raises `NotFound`, or `Conflict` for a part of the daemon."""
     known = kernel.registry.plugins
     others = [] if name in known else list(not_loaded(kernel))
-    plugin = known.get(name) or next((each for each in others if each.name == name), None)
+    plugin = _moved(kernel, known.get(name)) or next((each for each in others if each.name == name), None)
     if plugin is None:
         names = [*known, *(each.name for each in others)]
         hint = did_you_mean(name, names, "see plugins.list")
@@ -248,6 +252,15 @@ def _named(kernel: Kernel, name: str) -> Plugin:
     if plugin.source is Source.CORE:
         raise Conflict(f"{name} is a part of the daemon and always there", field="/name")
     return plugin
+
+
+def _moved(kernel: Kernel, plugin: Plugin | None) -> Plugin | None:
+    """Return a plugin, or of one that does not run the one that stands under its name in another folder by now."""
+    folder = kernel.store.folder
+    if plugin is None or plugin.loaded or plugin.source is not Source.FOLDER or folder is None:
+        return plugin
+    same = [each for each in in_folder(folder / FOLDER) if each.name == plugin.name]
+    return plugin if any(each.location == plugin.location for each in same) else next(iter(same), plugin)
 
 
 def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:

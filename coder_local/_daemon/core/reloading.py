@@ -43,10 +43,8 @@ async def reload(kernel: Kernel, old: Plugin, present: str) -> Outcome:
     begun = time.monotonic()
     fresh = Plugin(old.name, old.source, old.location)
     fresh.content, fresh.edition = present, old.edition + 1
-    shared = _shares_its_package(kernel, old)
-    if shared:
-        why = f"its package is also that of plugin {shared.name}, which would be half reloaded; restart the daemon"
-        return _failed(old, why, begun)
+    if shared := shares_its_package(kernel, old):
+        return _failed(old, shared, begun)
     before, domain = modules.of(old.root), await _imported(kernel, fresh)
     if domain is None:
         return _failed(old, fresh.reason, begun)
@@ -124,12 +122,15 @@ def _drop(gone: Plugin, stays: Plugin) -> None:
         modules.take(gone.root)
 
 
-def _shares_its_package(kernel: Kernel, plugin: Plugin) -> Plugin | None:
-    """Return another plugin whose modules are those of this one's package; a folder is never shared."""
+def shares_its_package(kernel: Kernel, plugin: Plugin) -> str:
+    """Return why the modules of an installed plugin must not be exchanged, if another one's are among them."""
     if plugin.source is not Source.ENTRY_POINT:
-        return None
+        return ""
     others = (each for each in kernel.registry.plugins.values() if each is not plugin and each.module is not None)
-    return next((each for each in others if each.root == plugin.root), None)
+    other = next((each for each in others if each.root == plugin.root), None)
+    if other is None:
+        return ""
+    return f"its package is also that of plugin {other.name}, which would be half reloaded; restart the daemon"
 
 
 def _difference(old: Plugin, fresh: Plugin) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
