@@ -44,8 +44,11 @@ class Growth:
 
     def sample(self, resident: int, calls: Mapping[str, int]) -> None:
         """Take in the bytes in memory, and how often each plugin was called so far."""
-        # A content that was exchanged counts from zero again: what it was called before is no negative number of calls.
-        made = {name: count - min(self._calls.get(name, 0), count) for name, count in calls.items()}
+        before = self._calls
+        # A content that was exchanged counts from zero again.
+        made = {
+            name: count - (before.get(name, 0) if before.get(name, 0) <= count else 0) for name, count in calls.items()
+        }
         if self._resident is not None:
             busiest = max(made, key=lambda name: made[name], default="")
             self._samples.append(_Sample(resident - self._resident, busiest, made.get(busiest, 0), sum(made.values())))

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
 
+from coder_local._store.migrations import find_files
 from coder_local.api import DeclarationError, Domain
 
 from . import memory, modules
@@ -86,6 +87,7 @@ class Plugin:
         self.module: ModuleType | None = None
         self.content = ""
         """Hash of the content that was loaded, of a plugin that had to be enabled."""
+        self._migrations: tuple[Path, ...] | None = None
         self.edition = 0
         """How often its content was exchanged for another since the daemon started."""
         self.import_ms = 0.0
@@ -106,6 +108,13 @@ class Plugin:
         """Where its files are, once imported."""
         file = None if self.module is None else self.module.__file__
         return None if file is None else Path(file).parent
+
+    @property
+    def migrations(self) -> tuple[Path, ...]:
+        """Its migration files as they were when they were first asked for: its folder may hold a newer content's."""
+        if self._migrations is None and self.folder is not None:
+            self._migrations = find_files(self.folder / "migrations")
+        return self._migrations or ()
 
     @property
     def root(self) -> str:
@@ -131,7 +140,8 @@ class Plugin:
 
     def stop(self, status: Status, reason: str) -> None:
         """Mark it as stopped, with the reason a person reads."""
-        self.status, self.reason = status, reason
+        self.reason = reason  # first: who reads the status on another thread, then finds its reason
+        self.status = status
 
     def load(self, *, anew: bool = False) -> Domain | None:
         """Import it and return its domain; None, with status and reason set, if it cannot be.

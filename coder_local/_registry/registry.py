@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from coder_local._store import migrations
 from coder_local._store.caller import Caller
 from coder_local._store.migrations import MigrationSet, NewerData
 from coder_local._store.scope import ReadScope, WriteScope
@@ -199,7 +198,7 @@ class Registry:
         return [
             MigrationSet(
                 plugin.name,
-                migrations.find_files(plugin.folder / "migrations"),
+                plugin.migrations,
                 self._own_tables(plugin),
                 plugin.content,
             )

@@ -264,7 +264,7 @@ def _moved(kernel: Kernel, plugin: Plugin | None) -> Plugin | None:
 
 
 def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
-    domain = plugin.domain
+    status, domain = plugin.status, plugin.domain  # the status before the reason, which is set before it
     # Not of bundled ones, which were tested: to read the signatures of all operations takes 100 ms.
     uncallable = {} if plugin.source is Source.BUNDLED else kernel.registry.uncallable(plugin)
     present: str | None = None
@@ -283,7 +283,7 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
         version=own or ("" if plugin.source in FOREIGN else __version__),
         source=plugin.source,
         location=plugin.location,
-        status=plugin.status,
+        status=status,
         reason=reason,
         domain=None if domain is None else domain.name,
         operations=len(domain.operations) - len(uncallable) if domain is not None and plugin.loaded else 0,

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from coder_local._registry import pausing
 from coder_local._registry.dispatch import Call
 from coder_local._registry.principal import OWNER
+from coder_local._store.caller import Caller
 from coder_local.api import Error
 
 from .conftest import Core
@@ -53,10 +53,10 @@ def say(tx: Transaction) -> str:
     tx.emit(Said(word=WORD))
     return WORD
 
-@domain.on("words.word.said")
+@domain.listener("words.word.said")
 def heard(tx: Transaction, *, event: Heard) -> None:
     """Write down what was heard, and by which content."""
-    tx.add(Word(text=f"{{event.data['word']}} heard by {{WORD}}"))
+    tx.insert(Word(text=f"{{event.data['word']}} heard by {{WORD}}"))
 
 @domain.action("words.wait", safety=Safety.READ)
 async def wait(ctx: Context, *, gate: str) -> str:
@@ -138,15 +138,17 @@ async def test_the_new_content_answers_and_the_answer_says_what_changed(words: W
     words.write("fourth")
     assert (await words.reload())["removed"] == ["words.more"]
     assert (await words.core.refused("words.more")).kind == "not_found"
-    said = [each for each in (await words.core.call("events.list", types=["plugins.*"]))["items"]]
+    said = (await words.core.call("events.list", types=["plugins.*"]))["items"]
     assert [each["data"]["status"] for each in said] == ["loaded"] * 4
-    assert [name for name in sys.modules if "_words" in name] == ["coder_local_plugin_3_words"]
+    assert [name for name in sys.modules if name.startswith("coder_local_plugin_") and "words" in name] == [
+        "coder_local_plugin_3_words"
+    ]
 
 
 async def test_what_was_reloaded_is_what_the_next_start_may_load(words: Words) -> None:
     words.write("second")
     found = await words.reload()
-    rows = words.core.kernel.store.read(lambda scope: scope.rows("SELECT content_hash FROM plugin_grant"), None)
+    rows = words.core.kernel.store.read(lambda scope: scope.rows("SELECT content_hash FROM plugin_grant"), Caller())
     assert rows == [(found["plugin"]["content_hash"],)]
 
 
@@ -362,9 +364,3 @@ async def test_two_plugins_of_one_package_are_not_half_reloaded(disk: Core, site
         "its package is also that of plugin rockets, which would be half reloaded; restart the daemon"
     )
     assert await disk.call("anvils.word") == "first"
-
-
-def test_the_answer_is_plain_data() -> None:
-    from coder_local._daemon.core.plugins import Reloaded
-
-    assert msgspec.json.schema(Reloaded)
