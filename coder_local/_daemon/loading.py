@@ -14,20 +14,20 @@ from coder_local._registry import plugins
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Status
 
+from .care import PluginCare
 from .core.grants import SAFE, Grant, foreign, may_load, stop_disabled
 from .core.taking import quarantine
 from .core.work import alone, apart
-from .starts import Starts
 
 IMPORT_DEADLINE = 30.0
 """Seconds that the import of a plugin may take; then it is stopped, and the next one has its turn."""
 
 
-async def load(kernel: Kernel, grants: Sequence[Grant], starts: Starts | None = None) -> None:
+async def load(kernel: Kernel, grants: Sequence[Grant], care: PluginCare | None = None) -> None:
     """Load the bundled plugins, then those that the person enabled, and bring their tables up to date.
 
     All are listed before the first is imported, so that whoever asks meanwhile sees which ones wait, and for which.
-    `starts` knows which plugins of others the last starts ended at, and is told who is at work.
+    `care` knows which plugins of others the last starts ended at.
     """
     bundled = [plugin for plugin in plugins.bundled() if kernel.registry.enter(plugin)]
     decided = foreign(kernel, grants)
@@ -37,7 +37,7 @@ async def load(kernel: Kernel, grants: Sequence[Grant], starts: Starts | None = 
     for plugin in bundled:
         await _add(kernel, plugin)
     stop_disabled(kernel, grants)
-    for plugin in await _tried(kernel, starts, await _allowed(kernel, decided)):
+    for plugin in await _tried(kernel, care, await _allowed(kernel, decided)):
         await _add(kernel, plugin)
     sets = kernel.registry.migration_sets()
     failed = await alone(kernel, "plugins.migrate", lambda: kernel.store.migrate(sets))
@@ -56,8 +56,9 @@ async def _allowed(kernel: Kernel, decided: Sequence[tuple[Plugin, Grant]]) -> l
     return await apart(lambda: [plugin for plugin, grant in decided if may_load(plugin, grant)])
 
 
-async def _tried(kernel: Kernel, starts: Starts | None, allowed: list[Plugin]) -> list[Plugin]:
+async def _tried(kernel: Kernel, care: PluginCare | None, allowed: list[Plugin]) -> list[Plugin]:
     """Return the plugins that may be loaded in this start; one that ended too many of them is set aside for good."""
+    starts = None if care is None else care.watch_start(allowed)
     if starts is None:
         return allowed
     out = starts.begin(allowed)

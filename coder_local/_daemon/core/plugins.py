@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
@@ -17,12 +17,14 @@ from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFoun
 
 from .budgets import PluginCosts, costs_of
 from .grants import CHANGED, DISABLED, FOLDER, SAFE, keep_grant, not_loaded
-from .reloading import Outcome, reload, shares_its_package
 from .taking import PluginChanged, bring_up, in_background, watch_troubles
 from .work import apart, write
 
 PluginName = Annotated[str, Meta(min_length=1, max_length=64)]
 ContentHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+if TYPE_CHECKING:
+    from .reloading import Outcome
 
 
 class PluginInfo(Value):
@@ -144,9 +146,12 @@ async def _enable_foreign(kernel: Kernel, ctx: Context, plugin: Plugin, expected
     fresh = Plugin(plugin.name, plugin.source, plugin.location)
     fresh.content = present
     anew = plugin.module is not None and plugin.content != present
-    if anew and (shared := shares_its_package(kernel, plugin)):
-        plugin.stop(Status.DISABLED, shared)
-        return plugin
+    if anew:
+        from .reloading import shares_its_package  # noqa: PLC0415 - no start reloads anything
+
+        if shared := shares_its_package(kernel, plugin):
+            plugin.stop(Status.DISABLED, shared)
+            return plugin
     await _load(kernel, fresh, anew=anew)
     return fresh
 
@@ -185,6 +190,8 @@ async def _load(kernel: Kernel, plugin: Plugin, *, anew: bool = False) -> None:
 
 
 async def _reload(kernel: Kernel, ctx: Context, name: str, expected: str | None) -> Reloaded:
+    from .reloading import Outcome  # noqa: PLC0415 - no start reloads anything
+
     async with kernel.changing:
         plugin = await apart(lambda: _named(kernel, name))
         if plugin.source is Source.BUNDLED:
@@ -213,6 +220,8 @@ async def _reload(kernel: Kernel, ctx: Context, name: str, expected: str | None)
 
 async def _exchange(kernel: Kernel, ctx: Context, plugin: Plugin, present: str) -> Outcome:
     """Exchange the content of a plugin that runs, and enable the new one if it does."""
+    from .reloading import reload  # noqa: PLC0415 - no start reloads anything
+
     outcome = await reload(kernel, plugin, present)
     if not outcome.fault:
         await _grant(kernel, ctx, outcome.plugin, present)
