@@ -6,7 +6,6 @@ the dispatcher holds the calls that come.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -16,11 +15,8 @@ from coder_local._registry.plugins import Plugin, Status
 
 from .care import PluginCare
 from .core.grants import SAFE, Grant, foreign, may_load, stop_disabled
-from .core.taking import quarantine
+from .core.taking import imported, quarantine
 from .core.work import alone, apart
-
-IMPORT_DEADLINE = 30.0
-"""Seconds that the import of a plugin may take; then it is stopped, and the next one has its turn."""
 
 
 async def load(kernel: Kernel, grants: Sequence[Grant], care: PluginCare | None = None) -> None:
@@ -74,15 +70,7 @@ async def _tried(kernel: Kernel, care: PluginCare | None, allowed: list[Plugin])
 
 async def _add(kernel: Kernel, plugin: Plugin) -> None:
     plugin.import_since = time.monotonic()
-    kernel.working(plugin, "importing")
-    try:
-        async with asyncio.timeout(IMPORT_DEADLINE):
-            domain = await apart(plugin.load)
-    except TimeoutError:
-        plugin.stop(Status.STOPPED_BY_IMPORT_ERROR, f"its import took longer than {IMPORT_DEADLINE:g} s")
-        return  # its thread is left behind: nothing can stop an import
-    finally:
-        plugin.import_since = None
-        kernel.working(plugin, "")
+    domain = await imported(kernel, plugin, plugin.load)
+    plugin.import_since = None
     if domain is not None:
         kernel.registry.take(plugin, domain)

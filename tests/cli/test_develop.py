@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from coder_ipc import RemoteError
-from coder_local.cli import develop
+from coder_local.cli import phrases
 from coder_local.testing.daemon import environment, running
 
 pytestmark = pytest.mark.alone
@@ -113,12 +113,8 @@ def test_a_reload_is_one_line_that_says_what_changed():
     plugin = {"name": "leaves", "status": "loaded", "operations": 3}
     found = {"plugin": plugin, "reloaded": True, "took_ms": 21.4, "left": [], "fault": ""}
     lists = {"added": ["leaves.red"], "removed": ["leaves.green"], "changed": ["leaves.fall"]}
-    assert develop.told(found | lists, "10:00:00") == [
-        "10:00:00 leaves loaded in 21 ms: +leaves.red -leaves.green ~leaves.fall"
-    ]
+    assert phrases.reloaded(found | lists) == ("leaves loaded in 21 ms: +leaves.red -leaves.green ~leaves.fall")
     none = {"added": [], "removed": [], "changed": []}
-    assert develop.told(found | none, "10:00:00") == ["10:00:00 leaves loaded in 21 ms: the same 3 operations"]
+    assert phrases.reloaded(found | none) == ("leaves loaded in 21 ms: the same 3 operations")
     broken = found | none | {"reloaded": False, "fault": "SyntaxError: no"}
-    assert develop.told(broken, "10:00:00") == [
-        "10:00:00 leaves was not loaded (21 ms): SyntaxError: no; the content before goes on"
-    ]
+    assert phrases.reloaded(broken) == ("leaves was not loaded (21 ms): SyntaxError: no; the content before goes on")

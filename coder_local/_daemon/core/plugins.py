@@ -17,7 +17,7 @@ from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFoun
 
 from .budgets import PluginCosts, costs_of
 from .grants import CHANGED, DISABLED, FOLDER, SAFE, keep_grant, not_loaded
-from .taking import PluginChanged, bring_up, in_background, watch_troubles
+from .taking import PluginChanged, bring_up, imported, in_background, watch_troubles
 from .work import apart, write
 
 PluginName = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -89,7 +89,7 @@ def declare(kernel: Kernel) -> Domain:
         known = list(kernel.registry.plugins.values())
         return PluginList(items=[_info(kernel, plugin) for plugin in (*known, *not_loaded(kernel))])
 
-    @domain.action("plugins.enable", safety=Safety.DESTRUCTIVE, person_only=True)
+    @domain.action("plugins.enable", safety=Safety.DESTRUCTIVE, person_only=True, deadline=120)
     async def enable(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> PluginInfo:
         """Let a plugin's code run, from now on and at every start, for exactly its present content.
 
@@ -97,8 +97,7 @@ def declare(kernel: Kernel) -> Domain:
         gives it, a content that changed since is refused with `conflict`. If it cannot be loaded, `status` and `reason`
         of the answer say why; one that ran with another content goes on with that. Lifts a quarantine.
         """
-        async with kernel.changing:
-            return await _enable(kernel, ctx, name, content_hash)
+        return await asyncio.shield(in_background(_enable(kernel, ctx, name, content_hash)))
 
     @domain.action("plugins.reload", safety=Safety.DESTRUCTIVE, person_only=True, deadline=120)
     async def reload_plugin(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> Reloaded:
@@ -123,15 +122,16 @@ def declare(kernel: Kernel) -> Domain:
 
 
 async def _enable(kernel: Kernel, ctx: Context, name: str, expected: str | None) -> PluginInfo:
-    plugin = await apart(lambda: _named(kernel, name))
-    kernel.decided(name)
-    if plugin.source is Source.BUNDLED:
-        await write(kernel, ctx, "plugins.enable", lambda scope: keep_grant(scope, plugin, "", enabled=True))
-        if not plugin.loaded:
-            await _load(kernel, plugin)
-    else:
-        plugin = await _enable_foreign(kernel, ctx, plugin, expected)
-    await _say(kernel, ctx, plugin)
+    async with kernel.changing:
+        plugin = await apart(lambda: _named(kernel, name))
+        kernel.decided(name)
+        if plugin.source is Source.BUNDLED:
+            await write(kernel, ctx, "plugins.enable", lambda scope: keep_grant(scope, plugin, "", enabled=True))
+            if not plugin.loaded:
+                await _load(kernel, plugin)
+        else:
+            plugin = await _enable_foreign(kernel, ctx, plugin, expected)
+        await _say(kernel, ctx, plugin)
     return await apart(lambda: _info(kernel, plugin))
 
 
@@ -182,9 +182,7 @@ async def _load(kernel: Kernel, plugin: Plugin, *, anew: bool = False) -> None:
     if kernel.safe and plugin.source in FOREIGN:
         plugin.stop(Status.LEFT_OUT, SAFE)
         return
-    kernel.working(plugin, "importing")
-    domain = plugin.domain or await apart(lambda: plugin.load(anew=anew))
-    kernel.working(plugin, "")
+    domain = plugin.domain or await imported(kernel, plugin, lambda: plugin.load(anew=anew))
     if domain is not None:
         await bring_up(kernel, plugin, domain)
 
@@ -194,6 +192,7 @@ async def _reload(kernel: Kernel, ctx: Context, name: str, expected: str | None)
 
     async with kernel.changing:
         plugin = await apart(lambda: _named(kernel, name))
+        kernel.decided(name)
         if plugin.source is Source.BUNDLED:
             raise Conflict(f"{name} comes with the daemon", field="/name", hint="restart the daemon to load it anew")
         begun = time.monotonic()
@@ -204,7 +203,8 @@ async def _reload(kernel: Kernel, ctx: Context, name: str, expected: str | None)
             added = tuple(sorted(fresh.domain.operations)) if fresh.loaded and fresh.domain else ()
             fault = "" if fresh.loaded else f"{fresh.status}: {fresh.reason}"
             outcome = Outcome(fresh, fault, added=added, took_ms=round((time.monotonic() - begun) * 1000, 1))
-        await _say(kernel, ctx, outcome.plugin)
+        if not outcome.fault or not outcome.plugin.loaded:  # else all is as it was
+            await _say(kernel, ctx, outcome.plugin)
         info = await apart(lambda: _info(kernel, outcome.plugin))
     return Reloaded(
         plugin=info,
