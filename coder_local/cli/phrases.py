@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SHOWN = 10
+_OF_A_PLUGIN = ("name", "status", "version", "source", "reason", "over_budget", "operations", "import_ms", "start_ms")
 _OF_A_CHANGE = ("change_set", "at", "operation")
 
 
@@ -40,6 +41,15 @@ def _changes(value: dict[str, Any], width: int, bold: bool) -> str | None:
     told = [{name: row.get(name) for name in _OF_A_CHANGE} | _what(row) | {"actor": row.get("actor")} for row in rows]
     more = f"\n\nmore: --cursor {clean(str(value['next_cursor']))}" if value.get("next_cursor") else ""
     return table(told, width, columns=_filled(told), bold=bold) + more
+
+
+def _plugins(value: dict[str, Any], width: int, bold: bool) -> str | None:
+    rows = rows_of(value.get("items"))
+    if not rows:
+        return None
+    told = [{**row, "over_budget": "; ".join((row.get("costs") or {}).get("over", []))} for row in rows]
+    filled = tuple(name for name in _OF_A_PLUGIN if any(row.get(name) for row in told))
+    return table(told, width, columns=filled, bold=bold)
 
 
 def reloaded(found: dict[str, Any]) -> str:
@@ -75,5 +85,6 @@ def _what(change: dict[str, Any]) -> dict[str, Any]:
 _PHRASES: dict[str, Callable[[dict[str, Any], int, bool], str | None]] = {
     "changes.undo": _undone,
     "changes.list": _changes,
+    "plugins.list": _plugins,
     "plugins.reload": lambda value, _width, _bold: reloaded(value),
 }
