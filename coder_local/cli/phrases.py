@@ -47,9 +47,13 @@ def _plugins(value: dict[str, Any], width: int, bold: bool) -> str | None:
     rows = rows_of(value.get("items"))
     if not rows:
         return None
-    told = [{**row, "over_budget": "; ".join((row.get("costs") or {}).get("over", []))} for row in rows]
+    told = [{**row, "over_budget": _over_budget(row.get("costs"))} for row in rows]
     filled = tuple(name for name in _OF_A_PLUGIN if any(row.get(name) for row in told))
     return table(told, width, columns=filled, bold=bold)
+
+
+def _over_budget(costs: object) -> str:
+    return "; ".join(map(str, costs.get("over", ()))) if is_object(costs) else ""
 
 
 def reloaded(found: dict[str, Any]) -> str:
