@@ -46,8 +46,11 @@ async def _allowed(kernel: Kernel, decided: Sequence[tuple[Plugin, Grant]]) -> l
     if not decided:
         return []
     if kernel.safe:
-        for plugin, _ in decided:
-            plugin.stop(Status.LEFT_OUT, SAFE)
+        for plugin, grant in decided:
+            if grant.enabled and not grant.quarantined:
+                plugin.stop(Status.LEFT_OUT, SAFE)
+            else:
+                may_load(plugin, grant)  # says why it is not loaded in any mode
         return []
     return await apart(lambda: [plugin for plugin, grant in decided if may_load(plugin, grant)])
 

@@ -34,12 +34,14 @@ class Starts:
         self._faults = logs / FAULTS
         self._record = self._read()
         self._output: int | None = None
+        self._begun = False
+        """Whether this start is watched; if not, what the file says is of another one, and stays."""
         self._passing = False
         """Whether what is watched is no start, but a plugin that was enabled while the daemon runs."""
 
     def begin(self, plugins: Iterable[Plugin]) -> dict[str, str]:
         """Begin to watch a start with some plugins of others; return which to leave out, each with the reason."""
-        third = list(plugins)
+        third, self._begun = list(plugins), True
         if self._record.open is not None:
             self._name_by_fault(self._record.open, third)
         out = suspicion.begin(self._record, [plugin.name for plugin in third])
@@ -79,13 +81,13 @@ class Starts:
 
     def clean(self) -> None:
         """Note that nothing happened for long enough."""
-        if self._record.open is not None:
+        if self._begun and self._record.open is not None:
             suspicion.clean(self._record)
             self._write(firmly=True)
 
     def leave(self) -> None:
         """Note that the daemon was asked to stop."""
-        if self._record.open is not None:
+        if (self._begun or self._passing) and self._record.open is not None:
             suspicion.leave(self._record)
             self._write(firmly=True)
 

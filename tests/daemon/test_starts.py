@@ -112,3 +112,13 @@ async def test_without_plugins_of_others_nothing_is_read_or_written(tmp_path: Pa
     care.settle()
     care.stop()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_that_is_not_watched_leaves_what_is_known_as_it_is(tmp_path: Path) -> None:
+    cut_off(tmp_path, 1)
+    safe = starts(tmp_path)
+    safe.acquit("three")  # the person enabled it in safe mode
+    safe.clean()
+    safe.leave()
+    assert cut_off(tmp_path, 1) == {}
+    assert list(cut_off(tmp_path)) == ["two"]

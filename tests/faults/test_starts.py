@@ -192,6 +192,8 @@ def test_safe_mode_loads_no_plugin_of_others_and_says_so(garden: Garden) -> None
     assert refused.value.kind == "unsupported"
     enable(garden.process, "apples")
     assert set(garden.statuses().values()) == {"left_out"}
+    garden.process.call("plugins.disable", name="figs")
+    assert garden.statuses() == dict.fromkeys(NAMES, "left_out") | {"figs": "disabled"}
     garden.process.terminate()
     garden.process.arguments = ("--no-http",)
     assert "safe" not in garden.process.start(CODER_LOCAL_SAFE="0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -57,7 +58,13 @@ def watch_troubles(kernel: Kernel) -> None:
     """Have third parties' plugins set aside that fail again and again."""
 
     def noticed(plugin: Plugin, reason: str) -> None:
-        kernel.post(lambda: in_background(_set_aside(kernel, plugin, reason)))
+        def begin() -> None:
+            asyncio.get_running_loop()  # raises where there is none, before a coroutine is made that nobody runs
+            if not kernel.dispatcher.closing:  # what fails because the database is closed is no fault of the plugin
+                in_background(_set_aside(kernel, plugin, reason))
+
+        with contextlib.suppress(RuntimeError):  # no loop, or one that is closed
+            kernel.post(begin)
 
     kernel.troubles.set_aside = noticed
 
