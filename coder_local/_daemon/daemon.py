@@ -35,6 +35,7 @@ from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
 
 from . import boot, log, runtimefile, watch
+from .care import PluginCare
 from .core import EARLY, UNREADY, core_domains, read_grants
 from .core.grants import Grant
 from .loading import load, migrate_core
@@ -98,6 +99,8 @@ class Daemon:
         self._admission = Admission(kernel)
         kernel.dispatcher.gate = self._admission
         kernel.host = self
+        kernel.safe = self.options.safe
+        self._care = PluginCare(kernel, self.data_dir)
         for domain in core_domains(kernel):
             kernel.take(domain)
         boot.mark("core")
@@ -115,7 +118,7 @@ class Daemon:
         found = self._announce()
         try:
             self._watch()
-            say("ready", found, self.state)
+            say("ready", found, self.state, safe=self.options.safe)
             boot.mark("ready")
             self._timers["http"] = self._loop.call_later(_HTTP_WAITS, self._begin_http)
             if await self._load(grants):
@@ -186,7 +189,7 @@ class Daemon:
         if grants is None:
             grants = await migrate_core(self.kernel)
             boot.mark("store", set_aside=self.kernel.store.set_aside is not None)
-        await load(self.kernel, grants)
+        await load(self.kernel, grants, self._care)
 
     def _keep_house(self) -> None:
         """Do what may come after the first answer: start hooks, housekeeping, the log of what became of each plugin."""
@@ -210,6 +213,7 @@ class Daemon:
             boot.mark("start", plugin=plugin.name)
             await self.kernel.begin(plugin)
         await asyncio.to_thread(boot.ready, self.data_dir)
+        self._care.settle()
         gc.collect()
         gc.freeze()  # what lives as long as the process, the plugins' own work too, need not be looked at again
 
@@ -254,6 +258,7 @@ class Daemon:
         if self._beginning is not None:
             self._beginning.cancel()
         self._watchdog.stop()
+        self._care.stop()
         end = time.monotonic() + DRAIN
         dispatcher, store = self.kernel.dispatcher, self.kernel.store
         ending = self._loop.create_task(self.kernel.end_all())
@@ -324,7 +329,7 @@ class Daemon:
             job = writer.current
             return None if job is None else (job.caller.operation, job.started)
 
-        self._watchdog = watch.Watchdog(dispatcher.running, command)
+        self._watchdog = watch.Watchdog(dispatcher.running, command, self.kernel.troubles)
         self._beat()
         self._signals()
         if self.options.parent_pid is not None:

@@ -32,6 +32,8 @@ from coder_local._store.salvage import damaged_tables
 from coder_local._store.tables import Table
 from coder_local.api import HealthCheck
 
+from . import budgets
+
 _log = logging.getLogger("coder_local.doctor")
 
 OLD_SNAPSHOT_DAYS = 30
@@ -62,6 +64,7 @@ def problems(
         ("plugins", lambda: _plugins(kernel)),
         ("settings", lambda: _settings(kernel)),
         ("keyring", files.keyring),
+        ("budgets", lambda: _budgets(kernel)),
     ]
     folder = kernel.store.folder
     if folder is not None:
@@ -192,7 +195,9 @@ def _plugins(kernel: Kernel) -> Check:
             yield Finding(check="plugins", state="error", message=f"an operation cannot be called: {fault}", hint=hint)
         if plugin.loaded or plugin.status is Status.DISABLED:
             continue
-        state: State = "warning" if plugin.status in {Status.LOADING, Status.NEEDS_ENABLING} else "error"
+        state: State = (
+            "warning" if plugin.status in {Status.LOADING, Status.NEEDS_ENABLING, Status.LEFT_OUT} else "error"
+        )
         reason = plugin.reason or plugin.at_work
         yield Finding(check="plugins", state=state, message=f"{plugin.name} is {plugin.status}: {reason}")
 
@@ -201,6 +206,11 @@ def _settings(kernel: Kernel) -> Check:
     for fault in kernel.settings.faults():
         hint = "put it right where it is set; settings.explain shows every place"
         yield Finding(check="settings", state="warning", message=fault, hint=hint)
+
+
+def _budgets(kernel: Kernel) -> Check:
+    for message, hint in budgets.findings(kernel):
+        yield Finding(check="budgets", state="warning", message=message, hint=hint)
 
 
 def _snapshots(kernel: Kernel, folder: Path) -> Check:
