@@ -33,6 +33,7 @@ from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
 
 from . import log, runtimefile, watch
+from .care import PluginCare
 from .core import EARLY, core_domains, read_grants
 from .core.grants import Grant
 from .loading import load
@@ -85,6 +86,8 @@ class Daemon:
         self._admission = Admission(kernel)
         kernel.dispatcher.gate = self._admission
         kernel.host = self
+        kernel.safe = self.options.safe
+        self._care = PluginCare(kernel, self.data_dir)
         for domain in core_domains(kernel):
             kernel.take(domain)
         grants = kernel.open_store(read_grants)
@@ -97,7 +100,7 @@ class Daemon:
         found = self._announce()
         try:
             self._watch()
-            say("ready", found)
+            say("ready", found, safe=self.options.safe)
             self._timers["http"] = self._loop.call_later(_HTTP_WAITS, self._begin_http)
             if await self._load(grants):
                 self._begin_http()
@@ -140,7 +143,7 @@ class Daemon:
     async def _load(self, grants: Sequence[Grant]) -> bool:
         """Load the plugins and let the calls begin that wait for them; false if the daemon is to stop before that."""
         begun = self._loop.time()
-        loading = self._loop.create_task(load(self.kernel, grants))
+        loading = self._loop.create_task(load(self.kernel, grants, self._care.starts))
         stopping = self._loop.create_task(self._stopping.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -173,6 +176,7 @@ class Daemon:
         """Run what plugins declared with `on_start`, one after another; a failure stops that plugin alone."""
         for plugin in list(self.kernel.registry.plugins.values()):
             await self.kernel.begin(plugin)
+        self._care.settle()
         gc.collect()
         gc.freeze()  # what lives as long as the process, the plugins' own work too, need not be looked at again
 
@@ -211,6 +215,7 @@ class Daemon:
         if self._beginning is not None:
             self._beginning.cancel()
         self._watchdog.stop()
+        self._care.stop()
         end = time.monotonic() + DRAIN
         dispatcher, store = self.kernel.dispatcher, self.kernel.store
         ending = self._loop.create_task(self.kernel.end_all())
@@ -280,7 +285,7 @@ class Daemon:
             job = writer.current
             return None if job is None else (job.caller.operation, job.started)
 
-        self._watchdog = watch.Watchdog(dispatcher.running, command)
+        self._watchdog = watch.Watchdog(dispatcher.running, command, self.kernel.troubles)
         self._beat()
         self._signals()
         if self.options.parent_pid is not None:

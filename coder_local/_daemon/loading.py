@@ -14,17 +14,20 @@ from coder_local._registry import plugins
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Status
 
-from .core.grants import Grant, foreign, may_load, stop_disabled
+from .core.grants import SAFE, Grant, foreign, may_load, stop_disabled
+from .core.taking import quarantine
 from .core.work import alone, apart
+from .starts import Starts
 
 IMPORT_DEADLINE = 30.0
 """Seconds that the import of a plugin may take; then it is stopped, and the next one has its turn."""
 
 
-async def load(kernel: Kernel, grants: Sequence[Grant]) -> None:
+async def load(kernel: Kernel, grants: Sequence[Grant], starts: Starts | None = None) -> None:
     """Load the bundled plugins, then those that the person enabled, and bring their tables up to date.
 
     All are listed before the first is imported, so that whoever asks meanwhile sees which ones wait, and for which.
+    `starts` knows which plugins of others the last starts ended at, and is told who is at work.
     """
     bundled = [plugin for plugin in plugins.bundled() if kernel.registry.enter(plugin)]
     decided = foreign(kernel, grants)
@@ -34,7 +37,7 @@ async def load(kernel: Kernel, grants: Sequence[Grant]) -> None:
     for plugin in bundled:
         await _add(kernel, plugin)
     stop_disabled(kernel, grants)
-    for plugin in await _allowed(decided):
+    for plugin in await _tried(kernel, starts, await _allowed(kernel, decided)):
         await _add(kernel, plugin)
     sets = kernel.registry.migration_sets()
     failed = await alone(kernel, "plugins.migrate", lambda: kernel.store.migrate(sets))
@@ -42,15 +45,35 @@ async def load(kernel: Kernel, grants: Sequence[Grant]) -> None:
     kernel.forget_hooks()
 
 
-async def _allowed(decided: Sequence[tuple[Plugin, Grant]]) -> list[Plugin]:
+async def _allowed(kernel: Kernel, decided: Sequence[tuple[Plugin, Grant]]) -> list[Plugin]:
     """Return the plugins whose content is the one that was enabled; all their files are read, on a thread."""
     if not decided:
+        return []
+    if kernel.safe:
+        for plugin, _ in decided:
+            plugin.stop(Status.LEFT_OUT, SAFE)
         return []
     return await apart(lambda: [plugin for plugin, grant in decided if may_load(plugin, grant)])
 
 
+async def _tried(kernel: Kernel, starts: Starts | None, allowed: list[Plugin]) -> list[Plugin]:
+    """Return the plugins that may be loaded in this start; one that ended too many of them is set aside for good."""
+    if starts is None:
+        return allowed
+    out = starts.begin(allowed)
+    for plugin in allowed:
+        if plugin.name in starts.guilty:
+            await quarantine(kernel, plugin, out[plugin.name])
+            starts.acquit(plugin.name)
+        elif plugin.name in out:
+            status = Status.QUARANTINED if plugin.name in starts.held else Status.LEFT_OUT
+            plugin.stop(status, out[plugin.name])
+    return [plugin for plugin in allowed if plugin.name not in out]
+
+
 async def _add(kernel: Kernel, plugin: Plugin) -> None:
     plugin.import_since = time.monotonic()
+    kernel.working(plugin, "importing")
     try:
         async with asyncio.timeout(IMPORT_DEADLINE):
             domain = await apart(plugin.load)
@@ -59,5 +82,6 @@ async def _add(kernel: Kernel, plugin: Plugin) -> None:
         return  # its thread is left behind: nothing can stop an import
     finally:
         plugin.import_since = None
+        kernel.working(plugin, "")
     if domain is not None:
         kernel.registry.take(plugin, domain)

@@ -45,6 +45,8 @@ class ServeOptions(NamedTuple):
     linger: float | None = None
     """Seconds to stay after the last client; None to stay until stopped."""
     log_level: str = "INFO"
+    safe: bool = False
+    """Whether to leave the plugins of others out."""
 
 
 def serve(options: ServeOptions) -> int:
@@ -61,7 +63,7 @@ def serve(options: ServeOptions) -> int:
         print(f"error: the data directory {folder} cannot be used: {error}", file=sys.stderr)
         print("hint: check its permissions, or give another with --data-dir", file=sys.stderr)
         return EXIT_NO_DIRECTORY
-    if not taken and (code := _attach(folder, lock)) is not None:
+    if not taken and (code := _attach(folder, lock, safe=options.safe)) is not None:
         return code
     try:
         address = None if options.socket is None else place.usable(options.socket)
@@ -73,7 +75,7 @@ def serve(options: ServeOptions) -> int:
         lock.release()
 
 
-def _attach(folder: Path, lock: Lock) -> int | None:
+def _attach(folder: Path, lock: Lock, *, safe: bool) -> int | None:
     """Print the line of the daemon that holds the directory, waiting while it starts; None if it left us the lock."""
     from coder_ipc import spawn  # noqa: PLC0415 - a daemon that starts needs none of it
 
@@ -90,13 +92,27 @@ def _attach(folder: Path, lock: Lock) -> int | None:
                 return EXIT_LOCKED
             time.sleep(0.05)
         else:
-            say("attached", found)
+            is_safe = safe and _is_safe(folder)
+            if safe and not is_safe:
+                print(f"warning: the daemon that runs (pid {found.pid}) is not in safe mode", file=sys.stderr)
+                print("hint: coder-local stop, then start it again with --safe", file=sys.stderr)
+            say("attached", found, safe=is_safe)
             return EXIT_OK
 
 
-def say(event: str, found: runtime.Runtime) -> None:
-    """Print the one line that a parent reads from standard output."""
-    line = {
+def _is_safe(folder: Path) -> bool:
+    from coder_ipc.client import Client  # noqa: PLC0415 - only who asks for safe mode needs to know
+
+    try:
+        with Client.connect(folder) as client:
+            return bool(client.call("daemon.status", {}, _ATTACH_WAIT).get("safe"))
+    except IpcError:
+        return False  # it is just stopping
+
+
+def say(event: str, found: runtime.Runtime, *, safe: bool = False) -> None:
+    """Print the one line that a parent reads from standard output; `safe` is in it only when it is so."""
+    line: dict[str, object] = {
         "event": event,
         "protocol": found.protocol,
         "version": found.version,
@@ -105,6 +121,7 @@ def say(event: str, found: runtime.Runtime) -> None:
         "socket": found.socket,
         "http": found.http,
         "data_dir": str(found.data_dir),
+        **({"safe": True} if safe else {}),
     }
     with contextlib.suppress(OSError):  # nobody reads our standard output; who wants to know reads runtime.json
         print(msgspec.json.encode(line).decode(), flush=True)

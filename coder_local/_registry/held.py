@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Generic, TypeVar
 
 Cancel = Callable[[], None]
@@ -12,12 +12,31 @@ Cancel = Callable[[], None]
 C = TypeVar("C")
 
 
+class AllBut(Container[str]):
+    """All names of operations but those of one domain."""
+
+    def __init__(self, domain: str) -> None:
+        self._prefix = f"{domain}."
+
+    def __contains__(self, name: object) -> bool:
+        return not str(name).startswith(self._prefix)
+
+
 class Held(Generic[C]):
     """Keeps calls in the order in which they came. `start` begins one, `drop` answers one that was cancelled before."""
 
-    def __init__(self, besides: frozenset[str], start: Callable[[C], Cancel | None], drop: Callable[[C], None]) -> None:
+    def __init__(
+        self,
+        besides: Container[str],
+        start: Callable[[C], Cancel | None],
+        drop: Callable[[C], None],
+        *,
+        inner: bool = True,
+    ) -> None:
         self.besides = besides
         """Names of operations that need not wait."""
+        self.inner = inner
+        """Whether calls made inside another one wait too; where that one is waited for, they must not."""
         self.ended = asyncio.Event()
         """Set when nothing is held any more."""
         self._start = start

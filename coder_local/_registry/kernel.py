@@ -18,12 +18,14 @@ from coder_local.api import DeclarationError, Domain
 from . import hooks
 from .clients import Clients
 from .dispatch import Dispatcher
+from .growth import Growth
 from .host import Host
 from .listeners import Listeners
 from .plugins import Plugin, Source, Status
 from .principal import Gate, OpenGate
 from .registry import Registry
-from .settings import SettingsManager
+from .settings import DaemonSettings, SettingsManager
+from .troubles import Troubles
 
 T = TypeVar("T")
 
@@ -49,7 +51,22 @@ class Kernel:
         self.host: Host | None = None
         self.settings = SettingsManager(self.registry, self.store, folder, os.environ)
         self.registry.settings_of = self.settings.current
-        self.listeners = Listeners(self.store)
+        self.troubles = Troubles(
+            lambda: list(self.registry.plugins.values()), lambda: self.settings.current(DaemonSettings)
+        )
+        self.dispatcher.troubled = self.troubles.fault
+        self.listeners = Listeners(self.store, self.troubles.fault)
+        self.growth = Growth()
+        self.safe = False
+        """Whether this start leaves the plugins of others out."""
+        self.changing = asyncio.Lock()
+        """Held while a plugin comes, goes, or has its content exchanged."""
+        self.post: Loop = _at_once
+        """The loop's `call_soon_threadsafe`, once it runs."""
+        self.working: Callable[[Plugin, str], None] = lambda _plugin, _what: None
+        """Told before a third party's code is imported or started, and with nothing when that was done."""
+        self.decided: Callable[[str], None] = lambda _name: None
+        """Told when the person enabled or disabled a plugin: what was held against it is void."""
         self._begun: list[Plugin] = []
         self._starting: dict[Plugin, asyncio.Task[None]] = {}
         self._hooks: Any = None
@@ -83,7 +100,7 @@ class Kernel:
 
     def start(self, post: Loop, soon: Loop | None = None) -> None:
         """Begin to write on the writer's thread; `post` is the loop's `call_soon_threadsafe`, `soon` `call_soon`."""
-        self.feed.soon = soon
+        self.feed.soon, self.post = soon, post
         self.store.start(post, self.feed.publish, soon)
 
     def load(self, plugins: Iterable[Plugin]) -> None:
@@ -110,8 +127,9 @@ class Kernel:
             known = hooks.arguments_of(function)  # a plugin may take fewer than the hook has
             try:
                 answers += list(function(**{name: value for name, value in arguments.items() if name in known}))
-            except Exception:  # noqa: BLE001 - a plugin's fault, which is in the log
+            except Exception as error:  # noqa: BLE001 - a plugin's fault, which is in the log
                 _log.exception("hook %s of plugin %s failed", hook, implementation.plugin_name)
+                self.troubles.fault(f"{implementation.plugin_name}.{hook}", error)
         return answers
 
     async def begin(self, plugin: Plugin) -> None:
@@ -135,6 +153,7 @@ class Kernel:
         """Run a plugin's start as a task of its own, which `end` can cancel and wait for; false if that was done."""
         task = self._starting[plugin] = asyncio.get_running_loop().create_task(self._start(plugin, domain))
         plugin.start_since = time.monotonic()
+        self.working(plugin, "starting")
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError:
@@ -144,6 +163,7 @@ class Kernel:
             return False
         del self._starting[plugin]
         plugin.start_since = None
+        self.working(plugin, "")
         if not task.cancelled():  # as a plugin may do to itself
             task.result()
         return True
@@ -213,3 +233,7 @@ class Kernel:
         if found is None:
             found = self._hooks = hooks.manager(self.registry.plugins.values())
         return found
+
+
+def _at_once(function: Callable[..., Any], *arguments: Any) -> None:
+    function(*arguments)

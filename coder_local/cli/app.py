@@ -24,7 +24,7 @@ SUMMARIES = {
     "call": "call any operation by its wire name",
     "events": "show what happened, and with --follow what happens",
     "undo": "take back the last change, or a named one",
-    "plugins": "list, enable, disable, write and check plugins",
+    "plugins": "list, enable, disable, reload, write and check plugins",
     "backup": "write a copy of the database to a file",
     "restore": "put a backup in the database's place",
     "doctor": "look for what is wrong, and say what to do",

@@ -53,6 +53,8 @@ def _for_people(state: dict[str, Any], plugins: list[dict[str, Any]]) -> str:
         f"http      {state['http'] or 'off'}",
         f"data      {state['data_dir']}",
     ]
+    if state.get("safe"):
+        lines.append("safe mode plugins of others are left out; coder-local stop, then start it without --safe")
     if damage := state.get("damage"):
         aside = f"; set aside in {damage['set_aside']}" if damage["set_aside"] else ""
         lines.append(f"damage    {damage['message']}{aside}")

@@ -5,6 +5,7 @@ Its arguments are read by hand: argparse costs more than a tenth of the time a d
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,8 +23,10 @@ _VALUES = {
 }
 _FLAGS = {
     "--no-http": "open no HTTP door",
+    "--safe": "load no plugins of others (or CODER_LOCAL_SAFE=1)",
     "--watch-stdin": "stop when standard input ends and no other client is attached",
 }
+_ON = ("1", "true", "yes", "on")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 _ABOUT = """
@@ -79,6 +82,7 @@ def run(arguments: Sequence[str]) -> int:
             watch_stdin="--watch-stdin" in given,
             linger=linger,
             log_level=level,
+            safe="--safe" in given or os.environ.get("CODER_LOCAL_SAFE", "").lower() in _ON,
         )
     )
 

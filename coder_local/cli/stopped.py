@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _CURES = {
     "disabled": "coder-local plugins enable {name}",
     "needs_enabling": "look at what it does in {location}, then: coder-local plugins enable {name}",
+    "quarantined": "look at why, and at the log; then: coder-local plugins enable {name}",
+    "left_out": "it is not loaded in this start; to have it all the same: coder-local plugins enable {name}",
     "stopped_by_newer_data": "install the version of it that made the data, then: coder-local stop",
 }
 _BY_SOURCE = {

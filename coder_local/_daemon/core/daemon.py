@@ -70,6 +70,8 @@ class DaemonStatus(Value):
     """Resident memory of the process."""
     sqlite_version: str
     python_version: str
+    safe: bool = False
+    """Whether the plugins of others are left out: `serve --safe`."""
     damage: Damage | None = None
 
 
@@ -149,11 +151,12 @@ def _status(kernel: Kernel, damage: Damage | None) -> DaemonStatus:
         event_head=f"{feed.epoch}:{feed.head}",
         subscribers=len(feed),
         plugins_loaded=sum(plugin.loaded for plugin in plugins),
-        plugins_stopped=sum(plugin.status.startswith("stopped") for plugin in plugins),
+        plugins_stopped=sum(plugin.status.startswith(("stopped", "quarantined")) for plugin in plugins),
         at_work={plugin.name: plugin.at_work for plugin in plugins if plugin.at_work},
         memory_bytes=_memory(),
         sqlite_version=sqlite3.sqlite_version,
         python_version=sys.version.split(" ", 1)[0],
+        safe=kernel.safe,
         damage=damage,
     )
 

@@ -16,7 +16,7 @@ from coder_local._store.connection import open_reader
 from coder_local._store.tables import Table
 from coder_local.api import Value
 
-from . import references
+from . import budgets, references
 from .references import Reference
 
 OLD_SNAPSHOT_DAYS = 30
@@ -54,6 +54,7 @@ def examine(kernel: Kernel, tables: Sequence[Table], named: Sequence[Reference])
     checks: list[tuple[str, Callable[[], Check]]] = [
         ("plugins", lambda: _plugins(kernel)),
         ("settings", lambda: _settings(kernel)),
+        ("budgets", lambda: _budgets(kernel)),
     ]
     folder = kernel.store.folder
     if folder is not None:
@@ -160,6 +161,11 @@ def _settings(kernel: Kernel) -> Check:
     for fault in kernel.settings.faults():
         hint = "put it right where it is set; settings.explain shows every place"
         yield Finding(check="settings", state="warning", message=fault, hint=hint)
+
+
+def _budgets(kernel: Kernel) -> Check:
+    for message, hint in budgets.findings(kernel):
+        yield Finding(check="budgets", state="warning", message=message, hint=hint)
 
 
 def _permissions(folder: Path) -> Check:

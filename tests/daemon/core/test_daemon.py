@@ -116,6 +116,7 @@ async def test_the_doctor_finds_nothing_wrong_with_what_is_whole(notes: Core) ->
         [
             "plugins",
             "settings",
+            "budgets",
             "database",
             "tables",
             "references",
