@@ -76,7 +76,7 @@ async def _add(kernel: Kernel, plugin: Plugin) -> None:
     kernel.working(plugin, "importing")
     try:
         async with asyncio.timeout(IMPORT_DEADLINE):
-            domain = await apart(plugin.load)
+            domain = await apart(lambda: kernel.registry.load(plugin))
     except TimeoutError:
         plugin.stop(Status.STOPPED_BY_IMPORT_ERROR, f"its import took longer than {IMPORT_DEADLINE:g} s")
         return  # its thread is left behind: nothing can stop an import

@@ -26,6 +26,7 @@ from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.store import Store
 from coder_local.api import Broken, Context, Error, Kind, Locked, Operation, Safety, TimedOut
 
+from . import elsewhere
 from .answers import cancelled, late, settle
 from .context import OutsideContext
 from .held import Held
@@ -220,12 +221,12 @@ class Dispatcher:
             begun()
         prepared.calls += 1
         caller = caller_of(call.principal, call.name, call.request_id)
-        if operation.kind is Kind.QUERY:
+        if operation.kind is Kind.QUERY and prepared.apart is None:
             if prepared.bounded(input):
                 call.answer(self._read(prepared, input, caller), None)
                 return None
             return self._query(call, prepared, input, caller)
-        if operation.kind is Kind.COMMAND:
+        if operation.kind is Kind.COMMAND and prepared.apart is None:
             return self._command(call, prepared, input, caller)
         task = self.loop.create_task(self._outside(call, prepared, input), name=call.name)
         self._tasks.add(task)
@@ -293,6 +294,8 @@ class Dispatcher:
                 if operation.kind is Kind.STREAM:
                     await _pass_on(prepared.run(context, input), call.item)
                     body = b"null"
+                elif prepared.apart is not None and operation.kind is not Kind.ACTION:
+                    body = await elsewhere.answer(self, prepared.apart, call, prepared, input, context)
                 else:
                     body = prepared.encode(await prepared.run(context, input))
         except asyncio.CancelledError as error:
@@ -368,6 +371,26 @@ async def _pass_on(items: AsyncGenerator[Any, None], take: Item | None) -> None:
 def admitted(principal: Principal, safety: Safety) -> Principal:
     """Return a caller for the calls that are made inside a call which was admitted with that word."""
     return msgspec.structs.replace(principal, confirmed=frozenset({safety}))
+
+
+def question_of(input: Any) -> bytes:
+    """Return what must be the same in a repeated call of a command."""
+    return _encode(msgspec.structs.replace(input, idempotency_key=None, confirm=None))
+
+
+def once(scope: WriteScope, input: Any, run: Callable[[], bytes]) -> bytes:
+    """Return a command's answer, which is that of the first call where its key was used before."""
+    key = input.idempotency_key
+    if key is None:
+        return run()
+    question = question_of(input)
+    answer = idempotency.replay(scope, key, question)
+    if answer is None:
+        answer = run()
+        idempotency.keep(scope, key, question, answer)
+    else:
+        scope.expected = None  # it was held to its rev the first time
+    return answer
 
 
 def void(_: object) -> None:
@@ -447,18 +470,7 @@ class _Command:
         return answer
 
     def _answer(self, scope: WriteScope) -> bytes:
-        prepared, input = self._prepared, self._input
-        key = input.idempotency_key
-        if key is None:
-            return prepared.answer(scope, input)
-        question = _encode(msgspec.structs.replace(input, idempotency_key=None, confirm=None))
-        answer = idempotency.replay(scope, key, question)
-        if answer is None:
-            answer = prepared.answer(scope, input)
-            idempotency.keep(scope, key, question, answer)
-        else:
-            scope.expected = None  # it was held to its rev the first time
-        return answer
+        return once(scope, self._input, lambda: self._prepared.answer(scope, self._input))
 
     def done(self, body: Any, error: BaseException | None) -> None:
         """Answer, on the loop, after the commit."""

@@ -21,7 +21,7 @@ from .dispatch import Dispatcher
 from .growth import Growth
 from .host import Host
 from .listeners import Listeners
-from .plugins import Plugin, Source, Status
+from .plugins import FOREIGN, Plugin, Source, Status
 from .principal import Gate, OpenGate
 from .registry import Registry
 from .settings import DaemonSettings, SettingsManager
@@ -45,6 +45,7 @@ class Kernel:
         self.registry = Registry()
         self.store = Store(folder, self.registry.tables, self.registry, clock)
         self.dispatcher = Dispatcher(self.registry, self.store, gate or OpenGate())
+        self.registry.load = self._load
         self.registry.offered = self.offered
         self.registry.folder_of = self.store.folders.of
         self.clients = Clients()
@@ -107,6 +108,14 @@ class Kernel:
         """Import plugins one by one."""
         for plugin in plugins:
             self.registry.add(plugin)
+
+    def _load(self, plugin: Plugin, *, anew: bool = False) -> Domain | None:
+        """Import a plugin where it is to run: that of others in a process of its own, if its manifest says so."""
+        if plugin.source not in FOREIGN or self.store.folder is None:
+            return plugin.load(anew=anew)
+        from . import isolated  # noqa: PLC0415 - only for a plugin of others
+
+        return isolated.load(self, plugin, anew=anew)
 
     def take(self, domain: Domain, source: Source = Source.CORE) -> Plugin:
         """Take in a domain that is at hand."""
@@ -222,6 +231,12 @@ class Kernel:
         self.listeners.save()
         found = await asyncio.gather(*(self.end(plugin) for plugin in list(self._begun)))
         return [fault for faults in found for fault in faults]
+
+    def end_processes(self) -> None:
+        """End the processes of plugins; nothing is under way any more."""
+        for plugin in list(self.registry.plugins.values()):
+            if plugin.process is not None:
+                plugin.process.stop()
 
     def forget_hooks(self) -> None:
         """Collect the hooks anew at the next call of one: a plugin came or went."""

@@ -23,6 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_PLUGIN = "_plugin"
+"""The word by which the daemon starts this program as the process of a plugin; no person types it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (without the program's name) spells and return its exit code."""
@@ -31,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if serve.is_meant(arguments):
         return serve.run(arguments)
+    if arguments[:1] == [_PLUGIN]:
+        from coder_local._isolation import child  # noqa: PLC0415 - see above
+
+        child.main()
+        return 0
     from . import app  # noqa: PLC0415 - see above
 
     return app.run(arguments)

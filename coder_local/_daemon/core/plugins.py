@@ -178,7 +178,7 @@ async def _load(kernel: Kernel, plugin: Plugin, *, anew: bool = False) -> None:
         plugin.stop(Status.LEFT_OUT, SAFE)
         return
     kernel.working(plugin, "importing")
-    domain = plugin.domain or await apart(lambda: plugin.load(anew=anew))
+    domain = plugin.domain or await apart(lambda: kernel.registry.load(plugin, anew=anew))
     kernel.working(plugin, "")
     if domain is not None:
         await bring_up(kernel, plugin, domain)

@@ -63,7 +63,7 @@ async def _imported(kernel: Kernel, fresh: Plugin) -> Domain | None:
     kernel.working(fresh, "importing")
     try:
         async with asyncio.timeout(IMPORT_DEADLINE):
-            domain = await apart(lambda: _load(fresh))
+            domain = await apart(lambda: _load(kernel, fresh))
     except TimeoutError:
         fresh.stop(Status.STOPPED_BY_IMPORT_ERROR, f"its import took longer than {IMPORT_DEADLINE:g} s")
         return None
@@ -72,11 +72,11 @@ async def _imported(kernel: Kernel, fresh: Plugin) -> Domain | None:
     return domain
 
 
-def _load(fresh: Plugin) -> Domain | None:
+def _load(kernel: Kernel, fresh: Plugin) -> Domain | None:
     before = modules.of(fresh.root)
     if fresh.source is Source.ENTRY_POINT:
         modules.forget_bytecode(before)
-    domain = fresh.load(anew=True)
+    domain = kernel.registry.load(fresh, anew=True)
     try:
         same = content_hash(fresh) == fresh.content
     except (OSError, DeclarationError):
