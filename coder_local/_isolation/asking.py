@@ -150,7 +150,7 @@ class Run:
         """Return what the caller may do."""
         return self.rights
 
-    def acting(self, caller: Caller, rights: Rights, operation: str) -> Caller:
+    def acting(self, caller: Caller, rights: Rights, operation: str) -> Caller:  # noqa: ARG002
         """Refuse: a process could make rights up."""
         raise unsupported("acting on behalf of somebody else")
 

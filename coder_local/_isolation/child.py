@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +48,7 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     try:
         desk = Desk(channel, loop, first)
-        channel.send({"t": "hello", "told": desk.told})
+        channel.send({"t": "hello", "told": desk.told, "import_ms": desk.import_ms})
     except BaseException as error:  # noqa: BLE001 - a plugin's own code; the daemon tells the person
         channel.send({"t": "failed", "declaration": isinstance(error, DeclarationError), **_why(error)})
         return
@@ -107,7 +108,9 @@ class Desk:
         fence = Fence(channel, manifest.permissions, Path(first["data_dir"]))
         fence.own(Path(first["folder"]))
         fence.close()
+        begun = time.perf_counter()
         module = _import(first["location"], first["root"], Path(first["folder"]) if first["in_folder"] else None)
+        self.import_ms = (time.perf_counter() - begun) * 1000
         domain = getattr(module, "domain", None)
         if not isinstance(domain, Domain):
             raise DeclarationError(f"{first['location']} exports no `domain`; import it from its records module")
@@ -215,7 +218,10 @@ class Desk:
             if not future.done():
                 future.set_result(result) if error is None else future.set_exception(error)
 
-        token: Token = lane[0].submit(work, lambda *told: void(self.loop.call_soon_threadsafe(settle, *told)))
+        def done(result: Any, error: BaseException | None) -> None:
+            self.loop.call_soon_threadsafe(settle, result, error)
+
+        token: Token = lane[0].submit(work, done)
         try:
             return await future
         except asyncio.CancelledError:
@@ -268,14 +274,12 @@ class Desk:
             return None
 
 
-def void(_: object) -> None:
-    """Take an answer that nobody needs."""
-
-
 def _import(location: str, root: str, folder: Path | None) -> ModuleType:
     if folder is None:
         return importlib.import_module(location)
-    spec = importlib.util.spec_from_file_location(root, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    spec = importlib.util.spec_from_file_location(
+        root, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     if spec is None or spec.loader is None:
         raise DeclarationError(f"{folder} has no __init__.py")
     module = importlib.util.module_from_spec(spec)

@@ -49,7 +49,7 @@ def describe(domain: Domain, permissions: Permissions) -> Node:
     """Return a domain as plain data. Raises `DeclarationError` for what cannot run in a process of its own."""
     _refuse(domain, permissions)
     told = Describer()
-    events = {name: told.type(event)[1] for name, event in domain.events.items()}
+    events = {name: told.tell(event)[1] for name, event in domain.events.items()}
     settings = domain.settings_type
     return {
         "name": domain.name,
@@ -59,7 +59,7 @@ def describe(domain: Domain, permissions: Permissions) -> Node:
         "events": events,
         "operations": [_operation(told, domain, each) for each in domain.operations.values()],
         "listeners": [[each.name, list(each.types), each.function.__doc__] for each in domain.listeners.values()],
-        "settings": None if settings is None else told.type(settings)[1],
+        "settings": None if settings is None else told.tell(settings)[1],
         "started": len(domain.started),
         "stopped": len(domain.stopped),
         "structs": [[key, node] for key, node in told.structs.items()],
@@ -85,7 +85,7 @@ def _refuse(domain: Domain, permissions: Permissions) -> None:
 
 def _table(told: Describer, table: TableDeclaration) -> Node:
     return {
-        "record": told.type(table.record)[1],
+        "record": told.tell(table.record)[1],
         "path": table.path,
         "sql_name": table.sql_name,
         "word": table.word,
@@ -106,8 +106,8 @@ def _operation(told: Describer, domain: Domain, operation: Operation) -> Node:
     try:
         hints = get_type_hints(function, include_extras=True)
         first, *rest = inspect.signature(function).parameters.values()
-        parameters = [[each.name, told.type(hints[each.name]), _default(told, each)] for each in rest]
-        result = told.type(hints["return"])
+        parameters = [[each.name, told.tell(hints[each.name]), _default(told, each)] for each in rest]
+        result = told.tell(hints["return"])
     except (DeclarationError, KeyError, NameError, ValueError) as error:
         raise DeclarationError(f"{operation.name}: {error}; {_CURE}") from error
     return {
@@ -132,12 +132,12 @@ def _default(told: Describer, parameter: inspect.Parameter) -> Node:
 
 def _standard(told: Describer, standard: StandardOperation) -> Node:
     references = [
-        [field, [told.type(each)[1] for each in (records if isinstance(records, tuple) else (records,))],
+        [field, [told.tell(each)[1] for each in (records if isinstance(records, tuple) else (records,))],
          isinstance(records, tuple)]
         for field, records in standard.references
     ]  # fmt: skip
     return [
-        standard.verb, told.type(standard.record)[1], list(standard.filters), list(standard.sort),
+        standard.verb, told.tell(standard.record)[1], list(standard.filters), list(standard.sort),
         list(standard.search), references,
     ]  # fmt: skip
 
@@ -176,18 +176,18 @@ def _rebuild(told: Node, module: str, remote: Remote) -> Rebuilt:
     domain: Any = Domain(told["name"], version=told["version"], requires=tuple(told["requires"]))
     tables: dict[str, type[Record]] = {}
     for each in told["tables"]:
-        record = types.type(["own", each["record"]])
+        record = types.make(["own", each["record"]])
         domain.tables[record] = _table_of(each, record)
         tables[each["sql_name"]] = record
     for name, key in told["events"].items():
-        domain.event(name)(types.type(["own", key]))
+        domain.event(name)(types.make(["own", key]))
     for each in told["operations"]:
         if (standard := each.get("standard")) is not None:
             _declare_standard(domain, types, standard)
         else:
             _declare(domain, types, remote, each)
     if told["settings"] is not None:
-        domain.settings(types.type(["own", told["settings"]]))
+        domain.settings(types.make(["own", told["settings"]]))
     for name, listens, doc in told["listeners"]:
         domain.listeners[name] = Listener(name, tuple(listens), _listener(name, doc))
     for kind, functions in (("started", domain.started), ("stopped", domain.stopped)):
@@ -213,10 +213,10 @@ def _declare_standard(domain: Any, types: Rebuilder, told: Node) -> None:
     verb, record, filters, sort, search, references = told
     reached: dict[str, Any] = {}
     for field, records, several in references:
-        found = tuple(types.type(["own", key]) for key in records)
+        found = tuple(types.make(["own", key]) for key in records)
         reached[field] = found if several else found[0]
     domain.standard(
-        types.type(["own", record]), operations=(verb,), filters=tuple(filters), sort=tuple(sort),
+        types.make(["own", record]), operations=(verb,), filters=tuple(filters), sort=tuple(sort),
         search=tuple(search), references=reached,
     )  # fmt: skip
 
@@ -227,11 +227,11 @@ def _declare(domain: Any, types: Rebuilder, remote: Remote, told: Node) -> None:
     parameters = [inspect.Parameter(told["first"], inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     hints: dict[str, Any] = {}
     for each, type_, default in told["parameters"]:
-        hints[each] = types.type(type_)
+        hints[each] = types.make(type_)
         value = inspect.Parameter.empty if default == REQUIRED else types.value(default, hints[each])
         parameters.append(inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=value))
     function.__signature__ = inspect.Signature(parameters)
-    function.__annotations__ = hints | {"return": types.type(told["result"])}
+    function.__annotations__ = hints | {"return": types.make(told["result"])}
     function.__doc__ = told["doc"]
     function.apart = remote
     emits = tuple(domain.events[event] for event in told["emits"])

@@ -17,7 +17,7 @@ import msgspec
 from coder_local._store.caller import Caller, Calls
 from coder_local._store.clock import IdMaker, SystemClock
 from coder_local._store.connection import fold
-from coder_local._store.scope import ReadScope, WriteScope, bind
+from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.tables import Table, Tables
 from coder_local.api import Conflict, Error, Event, Record, Rights, Transaction, Unsupported
 from coder_local.api.operations import TableDeclaration
@@ -199,7 +199,8 @@ class Draft(WriteScope):
             return
         self._overlaid.add(name)
         with self._reading.unwatched():
-            self.connection.execute(f"CREATE TEMP TABLE {name}{OVERLAY} AS SELECT {table.names} FROM main.{name} LIMIT 0")
+            sql = f"CREATE TEMP TABLE {name}{OVERLAY} AS SELECT {table.names} FROM main.{name} LIMIT 0"  # noqa: S608
+            self.connection.execute(sql)
             self.connection.execute(f"CREATE TEMP TABLE {name}{GONE} (id TEXT)")
             self.connection.execute(
                 f"CREATE TEMP VIEW {name} AS SELECT {table.names} FROM main.{name} WHERE id NOT IN"  # noqa: S608
@@ -212,7 +213,8 @@ class Draft(WriteScope):
         marks = ", ".join("?" * len(table.columns))
         with self._reading.unwatched():
             self.connection.execute(f"DELETE FROM temp.{table.name}{OVERLAY} WHERE id = ?", (record.id,))  # noqa: S608
-            self.connection.execute(f"INSERT INTO temp.{table.name}{OVERLAY} VALUES ({marks})", table.to_row(record))  # noqa: S608
+            sql = f"INSERT INTO temp.{table.name}{OVERLAY} VALUES ({marks})"  # noqa: S608 - declared names only
+            self.connection.execute(sql, table.to_row(record))
 
     def emit(self, event: Event, /) -> None:
         before = len(self.events)

@@ -71,7 +71,7 @@ class Fence:
         path = arguments[0]
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
-        real = os.path.realpath(os.fsdecode(cast("Any", path)))
+        real = os.path.realpath(os.fsdecode(path))
         if _inside(real, self._data_dir) and not any(_inside(real, own) for own in self._own):
             raise Refused(
                 f"{real} is the daemon's, not the plugin's", hint="keep files in the folder that `folder` tells"

@@ -89,7 +89,8 @@ def _refuse_unknown(told: dict[str, Any], struct: Any, before: str) -> None:
             import difflib  # noqa: PLC0415 - 5 ms, and only for a key that is wrong
 
             near = difflib.get_close_matches(key, fields, 1)
-            cure = f"did you mean {before}{near[0]}?" if near else f"it has {', '.join(before + name for name in fields)}"
+            has = ", ".join(before + name for name in fields)
+            cure = f"did you mean {before}{near[0]}?" if near else f"it has {has}"
             raise DeclarationError(f"{FILE}: there is no key {before}{key}; {cure}")
         if isinstance(value, dict) and fields[key] in {Permissions, Budgets}:
             _refuse_unknown(cast("dict[str, Any]", value), fields[key], f"{before}{key}.")
@@ -118,7 +119,4 @@ _EXAMPLES = {
 def covers(granted: tuple[str, ...], name: str) -> bool:
     """Tell whether a list of names and of `group.*` holds a name, or all that a pattern `group.*` stands for."""
     stem = name.removesuffix("*").removesuffix(".")
-    for each in granted:
-        if each == name or (each.endswith(".*") and (stem + ".").startswith(each[:-1])):
-            return True
-    return False
+    return any(each == name or (each.endswith(".*") and f"{stem}.".startswith(each[:-1])) for each in granted)

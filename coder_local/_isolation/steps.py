@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
-from coder_local._store.scope import WriteScope, bind
+from coder_local._store.scope import WriteScope
 from coder_local.api import DeclarationError, Domain, Error, Invalid, Record
 
 from .authorizer import Authorizer
@@ -70,7 +70,8 @@ class Replay:
             except (IndexError, KeyError, ValueError, TypeError) as error:
                 if isinstance(error, Error):
                     raise
-                raise Invalid(f"a step of the plugin's transaction is wrong: {type(error).__name__}: {error}") from error
+                what = f"{type(error).__name__}: {error}"
+                raise Invalid(f"a step of the plugin's transaction is wrong: {what}") from error
 
     def _step(self, scope: WriteScope, step: Step) -> None:
         match step:
@@ -112,7 +113,7 @@ class Replay:
         if sql in self._allowed:
             return
         try:
-            self._checking.execute(f"EXPLAIN {sql}", bind(values) if isinstance(values, dict) else values)
+            self._checking.execute(f"EXPLAIN {sql}", values)
         except sqlite3.DatabaseError as error:
             raise DeclarationError(f"a statement reads what is not the plugin's own: {error}") from error
         if len(self._allowed) > 1000:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
-import datetime
+import datetime as dt
 import decimal
 import enum
 import functools
@@ -23,7 +23,7 @@ Node = Any
 """A type as plain data: a word, or a list that begins with one."""
 _PLAIN: dict[str, Any] = {
     "str": str, "int": int, "float": float, "bool": bool, "bytes": bytes, "none": type(None), "any": Any,
-    "date": datetime.date, "datetime": datetime.datetime, "time": datetime.time, "timedelta": datetime.timedelta,
+    "date": dt.date, "datetime": dt.datetime, "time": dt.time, "timedelta": dt.timedelta,
     "decimal": decimal.Decimal, "uuid": uuid.UUID, "unset": UnsetType, "object": object,
 }  # fmt: skip
 _OF = {
@@ -47,7 +47,7 @@ def _known() -> dict[str, Meta]:
     """Return the limits of the API's own value types by `Name/index`: their functions cannot be sent."""
     found: dict[str, Meta] = {}
     for name in dir(values_of_api):
-        metas = getattr(getattr(values_of_api, name), "__metadata__", ())
+        metas: tuple[Any, ...] = getattr(getattr(values_of_api, name), "__metadata__", ())
         found |= {f"{name}/{index}": meta for index, meta in enumerate(metas) if isinstance(meta, Meta)}
     return found
 
@@ -57,10 +57,10 @@ class Describer:
 
     def __init__(self) -> None:
         self.structs: dict[str, Node] = {}
-        self._keys: dict[type, str] = {}
-        self._under_way: set[type] = set()
+        self._keys: dict[Any, str] = {}
+        self._under_way: set[Any] = set()
 
-    def type(self, annotation: Any) -> Node:
+    def tell(self, annotation: Any) -> Node:
         """Return a type as plain data. Raises `DeclarationError` for one that cannot be told."""
         if annotation is None:
             return "none"
@@ -70,20 +70,20 @@ class Describer:
         origin, args = get_origin(annotation), get_args(annotation)
         if origin is Annotated:
             metas = [self._meta(meta) for meta in annotation.__metadata__ if isinstance(meta, Meta)]
-            return ["limited", self.type(args[0]), metas]
+            return ["limited", self.tell(args[0]), metas]
         if origin in {Union, types.UnionType}:
-            return ["union", *(self.type(part) for part in args)]
+            return ["union", *(self.tell(part) for part in args)]
         if origin is Literal:
             return ["literal", *args]
         return self._composed(annotation, origin, args)
 
     def _composed(self, annotation: Any, origin: Any, args: tuple[Any, ...]) -> Node:
-        looked = origin or annotation
+        looked: Any = origin or annotation
         for word, those in _OF.items():
             if looked in those:
-                return [word, *("..." if part is Ellipsis else self.type(part) for part in args)]
+                return [word, *("..." if part is Ellipsis else self.tell(part) for part in args)]
         if isinstance(looked, type) and getattr(api, looked.__name__, None) is looked:
-            return ["api", looked.__name__, *(self.type(part) for part in args)]
+            return ["api", looked.__name__, *(self.tell(part) for part in args)]
         if isinstance(annotation, type) and issubclass(annotation, (msgspec.Struct, enum.Enum)):
             return ["own", self._own(annotation)]
         raise DeclarationError(f"the type {annotation!r} cannot be told to another process")
@@ -96,7 +96,7 @@ class Describer:
             raise DeclarationError("a Meta with `extra` cannot be told to another process")
         return {name: value for name in _LIMITS if (value := getattr(meta, name)) is not None}
 
-    def _own(self, cls: type) -> str:
+    def _own(self, cls: Any) -> str:
         if cls in self._under_way:
             raise DeclarationError(f"{cls.__name__} holds itself, which cannot be told to another process")
         key = self._keys.get(cls)
@@ -108,7 +108,7 @@ class Describer:
             self.structs[key] = self.structs.pop(key)  # behind what it is made of
         return key
 
-    def _enum(self, cls: type[enum.Enum]) -> Node:
+    def _enum(self, cls: Any) -> Node:
         base = "str" if issubclass(cls, str) else "int" if issubclass(cls, int) else ""
         return {"enum": cls.__name__, "doc": cls.__doc__, "base": base, "members": [[m.name, m.value] for m in cls]}
 
@@ -118,7 +118,7 @@ class Describer:
         hints = get_type_hints(cls, include_extras=True)
         config = cls.__struct_config__
         fields = [
-            [field.name, self.type(hints[field.name]), self._default(field), field.encode_name]
+            [field.name, self.tell(hints[field.name]), self._default(field), field.encode_name]
             for field in msgspec.structs.fields(cls)
             if field.name not in inherited
         ]
@@ -146,25 +146,25 @@ class Rebuilder:
         for key, node in structs.items():
             self._made[key] = self._enum(node) if "enum" in node else self._struct(node)
 
-    def type(self, node: Node) -> Any:
+    def make(self, node: Node) -> Any:
         """Return the type that plain data tells of. Raises `DeclarationError` for what tells of none."""
         if isinstance(node, str) and node in _PLAIN:
             return None if node == "none" else _PLAIN[node]
         word, *rest = cast("Sequence[Any]", node)
         if word == "limited":
             metas = [_known()[meta] if isinstance(meta, str) else Meta(**meta) for meta in rest[1]]
-            return functools.reduce(lambda made, meta: Annotated[made, meta], metas, self.type(rest[0]))
+            return functools.reduce(lambda made, meta: Annotated[made, meta], metas, self.make(rest[0]))
         if word == "union":
-            return Union[tuple(self.type(part) for part in rest)]  # noqa: UP007 - made at run time
+            return Union[tuple(self.make(part) for part in rest)]  # noqa: UP007 - made at run time
         if word == "literal":
-            return Literal.__getitem__(tuple(rest))
+            return cast("Any", Literal)[tuple(rest)]
         if word == "own":
             return self._made[rest[0]]
         if word == "api":
             cls = getattr(api, rest[0])
-            return cls[tuple(map(self.type, rest[1:]))] if rest[1:] else cls
+            return cls[tuple(map(self.make, rest[1:]))] if rest[1:] else cls
         if word in _OF:
-            parts = tuple(... if part == "..." else self.type(part) for part in rest)
+            parts = tuple(... if part == "..." else self.make(part) for part in rest)
             made: Any = _OF[word][0]
             return made[parts[0] if len(parts) == 1 else parts] if parts else made
         raise DeclarationError(f"{word!r} is no type")
@@ -181,7 +181,7 @@ class Rebuilder:
         hints: dict[str, Any] = {}
         renamed: dict[str, str] = {}
         for name, told, default, sent in node["fields"]:
-            hints[name] = self.type(told)
+            hints[name] = self.make(told)
             if default != REQUIRED:
                 names[name] = msgspec.field(default_factory=functools.partial(self.value, default, hints[name]))
             if sent != name:

@@ -30,7 +30,10 @@ class Channel:
         self._sending = threading.Lock()
 
     def send(self, message: Message) -> None:
-        """Write a message whole, waiting for its reader. Raises `TooLarge`, and `OSError` when nobody reads any more."""
+        """Write a message whole, waiting for its reader.
+
+        Raises `TooLarge` for one over the limit, and `OSError` when nobody reads any more.
+        """
         body = _pack(message)
         if len(body) > LIMIT:
             raise TooLarge("what a plugin's process sends or is sent is over 16 MiB", data={"limit": LIMIT})
@@ -84,5 +87,4 @@ def error_of(fault: Message) -> Exception:
     message = str(fault.get("message"))
     if kind is None or kind is Broken:
         return Fault(f"{message}\n{fault.get('trace', '')}".rstrip())
-    data = fault.get("data")
-    return kind(message, field=fault.get("field"), hint=fault.get("hint"), data=data if isinstance(data, dict) else None)
+    return kind(message, field=fault.get("field"), hint=fault.get("hint"), data=dict(fault.get("data") or {}))

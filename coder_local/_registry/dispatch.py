@@ -313,6 +313,11 @@ class Dispatcher:
         call = Call(f"{domain}.start", b"{}", of_plugin(plugin), lambda _body, _error: None)
         return OutsideContext(self, call, admitted(call.principal, Safety.WRITE))
 
+    def listening(self, caller: Caller) -> OutsideContext:
+        """Return a context for a listener: its calls may write, and nothing else."""
+        principal = msgspec.structs.replace(caller.principal, confirmed=frozenset[Safety]())
+        return OutsideContext(self, Call(caller.operation, b"{}", principal, lambda _body, _error: None), principal)
+
     async def stop_tasks(self) -> None:
         """Cancel all actions and streams, and wait until they have ended."""
         if self._sweeper is not None:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from coder_local._store import idempotency
-from coder_local._store.scope import WriteScope
+from coder_local._store import consumers, idempotency
+from coder_local._store.caller import Caller
+from coder_local._store.consumers import Place
+from coder_local._store.scope import ReadScope, WriteScope
+from coder_local._store.store import Store
 from coder_local.api import Kind
 
 from .answers import settle
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from .registry import Prepared
     from .remote import RemotePlugin
 
+HEARING_DEADLINE = 10.0
+"""Seconds that a listener may take for one event."""
 REPLAY_DEADLINE = 2.0
 """Seconds that the steps of a transaction may hold the writer."""
 _encode = msgspec.json.Encoder().encode
@@ -41,12 +46,51 @@ async def answer(
     return known or await apart.inside("command", call.name, context, raw, command.commit)
 
 
+async def hear(
+    apart: RemotePlugin,
+    store: Store,
+    context: Callable[[Caller], OutsideContext],
+    name: str,
+    seq: int,
+    prepare: Callable[[ReadScope, consumers.Event], Caller],
+) -> Place:
+    """Have a listener hear an event, and return its place, which is saved in the transaction of what it did.
+
+    Raises what `prepare` raises, which tells on whose behalf, and the error of the listener.
+    """
+
+    def look(scope: ReadScope) -> tuple[consumers.Event, Caller] | None:
+        found = consumers.events(scope, store.epoch, consumers.place_of(scope, name), [seq])
+        return (found[0], prepare(scope, found[0])) if found else None
+
+    looked: asyncio.Future[tuple[consumers.Event, Caller] | None] = asyncio.get_running_loop().create_future()
+    store.read_apart(look, Caller("daemon", operation=name), settle(looked))
+    found = await looked
+    if found is None:  # it was heard before, or is no longer in the log
+        return Place(seq)
+    event, caller = found
+
+    async def commit(plan: Plan) -> bytes:
+        def work(scope: WriteScope) -> bytes:
+            if consumers.place_of(scope, name) < seq:
+                with scope.part(caller) as inner:
+                    apart.replay.run(inner, plan)
+                consumers.keep(scope, name, Place(seq))
+            return plan.answer
+
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        store.submit(work, Caller("daemon", operation=name), settle(future), deadline=REPLAY_DEADLINE)
+        return await future
+
+    async with asyncio.timeout(HEARING_DEADLINE):
+        await apart.inside("listener", name, context(caller), _encode(event.heard), commit)
+    return Place(seq)
+
+
 class _Command:
     """A command whose function is elsewhere, on its way through the writer."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, apart: RemotePlugin, call: Call, input: Any, deadline: float
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, apart: RemotePlugin, call: Call, input: Any, deadline: float) -> None:
         self._dispatcher = dispatcher
         self._apart = apart
         self._call = call
@@ -61,7 +105,10 @@ class _Command:
         from .dispatch import question_of  # noqa: PLC0415 - it imports this module
 
         question = question_of(input)
-        return await self._write(lambda scope: idempotency.replay(scope, input.idempotency_key, question))
+        found: bytes | None = await self._write(
+            lambda scope: idempotency.replay(scope, input.idempotency_key, question)
+        )
+        return found
 
     async def commit(self, plan: Plan) -> bytes:
         """Do on the writer what the command did in its process. Raises `Moved` if it must be run again."""

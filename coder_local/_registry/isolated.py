@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,20 +68,17 @@ class Apart:
 
     def load(self) -> Domain | None:
         """Start the process and wait for what it declares."""
-        plugin, begun = self._plugin, time.perf_counter()
+        plugin = self._plugin
         plugin.process, plugin.place = self, self._folder
         self.process.start()
         self._there.wait(HELLO_DEADLINE + 5)
-        plugin.import_ms = (time.perf_counter() - begun) * 1000
         try:
             if self._told is None:
                 raise DeclarationError(self._failed or f"its import took longer than {HELLO_DEADLINE:g} s")
             rebuilt = rebuild(self._told, f"coder_local_apart_{plugin.name}", self.remote)
         except DeclarationError as error:
             self._broken = self._broken and self._told is None
-            plugin.stop(
-                Status.STOPPED_BY_IMPORT_ERROR if self._broken else Status.STOPPED_BY_DECLARATION, str(error)
-            )
+            plugin.stop(Status.STOPPED_BY_IMPORT_ERROR if self._broken else Status.STOPPED_BY_DECLARATION, str(error))
             return None
         self._use(rebuilt)
         plugin.domain = rebuilt.domain
@@ -122,10 +118,12 @@ class Apart:
             "database": str(store.path), "data_dir": str(store.folder),
         }  # fmt: skip
 
-    def hello(self, told: Message) -> None:
+    def hello(self, message: Message) -> None:
         """Take what it declares; a process that was started again must declare the same."""
+        told = message["told"]
         if self._told is None:
             self._told = told
+            self._plugin.import_ms = float(message["import_ms"])
             self._there.set()
         elif told != self._told:
             self.process.kill("it declares something else than when it was enabled")

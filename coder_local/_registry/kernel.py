@@ -57,6 +57,7 @@ class Kernel:
         )
         self.dispatcher.troubled = self.troubles.fault
         self.listeners = Listeners(self.store, self.troubles.fault)
+        self.listeners.context = self.dispatcher.listening
         self.growth = Growth()
         self.safe = False
         """Whether this start leaves the plugins of others out."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 
-
 def resident(pid: int | None = None) -> int | None:
     """Return the bytes of a process, of this one without `pid`, that are in memory now; None where nobody tells.
 

@@ -47,8 +47,8 @@ class Owner(Protocol):
         """Return the message that tells the process what it is. Raises `Error` if it must not be started."""
         ...
 
-    def hello(self, told: Message) -> None:
-        """Take what the process declares: it is there."""
+    def hello(self, message: Message) -> None:
+        """Take what the process declares (`told`): it is there."""
         ...
 
     def take(self, message: Message) -> None:
@@ -148,7 +148,8 @@ class Process:
             return f"it cannot be started: {error}"
         with self._lock:
             self._process, self._why = process, ""
-            self._outgoing = outgoing = queue.SimpleQueue()
+            outgoing: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+            self._outgoing = outgoing
             if stopping.is_set():
                 self._end("it was stopped")
         assert process.stdin is not None, "it is a pipe"  # noqa: S101 - for the type checker
@@ -176,7 +177,7 @@ class Process:
             kind = message.get("t")
             if kind == "hello":
                 late.cancel()
-                self._post(self._owner.hello, message["told"])
+                self._post(self._owner.hello, message)
             elif kind == "failed":
                 self._post(self._owner.take, message)
                 return str(message.get("message"))
@@ -193,7 +194,7 @@ class Process:
 def _spawn() -> subprocess.Popen[bytes]:
     environ = {name: value for name, value in program.clean_environment(os.environ).items() if _is_kept(name)}
     environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - this very program
         program.command(COMMAND),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -103,7 +103,7 @@ class Registry:
         self.settings_of: Callable[[type[Any]], Any] = lambda settings: settings()
         self.offered: Callable[..., Iterable[Any]] = _nothing_offered
         self.folder_of: Callable[[str], Path] = _no_folder
-        self.load: Callable[..., Domain | None] = lambda plugin, *, anew=False: plugin.load(anew=anew)
+        self.load: Callable[..., Domain | None] = Plugin.load
         """Imports a plugin, in the daemon or in a process of its own."""
         self.gate: Gate = OpenGate()
         """Decides on every call, those of one operation inside another among them."""

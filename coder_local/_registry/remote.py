@@ -16,11 +16,21 @@ from coder_local._isolation.fence import refusal
 from coder_local._isolation.manifest import SECRET, Manifest, covers
 from coder_local._isolation.steps import Moved, Plan
 from coder_local._isolation.wire import Message, error_of, fault_of
-from coder_local._store.scope import WriteScope
-from coder_local.api import Broken, DeclarationError, Error, Kind, Locked, RateLimited, Refused, Subscription, Unsupported
+from coder_local.api import (
+    Broken,
+    Error,
+    Kind,
+    Locked,
+    RateLimited,
+    Refused,
+    Subscription,
+    Transaction,
+    Unsupported,
+)
 
 if TYPE_CHECKING:
     from coder_local._isolation.steps import Replay
+    from coder_local._store.scope import WriteScope
 
     from .context import OutsideContext
     from .process import Process
@@ -129,13 +139,12 @@ class RemotePlugin:
         run = Run(next(self._numbers), name, context, commit)
         self._runs[run.number] = self._open[run.number] = run
         settings = None if self.settings is None else _json(self.registry.settings_of(self.settings))
-        self.process.send(
-            {
-                "t": "run", "id": run.number, "what": what, "name": name, "input": input, "ms": context.now_ms(),
-                "actor": context.actor, "workspace": context.workspace, "request_id": context.request_id,
-                "rights": _json(context.rights()), "settings": settings, **more,
-            }  # fmt: skip
-        )
+        message = {
+            "t": "run", "id": run.number, "what": what, "name": name, "input": input, "ms": context.now_ms(),
+            "actor": context.actor, "workspace": context.workspace, "request_id": context.request_id,
+            "rights": _json(context.rights()), "settings": settings, **more,
+        }  # fmt: skip
+        self.process.send(message)
         return run
 
     async def _there(self) -> None:
@@ -292,8 +301,11 @@ class RemotePlugin:
                 if run.commit is None:
                     raise Refused(f"{run.name} is no transaction", hint="use ctx.transact")
                 return await run.commit(plan)
-            work: Any = lambda tx: self.replay.run(cast("WriteScope", tx), plan)  # noqa: E731 - it is given a name
-            work.__name__ = str(message["word"])
+
+            def work(tx: Transaction) -> None:
+                self.replay.run(cast("WriteScope", tx), plan)
+
+            work.__name__ = str(message["word"])  # it stands in history as the plugin's own function
             await run.context.transact(work)
         except Moved:
             return None
@@ -340,6 +352,3 @@ _HANDLERS: Mapping[str, _Handler] = {
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not msgspec.UNSET}
-
-
-__all__ = ["DeclarationError", "Manifest", "RemotePlugin"]
