@@ -82,8 +82,9 @@ class Describer:
         for word, those in _OF.items():
             if looked in those:
                 return [word, *("..." if part is Ellipsis else self.tell(part) for part in args)]
-        if isinstance(looked, type) and getattr(api, looked.__name__, None) is looked:
-            return ["api", looked.__name__, *(self.tell(part) for part in args)]
+        name = getattr(looked, "__name__", "")
+        if isinstance(looked, type) and getattr(api, name, None) is looked:
+            return ["api", name, *(self.tell(part) for part in args)]
         if isinstance(annotation, type) and issubclass(annotation, (msgspec.Struct, enum.Enum)):
             return ["own", self._own(annotation)]
         raise DeclarationError(f"the type {annotation!r} cannot be told to another process")
