@@ -3,28 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coder_local._registry import memory
 from coder_local._registry.kernel import Kernel
-from coder_local._registry.plugins import FOREIGN, Status
+from coder_local._registry.plugins import FOREIGN, Plugin, Status
 from coder_local._registry.settings import DaemonSettings
 
-from .starts import Starts
+if TYPE_CHECKING:
+    from coder_local._registry.growth import Growth
 
+    from .starts import Starts
+
+FILE = "starts.json"
+"""The record of the last starts, in the data directory."""
 _SAMPLE_EVERY = 60.0
 
 
 class PluginCare:
-    """What a daemon keeps for its plugins of others. In safe mode there are none, and the record of starts rests."""
+    """What a daemon keeps for its plugins of others; while there are none it costs nothing."""
 
     def __init__(self, kernel: Kernel, folder: Path) -> None:
-        self.starts = None if kernel.safe else Starts(folder)
         self._kernel = kernel
+        self._folder = folder
+        self._starts: Starts | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        if self.starts is not None:
-            kernel.working = self.starts.at_work
-            kernel.decided = self.starts.acquit
+        kernel.working = self._at_work
+        kernel.decided = self._decided
+
+    def watch_start(self, plugins: Sequence[Plugin]) -> Starts | None:
+        """Return the record of starts, if this one is to be watched. In safe mode it rests, and keeps what it knows."""
+        if self._kernel.safe or not (plugins or (self._folder / FILE).exists()):
+            return None
+        return self._record()
+
+    def _record(self) -> Starts:
+        from .starts import Starts  # noqa: PLC0415 - most starts have no plugins of others
+
+        if self._starts is None:
+            self._starts = Starts(self._folder / FILE, self._folder / "logs")
+        return self._starts
+
+    def _at_work(self, plugin: Plugin, doing: str) -> None:
+        if plugin.source in FOREIGN:
+            self._record().at_work(plugin, doing)
+
+    def _decided(self, name: str) -> None:
+        if self._starts is not None or (self._folder / FILE).exists():
+            self._record().acquit(name)
 
     def settle(self) -> None:
         """Count the start as clean when nothing happens for a while; all plugins have begun."""
@@ -36,14 +64,14 @@ class PluginCare:
         """End: the daemon was asked to stop, which is nobody's fault."""
         for timer in self._timers.values():
             timer.cancel()
-        if self.starts is not None:
-            self.starts.leave()
+        if self._starts is not None:
+            self._starts.leave()
 
     def _clean(self) -> None:
-        if self.starts is None:
+        if self._starts is None:
             return
-        self.starts.clean()
-        for name, reason in (self.starts.held | self.starts.guilty).items():  # found by what remained
+        self._starts.clean()
+        for name, reason in (self._starts.held | self._starts.guilty).items():  # found by what remained
             plugin = self._kernel.registry.plugins.get(name)
             if plugin is not None and plugin.status is Status.LEFT_OUT:
                 plugin.stop(Status.QUARANTINED, reason)
@@ -54,5 +82,12 @@ class PluginCare:
         if any(plugin.loaded and plugin.source in FOREIGN for plugin in plugins):
             resident = memory.resident()
             if resident is not None:
-                self._kernel.growth.sample(resident, self._kernel.registry.calls())
+                self._growth().sample(resident, self._kernel.registry.calls())
         self._timers["sample"] = asyncio.get_running_loop().call_later(_SAMPLE_EVERY, self._sample)
+
+    def _growth(self) -> Growth:
+        from coder_local._registry.growth import Growth  # noqa: PLC0415 - see above
+
+        if self._kernel.growth is None:
+            self._kernel.growth = Growth()
+        return self._kernel.growth

@@ -143,7 +143,7 @@ class Daemon:
     async def _load(self, grants: Sequence[Grant]) -> bool:
         """Load the plugins and let the calls begin that wait for them; false if the daemon is to stop before that."""
         begun = self._loop.time()
-        loading = self._loop.create_task(load(self.kernel, grants, self._care.starts))
+        loading = self._loop.create_task(load(self.kernel, grants, self._care))
         stopping = self._loop.create_task(self._stopping.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

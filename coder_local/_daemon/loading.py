@@ -6,7 +6,6 @@ the dispatcher holds the calls that come.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -14,20 +13,17 @@ from coder_local._registry import plugins
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Status
 
+from .care import PluginCare
 from .core.grants import SAFE, Grant, foreign, may_load, stop_disabled
-from .core.taking import quarantine
+from .core.taking import imported, quarantine
 from .core.work import alone, apart
-from .starts import Starts
-
-IMPORT_DEADLINE = 30.0
-"""Seconds that the import of a plugin may take; then it is stopped, and the next one has its turn."""
 
 
-async def load(kernel: Kernel, grants: Sequence[Grant], starts: Starts | None = None) -> None:
+async def load(kernel: Kernel, grants: Sequence[Grant], care: PluginCare | None = None) -> None:
     """Load the bundled plugins, then those that the person enabled, and bring their tables up to date.
 
     All are listed before the first is imported, so that whoever asks meanwhile sees which ones wait, and for which.
-    `starts` knows which plugins of others the last starts ended at, and is told who is at work.
+    `care` knows which plugins of others the last starts ended at.
     """
     bundled = [plugin for plugin in plugins.bundled() if kernel.registry.enter(plugin)]
     decided = foreign(kernel, grants)
@@ -37,7 +33,7 @@ async def load(kernel: Kernel, grants: Sequence[Grant], starts: Starts | None = 
     for plugin in bundled:
         await _add(kernel, plugin)
     stop_disabled(kernel, grants)
-    for plugin in await _tried(kernel, starts, await _allowed(kernel, decided)):
+    for plugin in await _tried(kernel, care, await _allowed(kernel, decided)):
         await _add(kernel, plugin)
     sets = kernel.registry.migration_sets()
     failed = await alone(kernel, "plugins.migrate", lambda: kernel.store.migrate(sets))
@@ -50,14 +46,18 @@ async def _allowed(kernel: Kernel, decided: Sequence[tuple[Plugin, Grant]]) -> l
     if not decided:
         return []
     if kernel.safe:
-        for plugin, _ in decided:
-            plugin.stop(Status.LEFT_OUT, SAFE)
+        for plugin, grant in decided:
+            if grant.enabled and not grant.quarantined:
+                plugin.stop(Status.LEFT_OUT, SAFE)
+            else:
+                may_load(plugin, grant)  # says why it is not loaded in any mode
         return []
     return await apart(lambda: [plugin for plugin, grant in decided if may_load(plugin, grant)])
 
 
-async def _tried(kernel: Kernel, starts: Starts | None, allowed: list[Plugin]) -> list[Plugin]:
+async def _tried(kernel: Kernel, care: PluginCare | None, allowed: list[Plugin]) -> list[Plugin]:
     """Return the plugins that may be loaded in this start; one that ended too many of them is set aside for good."""
+    starts = None if care is None else care.watch_start(allowed)
     if starts is None:
         return allowed
     out = starts.begin(allowed)
@@ -73,15 +73,7 @@ async def _tried(kernel: Kernel, starts: Starts | None, allowed: list[Plugin]) -
 
 async def _add(kernel: Kernel, plugin: Plugin) -> None:
     plugin.import_since = time.monotonic()
-    kernel.working(plugin, "importing")
-    try:
-        async with asyncio.timeout(IMPORT_DEADLINE):
-            domain = await apart(lambda: kernel.registry.load(plugin))
-    except TimeoutError:
-        plugin.stop(Status.STOPPED_BY_IMPORT_ERROR, f"its import took longer than {IMPORT_DEADLINE:g} s")
-        return  # its thread is left behind: nothing can stop an import
-    finally:
-        plugin.import_since = None
-        kernel.working(plugin, "")
+    domain = await imported(kernel, plugin, lambda: kernel.registry.load(plugin))
+    plugin.import_since = None
     if domain is not None:
         kernel.registry.take(plugin, domain)

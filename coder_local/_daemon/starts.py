@@ -8,16 +8,14 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
-from coder_local._registry.plugins import FOREIGN, Plugin, Source
+from coder_local._registry.plugins import Plugin, Source
 
 from . import suspicion
 from .suspicion import Record, Start
 
-FILE = "starts.json"
 FAULTS = "fault.txt"
 """File in `logs` that the stacks of all threads are written to when the process dies of a fault in C."""
 _LIMIT = 1024 * 1024
@@ -26,22 +24,24 @@ _log = logging.getLogger("coder_local.plugins")
 
 
 class Starts:
-    """Watches one start. Everything is called on the loop; a file that cannot be written watches nothing."""
+    """Watches one start. Everything is called on the loop; a record that cannot be written keeps nothing from running.
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
-        self._faults = folder / "logs" / FAULTS
-        self._record = Record()
-        self._output: IO[bytes] | None = None
+    `path` is the file of the record, `logs` the folder for what a fault in C leaves.
+    """
+
+    def __init__(self, path: Path, logs: Path) -> None:
+        self._path = path
+        self._faults = logs / FAULTS
+        self._record = self._read()
+        self._output: int | None = None
+        self._begun = False
+        """Whether this start is watched; if not, what the file says is of another one, and stays."""
         self._passing = False
         """Whether what is watched is no start, but a plugin that was enabled while the daemon runs."""
 
     def begin(self, plugins: Iterable[Plugin]) -> dict[str, str]:
         """Begin to watch a start with some plugins of others; return which to leave out, each with the reason."""
-        third = list(plugins)
-        if not third and not self._path.exists():
-            return {}
-        self._record = self._read()
+        third, self._begun = list(plugins), True
         if self._record.open is not None:
             self._name_by_fault(self._record.open, third)
         out = suspicion.begin(self._record, [plugin.name for plugin in third])
@@ -51,8 +51,6 @@ class Starts:
 
     def at_work(self, plugin: Plugin, doing: str) -> None:
         """Note that a plugin's code is imported or started, or with nothing that this is done."""
-        if plugin.source not in FOREIGN:
-            return
         record = self._record
         if record.open is None:
             if not doing:
@@ -83,15 +81,22 @@ class Starts:
 
     def clean(self) -> None:
         """Note that nothing happened for long enough."""
-        if self._record.open is not None:
+        if self._begun and self._record.open is not None:
             suspicion.clean(self._record)
             self._write(firmly=True)
 
     def leave(self) -> None:
         """Note that the daemon was asked to stop."""
-        if self._record.open is not None:
+        if (self._begun or self._passing) and self._record.open is not None:
             suspicion.leave(self._record)
             self._write(firmly=True)
+
+    def close(self) -> None:
+        """Write no stack any more; for tests, which begin many starts in one process."""
+        if self._output is not None:
+            faulthandler.disable()
+            os.close(self._output)
+            self._output = None
 
     def _read(self) -> Record:
         try:
@@ -122,7 +127,8 @@ class Starts:
         """Have the stacks written when the process dies of a fault in C: they name whose code it was."""
         with contextlib.suppress(OSError):
             self._faults.parent.mkdir(mode=0o700, exist_ok=True)
-            self._output = self._faults.open("wb")  # stays open: nothing can be opened in a signal handler
+            # It stays open until the process ends: nothing can be opened when the fault is there.
+            self._output = os.open(self._faults, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             faulthandler.enable(self._output)
 
     def _name_by_fault(self, last: Start, plugins: Iterable[Plugin]) -> None:

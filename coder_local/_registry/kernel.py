@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coder_local._store.clock import Clock
 from coder_local._store.feed import Feed
@@ -18,7 +18,6 @@ from coder_local.api import DeclarationError, Domain
 from . import hooks
 from .clients import Clients
 from .dispatch import Dispatcher
-from .growth import Growth
 from .host import Host
 from .listeners import Listeners
 from .plugins import FOREIGN, Plugin, Source, Status
@@ -26,6 +25,9 @@ from .principal import Gate, OpenGate
 from .registry import Registry
 from .settings import DaemonSettings, SettingsManager
 from .troubles import Troubles
+
+if TYPE_CHECKING:
+    from .growth import Growth
 
 T = TypeVar("T")
 
@@ -58,7 +60,8 @@ class Kernel:
         self.dispatcher.troubled = self.troubles.fault
         self.listeners = Listeners(self.store, self.troubles.fault)
         self.listeners.context = self.dispatcher.listening
-        self.growth = Growth()
+        self.growth: Growth | None = None
+        """Whether the process grows, and who worked meanwhile; there while somebody looks."""
         self.safe = False
         """Whether this start leaves the plugins of others out."""
         self.changing = asyncio.Lock()

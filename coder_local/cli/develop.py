@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coder_ipc.errors import ConnectionLost, IpcError, NotRunning
 
+from . import phrases
 from . import session as sessions
 from .errors import Failure, invalid
 from .parser import Parser, settings
-from .tables import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,18 +116,5 @@ def _reload(session: Session, name: str) -> None:
     if session.output.as_json:
         session.output.item(found)
     else:
-        session.output.text("\n".join(clean(line) for line in told(found, time.strftime("%H:%M:%S"))))
+        session.output.text(f"{time.strftime('%H:%M:%S')} {phrases.reloaded(found)}")
         sys.stdout.flush()
-
-
-def told(found: dict[str, Any], at: str) -> list[str]:
-    """Return what a reload came to as lines: what changed and how long it took, or why the old content goes on."""
-    plugin, took = found["plugin"], f"{found['took_ms']:.0f} ms"
-    name = plugin["name"]
-    if not found["reloaded"]:
-        goes_on = "; the content before goes on" if plugin["status"] == "loaded" else ""
-        return [f"{at} {name} was not loaded ({took}): {found['fault']}{goes_on}"]
-    signs = (("+", found["added"]), ("-", found["removed"]), ("~", found["changed"]))
-    differs = " ".join(f"{sign}{operation}" for sign, operations in signs for operation in operations)
-    same = f"the same {plugin['operations']} operations"
-    return [f"{at} {name} loaded in {took}: {differs or same}", *(f"         {each}" for each in found["left"])]

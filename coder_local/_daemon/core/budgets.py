@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from coder_local._registry.growth import Growth
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import FOREIGN, Plugin, Source
 from coder_local._registry.settings import DaemonSettings
 from coder_local.api import Value
+
+if TYPE_CHECKING:
+    from coder_local._registry.growth import Growth
 
 
 class PluginCosts(Value):
@@ -61,9 +64,9 @@ def over(kernel: Kernel, plugin: Plugin) -> Iterator[str]:
         yield failed
 
 
-def suspicion(growth: Growth, plugin: Plugin, budget_mb: float) -> str:
+def suspicion(growth: Growth | None, plugin: Plugin, budget_mb: float) -> str:
     """Return how much the process grew while a plugin was called nearly alone; empty below its budget."""
-    suspect = growth.suspect()
+    suspect = None if growth is None else growth.suspect()
     if suspect is None or suspect.plugin != plugin.name or suspect.grown_mb <= budget_mb:
         return ""
     return (

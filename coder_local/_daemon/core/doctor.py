@@ -152,7 +152,9 @@ def _plugins(kernel: Kernel) -> Check:
             yield Finding(check="plugins", state="error", message=f"an operation cannot be called: {fault}", hint=hint)
         if plugin.loaded or plugin.status is Status.DISABLED:
             continue
-        state: State = "warning" if plugin.status in {Status.LOADING, Status.NEEDS_ENABLING} else "error"
+        state: State = (
+            "warning" if plugin.status in {Status.LOADING, Status.NEEDS_ENABLING, Status.LEFT_OUT} else "error"
+        )
         reason = plugin.reason or plugin.at_work
         yield Finding(check="plugins", state=state, message=f"{plugin.name} is {plugin.status}: {reason}")
 

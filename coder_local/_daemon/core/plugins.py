@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
@@ -19,12 +19,14 @@ from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFoun
 
 from .budgets import PluginCosts, costs_of
 from .grants import CHANGED, DISABLED, FOLDER, SAFE, keep_grant, not_loaded
-from .reloading import Outcome, reload, shares_its_package
-from .taking import PluginChanged, bring_up, in_background, watch_troubles
+from .taking import PluginChanged, bring_up, imported, in_background, watch_troubles
 from .work import apart, write
 
 PluginName = Annotated[str, Meta(min_length=1, max_length=64)]
 ContentHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+if TYPE_CHECKING:
+    from .reloading import Outcome
 
 
 class PluginInfo(Value):
@@ -95,7 +97,7 @@ def declare(kernel: Kernel) -> Domain:
         known = list(kernel.registry.plugins.values())
         return PluginList(items=[_info(kernel, plugin) for plugin in (*known, *not_loaded(kernel))])
 
-    @domain.action("plugins.enable", safety=Safety.DESTRUCTIVE, person_only=True)
+    @domain.action("plugins.enable", safety=Safety.DESTRUCTIVE, person_only=True, deadline=120)
     async def enable(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> PluginInfo:
         """Let a plugin's code run, from now on and at every start, for exactly its present content.
 
@@ -104,8 +106,7 @@ def declare(kernel: Kernel) -> Domain:
         gives it, a content that changed since is refused with `conflict`. If it cannot be loaded, `status` and `reason`
         of the answer say why; one that ran with another content goes on with that. Lifts a quarantine.
         """
-        async with kernel.changing:
-            return await _enable(kernel, ctx, name, content_hash)
+        return await asyncio.shield(in_background(_enable(kernel, ctx, name, content_hash)))
 
     @domain.action("plugins.reload", safety=Safety.DESTRUCTIVE, person_only=True, deadline=120)
     async def reload_plugin(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> Reloaded:
@@ -130,15 +131,16 @@ def declare(kernel: Kernel) -> Domain:
 
 
 async def _enable(kernel: Kernel, ctx: Context, name: str, expected: str | None) -> PluginInfo:
-    plugin = await apart(lambda: _named(kernel, name))
-    kernel.decided(name)
-    if plugin.source is Source.BUNDLED:
-        await write(kernel, ctx, "plugins.enable", lambda scope: keep_grant(scope, plugin, "", enabled=True))
-        if not plugin.loaded:
-            await _load(kernel, plugin)
-    else:
-        plugin = await _enable_foreign(kernel, ctx, plugin, expected)
-    await _say(kernel, ctx, plugin)
+    async with kernel.changing:
+        plugin = await apart(lambda: _named(kernel, name))
+        kernel.decided(name)
+        if plugin.source is Source.BUNDLED:
+            await write(kernel, ctx, "plugins.enable", lambda scope: keep_grant(scope, plugin, "", enabled=True))
+            if not plugin.loaded:
+                await _load(kernel, plugin)
+        else:
+            plugin = await _enable_foreign(kernel, ctx, plugin, expected)
+        await _say(kernel, ctx, plugin)
     return await apart(lambda: _info(kernel, plugin))
 
 
@@ -153,9 +155,12 @@ async def _enable_foreign(kernel: Kernel, ctx: Context, plugin: Plugin, expected
     fresh = Plugin(plugin.name, plugin.source, plugin.location)
     fresh.content = present
     anew = plugin.module is not None and plugin.content != present
-    if anew and (shared := shares_its_package(kernel, plugin)):
-        plugin.stop(Status.DISABLED, shared)
-        return plugin
+    if anew:
+        from .reloading import shares_its_package  # noqa: PLC0415 - no start reloads anything
+
+        if shared := shares_its_package(kernel, plugin):
+            plugin.stop(Status.DISABLED, shared)
+            return plugin
     await _load(kernel, fresh, anew=anew)
     return fresh
 
@@ -186,16 +191,17 @@ async def _load(kernel: Kernel, plugin: Plugin, *, anew: bool = False) -> None:
     if kernel.safe and plugin.source in FOREIGN:
         plugin.stop(Status.LEFT_OUT, SAFE)
         return
-    kernel.working(plugin, "importing")
-    domain = plugin.domain or await apart(lambda: kernel.registry.load(plugin, anew=anew))
-    kernel.working(plugin, "")
+    domain = plugin.domain or await imported(kernel, plugin, lambda: kernel.registry.load(plugin, anew=anew))
     if domain is not None:
         await bring_up(kernel, plugin, domain)
 
 
 async def _reload(kernel: Kernel, ctx: Context, name: str, expected: str | None) -> Reloaded:
+    from .reloading import Outcome  # noqa: PLC0415 - no start reloads anything
+
     async with kernel.changing:
         plugin = await apart(lambda: _named(kernel, name))
+        kernel.decided(name)
         if plugin.source is Source.BUNDLED:
             raise Conflict(f"{name} comes with the daemon", field="/name", hint="restart the daemon to load it anew")
         begun = time.monotonic()
@@ -206,7 +212,8 @@ async def _reload(kernel: Kernel, ctx: Context, name: str, expected: str | None)
             added = tuple(sorted(fresh.domain.operations)) if fresh.loaded and fresh.domain else ()
             fault = "" if fresh.loaded else f"{fresh.status}: {fresh.reason}"
             outcome = Outcome(fresh, fault, added=added, took_ms=round((time.monotonic() - begun) * 1000, 1))
-        await _say(kernel, ctx, outcome.plugin)
+        if not outcome.fault or not outcome.plugin.loaded:  # else all is as it was
+            await _say(kernel, ctx, outcome.plugin)
         info = await apart(lambda: _info(kernel, outcome.plugin))
     return Reloaded(
         plugin=info,
@@ -222,6 +229,8 @@ async def _reload(kernel: Kernel, ctx: Context, name: str, expected: str | None)
 
 async def _exchange(kernel: Kernel, ctx: Context, plugin: Plugin, present: str) -> Outcome:
     """Exchange the content of a plugin that runs, and enable the new one if it does."""
+    from .reloading import reload  # noqa: PLC0415 - no start reloads anything
+
     outcome = await reload(kernel, plugin, present)
     if not outcome.fault:
         await _grant(kernel, ctx, outcome.plugin, present)

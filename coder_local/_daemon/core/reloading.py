@@ -6,7 +6,6 @@ old content stops and the new one is taken in; where that fails at any step, the
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from typing import NamedTuple
@@ -17,11 +16,9 @@ from coder_local._registry.pausing import at_rest
 from coder_local._registry.plugins import Plugin, Source, Status, content_hash
 from coder_local.api import DeclarationError, Domain, Operation
 
-from .taking import bring_up
-from .work import alone, apart
+from .taking import bring_up, imported
+from .work import alone
 
-IMPORT_DEADLINE = 30.0
-"""Seconds that the import of a new content may take."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -45,7 +42,7 @@ async def reload(kernel: Kernel, old: Plugin, present: str) -> Outcome:
     fresh.content, fresh.edition = present, old.edition + 1
     if shared := shares_its_package(kernel, old):
         return _failed(old, shared, begun)
-    before, domain = modules.of(old.root), await _imported(kernel, fresh)
+    before, domain = modules.of(old.root), await imported(kernel, fresh, lambda: _load(kernel, fresh))
     if domain is None:
         return _failed(old, fresh.reason, begun)
     if fault := await _exchange(kernel, old, fresh, domain):
@@ -58,21 +55,8 @@ async def reload(kernel: Kernel, old: Plugin, present: str) -> Outcome:
     return Outcome(fresh, "", added, removed, changed, tuple(modules.left_by(before)), _since(begun))
 
 
-async def _imported(kernel: Kernel, fresh: Plugin) -> Domain | None:
-    """Import a new content on a thread; None, with the reason set, if it cannot be, or is another one meanwhile."""
-    kernel.working(fresh, "importing")
-    try:
-        async with asyncio.timeout(IMPORT_DEADLINE):
-            domain = await apart(lambda: _load(kernel, fresh))
-    except TimeoutError:
-        fresh.stop(Status.STOPPED_BY_IMPORT_ERROR, f"its import took longer than {IMPORT_DEADLINE:g} s")
-        return None
-    finally:
-        kernel.working(fresh, "")
-    return domain
-
-
 def _load(kernel: Kernel, fresh: Plugin) -> Domain | None:
+    """Import a new content; None, with the reason set, if it cannot be, or if it is another one meanwhile."""
     before = modules.of(fresh.root)
     if fresh.source is Source.ENTRY_POINT:
         modules.forget_bytecode(before)

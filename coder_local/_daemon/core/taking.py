@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from coder_local._registry.kernel import Kernel
@@ -14,9 +15,11 @@ from coder_local._store.scope import WriteScope
 from coder_local.api import Domain, Error, Event
 
 from .grants import keep_quarantine
-from .work import alone, submit
+from .work import alone, apart, submit
 
 _log = logging.getLogger("coder_local.plugins")
+IMPORT_DEADLINE = 30.0
+"""Seconds that the import of a plugin may take; then it is stopped, and whoever waited for it goes on."""
 _RUNNING: set[asyncio.Task[Any]] = set()
 """What nobody waits for; the loop itself keeps no task alive."""
 
@@ -26,6 +29,19 @@ class PluginChanged(Event):
 
     plugin: str
     status: Status
+
+
+async def imported(kernel: Kernel, plugin: Plugin, load: Callable[[], Domain | None]) -> Domain | None:
+    """Have a plugin imported on a thread by `load`; None, with status and reason set, if it cannot be or never ends."""
+    kernel.working(plugin, "importing")
+    try:
+        async with asyncio.timeout(IMPORT_DEADLINE):
+            return await apart(load)
+    except TimeoutError:
+        plugin.stop(Status.STOPPED_BY_IMPORT_ERROR, f"its import took longer than {IMPORT_DEADLINE:g} s")
+        return None  # its thread is left behind: nothing can stop an import
+    finally:
+        kernel.working(plugin, "")
 
 
 async def bring_up(kernel: Kernel, plugin: Plugin, domain: Domain) -> None:
@@ -42,7 +58,13 @@ def watch_troubles(kernel: Kernel) -> None:
     """Have third parties' plugins set aside that fail again and again."""
 
     def noticed(plugin: Plugin, reason: str) -> None:
-        kernel.post(lambda: in_background(_set_aside(kernel, plugin, reason)))
+        def begin() -> None:
+            asyncio.get_running_loop()  # raises where there is none, before a coroutine is made that nobody runs
+            if not kernel.dispatcher.closing:  # what fails because the database is closed is no fault of the plugin
+                in_background(_set_aside(kernel, plugin, reason))
+
+        with contextlib.suppress(RuntimeError):  # no loop, or one that is closed
+            kernel.post(begin)
 
     kernel.troubles.set_aside = noticed
 

@@ -35,7 +35,8 @@ def health(kernel: Kernel, uptime: float) -> dict[str, Any]:
     """
     found = database(kernel)
     plugins = kernel.registry.plugins
-    failed = any(plugin.status not in _FINE for plugin in plugins.values())
+    fine = _FINE | {Status.LEFT_OUT} if kernel.safe else _FINE
+    failed = any(plugin.status not in fine for plugin in plugins.values())
     starting = kernel.host is not None and kernel.host.state == "starting"
     status = "starting" if starting else "degraded" if failed else "healthy"
     return {

@@ -140,9 +140,8 @@ async def test_the_new_content_answers_and_the_answer_says_what_changed(words: W
     assert (await words.core.refused("words.more")).kind == "not_found"
     said = (await words.core.call("events.list", types=["plugins.*"]))["items"]
     assert [each["data"]["status"] for each in said] == ["loaded"] * 4
-    assert [name for name in sys.modules if name.startswith("coder_local_plugin_") and "words" in name] == [
-        "coder_local_plugin_3_words"
-    ]
+    own = [name for name in sys.modules if name.startswith("coder_local_plugin_") and name.endswith("_words")]
+    assert own == ["coder_local_plugin_3_words"]
 
 
 async def test_what_was_reloaded_is_what_the_next_start_may_load(words: Words) -> None:

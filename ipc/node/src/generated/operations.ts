@@ -44,7 +44,7 @@ export type Source = "core" | "bundled" | "entry_point" | "folder";
 export type State = "ok" | "warning" | "error";
 
 /** What has become of a plugin. */
-export type Status = "loading" | "loaded" | "disabled" | "needs_enabling" | "stopped_by_import_error" | "stopped_by_declaration" | "stopped_by_migration" | "stopped_by_newer_data" | "stopped_by_start_error";
+export type Status = "loading" | "loaded" | "disabled" | "needs_enabling" | "stopped_by_import_error" | "stopped_by_declaration" | "stopped_by_migration" | "stopped_by_newer_data" | "stopped_by_start_error" | "quarantined" | "left_out";
 
 /** Of a step. The last five are ends. */
 export type StepStatus = "pending" | "ready" | "running" | "waiting" | "needs_decision" | "succeeded" | "reused" | "skipped" | "failed" | "cancelled";
@@ -397,6 +397,8 @@ export interface DaemonStatus {
   memory_bytes: number;
   sqlite_version: string;
   python_version: string;
+  /** Whether the plugins of others are left out: `serve --safe`. */
+  safe: boolean;
   damage: Damage | null;
 }
 
@@ -2096,10 +2098,28 @@ export interface PlanningUnlinkInput {
   kind: LinkKind;
 }
 
-/** A plugin was enabled, disabled or stopped: the operations that there are may be others now. */
+/** A plugin was enabled, disabled, reloaded or stopped: the operations that there are may be others now. */
 export interface PluginChanged {
   plugin: string;
   status: Open<Status>;
+}
+
+/** What a plugin cost since its content was loaded. */
+export interface PluginCosts {
+  import_ms: number;
+  start_ms: number;
+  /** Calls, events and hooks that ended in an exception which nobody expected. */
+  faults: number;
+  /** How often it kept the event loop or the writer from coming round for two seconds or more. */
+  blocked: number;
+  blocked_worst_ms: number;
+  /**
+   * By how much the process grew while it was imported, by other threads too; null where nobody looked, as
+   * for bundled plugins.
+   */
+  memory_import_kb: number | null;
+  /** What of it is over its budget, in words; empty when all is well. */
+  over: string[];
 }
 
 /** One plugin and what became of it. */
@@ -2123,6 +2143,7 @@ export interface PluginInfo {
   requires: string[];
   import_ms: number;
   start_ms: number;
+  costs: PluginCosts;
   /** SHA-256 of its present files, for a third party's: what `plugins.enable` lets run. */
   content_hash: string | null;
 }
@@ -2146,6 +2167,13 @@ export interface PluginsDisableInput {
 
 /** Input of `plugins.enable`. */
 export interface PluginsEnableInput {
+  /** 1 to 64 characters. */
+  name: string;
+  content_hash?: string | null;
+}
+
+/** Input of `plugins.reload`. */
+export interface PluginsReloadInput {
   /** 1 to 64 characters. */
   name: string;
   content_hash?: string | null;
@@ -2312,6 +2340,24 @@ export interface RefusedLink {
    * before.
    */
   cycle: string[];
+}
+
+/** What became of a reload. */
+export interface Reloaded {
+  /** The plugin as it runs now. */
+  plugin: PluginInfo;
+  /** Whether the new content runs; if not, the old one goes on, and `fault` says why. */
+  reloaded: boolean;
+  fault: string;
+  /** Operations that the new content has and the old one had not. */
+  added: string[];
+  removed: string[];
+  /** Operations that are declared otherwise: another input, answer, safety word, deadline or description. */
+  changed: string[];
+  /** What of the old content could not be taken away, in words: extensions in C, threads of its own. */
+  left: string[];
+  /** Milliseconds from the reading of its files to the first call that the new content could answer. */
+  took_ms: number;
 }
 
 /** What was done about something, or why nothing was. */
@@ -3484,6 +3530,7 @@ export interface Operations {
   "plugins.disable": { kind: "action"; safety: "write"; input: PluginsDisableInput; output: PluginInfo };
   "plugins.enable": { kind: "action"; safety: "destructive"; input: PluginsEnableInput; output: PluginInfo };
   "plugins.list": { kind: "query"; safety: "read"; input: NoInput; output: PluginList };
+  "plugins.reload": { kind: "action"; safety: "destructive"; input: PluginsReloadInput; output: Reloaded };
   "settings.explain": { kind: "query"; safety: "read"; input: SettingsExplainInput; output: Setting };
   "settings.get": { kind: "query"; safety: "read"; input: SettingsGetInput; output: SettingsList };
   "settings.reset": { kind: "action"; safety: "write"; input: SettingsResetInput; output: SettingChange };
@@ -4045,13 +4092,23 @@ export interface Api {
      *
      * A third party's plugin may do whatever the person may: look at it first. With `content_hash`, as
      * `plugins.list` gives it, a content that changed since is refused with `conflict`. If it cannot be
-     * loaded, `status` and `reason` of the answer say why.
+     * loaded, `status` and `reason` of the answer say why; one that ran with another content goes on with
+     * that. Lifts a quarantine.
      */
     enable(input: PluginsEnableInput, options?: ActionOptions): Promise<PluginInfo>;
     /**
      * List the plugins with version, source, status and reason, also those that were found but not enabled.
      */
     list(input?: NoInput, options?: CallOptions): Promise<PluginList>;
+    /**
+     * Exchange the content of a plugin that runs for the present one, and enable exactly that, without a
+     * restart.
+     *
+     * Calls under way end first, for at most 30 s; those that come meanwhile wait. Listeners go on from their
+     * places. A content that cannot be loaded leaves the old one running, and `fault` says why. A plugin that
+     * does not run is enabled. `content_hash` is as in `plugins.enable`.
+     */
+    reload(input: PluginsReloadInput, options?: ActionOptions): Promise<Reloaded>;
   };
   settings: {
     /** Say where the value of a setting comes from, what other places say of it, and what it means. */
@@ -4213,6 +4270,7 @@ export const operationKinds = {
   "plugins.disable": "action",
   "plugins.enable": "action",
   "plugins.list": "query",
+  "plugins.reload": "action",
   "settings.explain": "query",
   "settings.get": "query",
   "settings.reset": "action",
