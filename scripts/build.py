@@ -125,7 +125,8 @@ def _freeze() -> None:
 
 
 def _run(command: list[str], failure: str, folder: Path = ROOT) -> None:
-    environment = {"SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0"}  # the same build from the same sources
+    # the same build from the same sources, whatever an earlier one of another checkout left behind
+    environment = {"SOURCE_DATE_EPOCH": "0", "PYTHONHASHSEED": "0", "PYINSTALLER_CONFIG_DIR": str(PLACE / "cache")}
     run_logged(command, folder, PLACE / "build.log", failure, environment)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from coder_local._registry import plugins
-from coder_local.testing.daemon import command, environment
 from tests.support.program import ROOT
 
 from .conftest import Run
@@ -86,16 +85,3 @@ def test_it_tells_nothing_of_the_machine_that_built_it(built: Path) -> None:
     assert len(own) > 200
     place = str(ROOT).encode()
     assert [path for path in own if place in path.read_bytes()] == []
-
-
-def test_its_contract_is_that_of_the_source(run: Run, tmp_path: Path) -> None:
-    """Descriptions of fields are read from the source files, which a build could lack without failing."""
-    asked = ("operations", "list", "--with-schemas", "--json")
-    frozen = run(*asked)
-    source = subprocess.run(
-        [*command(), "--data-dir", str(tmp_path / "source"), *asked],
-        env=environment(), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert len(frozen.stdout) > 100_000
-    assert json.loads(frozen.stdout) == json.loads(source.stdout)
-    subprocess.run([*command(), "--data-dir", str(tmp_path / "source"), "stop"], env=environment(), check=True)
