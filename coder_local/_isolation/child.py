@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from coder_local._store.lane import Lane, Token
-from coder_local.api import Conflict, DeclarationError, Domain, Heard, Snapshot, Transaction
+from coder_local.api import Conflict, DeclarationError, Domain, Heard, Snapshot, TooLarge, Transaction
 
 from . import declarations
 from .asking import Asker, Run
@@ -40,7 +41,6 @@ _json = msgspec.json.Encoder().encode
 def main() -> None:
     """Serve the daemon that started this process until it is gone."""
     channel = _channel()
-    _die_with_parent()
     messages = channel.messages()
     first = next(messages, None)
     if first is None:
@@ -67,20 +67,22 @@ def _channel() -> Channel:
     return Channel(incoming, outgoing)
 
 
-def _die_with_parent() -> None:
-    """Have the system end this process with the daemon: a C function that never returns would not see its end."""
-    if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 - nobody else needs it
-
-        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
-
-
 def _receive(messages: Any, desk: Desk) -> None:
     try:
         for message in messages:
             desk.take(message)
     finally:
-        os._exit(0)  # the daemon is gone: nobody is left to be answered, and whatever runs must not hold this up
+        _end()
+
+
+def _end() -> None:
+    """End this process and what it started: the daemon is gone, and whatever runs must not hold this up.
+
+    Not left to `PR_SET_PDEATHSIG`: that would end this process before it could end those that it started.
+    """
+    if sys.platform != "win32" and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def _why(error: BaseException) -> Message:
@@ -141,8 +143,11 @@ class Desk:
 
     def _done(self, number: int, result: bytes | None, error: BaseException | None) -> None:
         self._running.pop(number, None)
-        told = {"result": result} if error is None else {"fault": fault_of(error)}
-        self.channel.send({"t": "done", "id": number, **told})
+        try:
+            told = {"result": result} if error is None else {"fault": fault_of(error)}
+            self.channel.send({"t": "done", "id": number, **told})
+        except TooLarge as large:
+            self.channel.send({"t": "done", "id": number, "fault": fault_of(large)})
 
     # -- transactions and snapshots -----------------------------------------------------------------------------------
 

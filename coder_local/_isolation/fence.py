@@ -68,8 +68,8 @@ class Fence:
 
     def file(self, arguments: tuple[Any, ...]) -> None:
         """Refuse files of the data directory that are not the plugin's: the database, the owner's token."""
-        path = arguments[0]
-        if not isinstance(path, (str, bytes, os.PathLike)):
+        path: Any = arguments[0]
+        if isinstance(path, int) or path is None:  # a file that is open already
             return
         real = os.path.realpath(os.fsdecode(path))
         if _inside(real, self._data_dir) and not any(_inside(real, own) for own in self._own):
@@ -79,7 +79,7 @@ class Fence:
 
     def database(self, arguments: tuple[Any, ...]) -> None:
         """Refuse a connection of the plugin's own to a database of the daemon."""
-        path = os.fsdecode(cast("Any", arguments[0])).removeprefix("file:").partition("?")[0]
+        path = os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0]
         if path and path != ":memory:":
             self.file((path,))
 

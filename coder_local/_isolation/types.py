@@ -110,8 +110,9 @@ class Describer:
         return key
 
     def _enum(self, cls: Any) -> Node:
+        members = [[name, member.value] for name, member in cls.__members__.items()]
         base = "str" if issubclass(cls, str) else "int" if issubclass(cls, int) else ""
-        return {"enum": cls.__name__, "doc": cls.__doc__, "base": base, "members": [[m.name, m.value] for m in cls]}
+        return {"enum": cls.__name__, "doc": cls.__doc__, "base": base, "members": members}
 
     def _struct(self, cls: Any) -> Node:
         base = next(word for word, each in _BASES.items() if issubclass(cls, each))

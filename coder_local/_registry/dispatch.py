@@ -17,7 +17,6 @@ from typing import Any
 
 import msgspec
 
-from coder_local._store import idempotency
 from coder_local._store.caller import Caller
 from coder_local._store.faults import over_deadline
 from coder_local._store.feed import Feed
@@ -27,7 +26,7 @@ from coder_local._store.store import Store
 from coder_local.api import Broken, Context, Error, Kind, Locked, Operation, Safety, TimedOut
 
 from . import elsewhere
-from .answers import cancelled, late, settle
+from .answers import cancelled, late, once, settle
 from .context import OutsideContext
 from .held import Held
 from .principal import Gate, Principal, caller_of, of_plugin
@@ -376,26 +375,6 @@ async def _pass_on(items: AsyncGenerator[Any, None], take: Item | None) -> None:
 def admitted(principal: Principal, safety: Safety) -> Principal:
     """Return a caller for the calls that are made inside a call which was admitted with that word."""
     return msgspec.structs.replace(principal, confirmed=frozenset({safety}))
-
-
-def question_of(input: Any) -> bytes:
-    """Return what must be the same in a repeated call of a command."""
-    return _encode(msgspec.structs.replace(input, idempotency_key=None, confirm=None))
-
-
-def once(scope: WriteScope, input: Any, run: Callable[[], bytes]) -> bytes:
-    """Return a command's answer, which is that of the first call where its key was used before."""
-    key = input.idempotency_key
-    if key is None:
-        return run()
-    question = question_of(input)
-    answer = idempotency.replay(scope, key, question)
-    if answer is None:
-        answer = run()
-        idempotency.keep(scope, key, question, answer)
-    else:
-        scope.expected = None  # it was held to its rev the first time
-    return answer
 
 
 def void(_: object) -> None:

@@ -15,7 +15,7 @@ from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.store import Store
 from coder_local.api import Kind
 
-from .answers import settle
+from .answers import once, question_of, settle
 from .principal import caller_of
 
 if TYPE_CHECKING:
@@ -102,8 +102,6 @@ class _Command:
         input = self._input
         if input.idempotency_key is None:
             return None
-        from .dispatch import question_of  # noqa: PLC0415 - it imports this module
-
         question = question_of(input)
         found: bytes | None = await self._write(
             lambda scope: idempotency.replay(scope, input.idempotency_key, question)
@@ -112,7 +110,6 @@ class _Command:
 
     async def commit(self, plan: Plan) -> bytes:
         """Do on the writer what the command did in its process. Raises `Moved` if it must be run again."""
-        from .dispatch import once  # noqa: PLC0415 - it imports this module
 
         def work(scope: WriteScope) -> bytes:
             def play() -> bytes:

@@ -135,7 +135,7 @@ class Apart:
         """Take any other message."""
         if message.get("t") == "failed":
             self._failed, self._broken = str(message["message"]), not message["declaration"]
-            if message["trace"]:
+            if self._broken:
                 _log.error("plugin %s cannot be imported: %s", self._plugin.name, message["trace"])
         else:
             self.remote.take(message)

@@ -79,7 +79,8 @@ class Process:
     def pid(self) -> int | None:
         """The process that runs; None while there is none."""
         process = self._process
-        return None if process is None or process.returncode is not None else process.pid
+        there = self._stopping is not None and process is not None and process.returncode is None
+        return process.pid if there and process is not None else None
 
     @property
     def deaths(self) -> int:

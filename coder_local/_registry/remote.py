@@ -51,8 +51,9 @@ Commit = Callable[[Plan], Awaitable[bytes]]
 class Run:
     """Something that the process was asked to run."""
 
-    def __init__(self, number: int, name: str, context: OutsideContext, commit: Commit | None) -> None:
+    def __init__(self, number: int, what: str, name: str, context: OutsideContext, commit: Commit | None) -> None:
         self.number = number
+        self.what = what
         self.name = name
         self.context = context
         self.commit = commit
@@ -110,7 +111,12 @@ class RemotePlugin:
         run = await self._begin("stream", name, context, _json(_given(values)), None)
         try:
             await run.answer
-            while (item := await self._request("next", name, context, b"", None, of=run.number)) is not None:
+            while True:
+                if run.number not in self._open:
+                    raise self._gone(name, "between two items")
+                item = await self._request("next", name, context, b"", None, of=run.number)
+                if item is None:
+                    return
                 yield msgspec.Raw(item)
         finally:
             self._open.pop(run.number, None)
@@ -136,7 +142,7 @@ class RemotePlugin:
         await self._there()
         if len(self._runs) >= _MOST:
             raise RateLimited(f"{self.name} is busy with {_MOST} calls", data={"retry_after_ms": 1000})
-        run = Run(next(self._numbers), name, context, commit)
+        run = Run(next(self._numbers), what, name, context, commit)
         self._runs[run.number] = self._open[run.number] = run
         settings = None if self.settings is None else _json(self.registry.settings_of(self.settings))
         message = {
@@ -183,7 +189,7 @@ class RemotePlugin:
         if run is None:
             return
         fault = message.get("fault")
-        if fault is not None or not self._stays_open(run):
+        if fault is not None or run.what != "stream":
             self._open.pop(run.number, None)
             run.close()
         if run.overrun is not None:
@@ -194,10 +200,6 @@ class RemotePlugin:
             run.answer.set_result(message.get("result"))
         else:
             run.answer.set_exception(error_of(fault))
-
-    def _stays_open(self, run: Run) -> bool:
-        declared = self.registry.declared(run.name)
-        return declared is not None and declared.kind is Kind.STREAM
 
     def dropped(self, reason: str) -> None:
         """Answer all that is under way: the process has ended."""
@@ -249,7 +251,9 @@ class RemotePlugin:
         if not (name.startswith(f"{self.domain}.") or covers(allowed.operations, name)):
             self.refused("operations", name)
             raise refusal("operations", name, f"plugin {self.name} may not call {name}")
-        for secret in _SECRET.findall(input.decode()):
+        for secret in _SECRET.findall(
+            _json(msgspec.json.decode(input)).decode()
+        ):  # anew: JSON may write a `/` as `\\/`
             if secret not in allowed.secrets:
                 self.refused("secrets", secret)
                 raise refusal("secrets", secret, f"plugin {self.name} may not use the secret {secret}")
@@ -297,10 +301,10 @@ class RemotePlugin:
         """Commit a transaction; None if it must be run again."""
         plan = Plan(message["ms"], message["steps"], message["answer"])
         try:
-            if not message["word"]:
-                if run.commit is None:
-                    raise Refused(f"{run.name} is no transaction", hint="use ctx.transact")
+            if run.commit is not None:
                 return await run.commit(plan)
+            if run.what not in _OUTSIDE:
+                raise Refused(f"{run.name} is no transaction")
 
             def work(tx: Transaction) -> None:
                 self.replay.run(cast("WriteScope", tx), plan)
@@ -340,6 +344,8 @@ class RemotePlugin:
             held.__exit__(None, None, None)
 
 
+_OUTSIDE = frozenset({"action", "stream", "started", "stopped"})
+"""What runs outside a transaction, and may have some of its own."""
 _Handler = Callable[[RemotePlugin, Run, Message], Coroutine[Any, Any, Any]]
 _HANDLERS: Mapping[str, _Handler] = {
     word: getattr(RemotePlugin, f"_{word}")

@@ -99,6 +99,11 @@ async def start(ctx: Context, *, command: list[str]) -> str:
     """Start any program."""
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
+@domain.action("trouble.leave", safety=Safety.READ)
+async def leave(ctx: Context, *, command: list[str]) -> None:
+    """Start a program and leave it."""
+    (ctx.folder / "left").write_text(str(subprocess.Popen(command).pid))
+
 @domain.action("trouble.look", safety=Safety.READ)
 async def look(ctx: Context, *, path: str) -> str:
     """Open any file."""
@@ -140,7 +145,7 @@ operations = ["planning.projects.*"]
 events = ["planning.task.*"]
 secrets = ["known"]
 hosts = ["localhost"]
-commands = ["echo"]
+commands = ["echo", "sleep"]
 [budgets]
 memory_mb = 96
 """
@@ -333,10 +338,13 @@ def test_after_three_runs_it_is_a_conflict(daemon: Process) -> None:
 def test_a_killed_daemon_leaves_no_child(tmp_path: Path) -> None:
     begun = begin(tmp_path / "data")
     child = begun.call("trouble.pid")
+    begun.call("trouble.leave", command=["sleep", "600"])
+    left = int((begun.data_dir / "trouble" / "left").read_text())
     spinning = threading.Thread(target=lambda: _lost(begun))
     spinning.start()
     begun.kill()
     assert process.wait_exit(child, 2.0)
+    assert process.wait_exit(left, 2.0)  # what the plugin had started, too
     spinning.join()
 
 
