@@ -251,9 +251,8 @@ class RemotePlugin:
         if not (name.startswith(f"{self.domain}.") or covers(allowed.operations, name)):
             self.refused("operations", name)
             raise refusal("operations", name, f"plugin {self.name} may not call {name}")
-        for secret in _SECRET.findall(
-            _json(msgspec.json.decode(input)).decode()
-        ):  # anew: JSON may write a `/` as `\\/`
+        text = _json(msgspec.json.decode(input)).decode()  # anew: a slash can be written in more than one way
+        for secret in _SECRET.findall(text):
             if secret not in allowed.secrets:
                 self.refused("secrets", secret)
                 raise refusal("secrets", secret, f"plugin {self.name} may not use the secret {secret}")
