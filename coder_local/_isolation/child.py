@@ -33,13 +33,14 @@ from .outside import ChildContext
 from .wire import Channel, Message, fault_of
 
 T = TypeVar("T")
+DocsOf = Callable[[Any], dict[str, str]]
 RUNS = 3
 """How often a transaction is run before what others wrote meanwhile is told to the caller."""
 _json = msgspec.json.Encoder().encode
 
 
-def main() -> None:
-    """Serve the daemon that started this process until it is gone."""
+def main(docs_of: DocsOf) -> None:
+    """Serve the daemon that started this process until it is gone; `docs_of` is as a `Describer` takes it."""
     channel = _channel()
     messages = channel.messages()
     first = next(messages, None)
@@ -47,7 +48,7 @@ def main() -> None:
         return
     loop = asyncio.new_event_loop()
     try:
-        desk = Desk(channel, loop, first)
+        desk = Desk(channel, loop, first, docs_of)
         channel.send({"t": "hello", "told": desk.told, "import_ms": desk.import_ms})
     except BaseException as error:  # noqa: BLE001 - a plugin's own code; the daemon tells the person
         channel.send({"t": "failed", "declaration": isinstance(error, DeclarationError), **_why(error)})
@@ -101,7 +102,7 @@ def _why(error: BaseException) -> Message:
 class Desk:
     """Takes what the daemon asks, and has it run."""
 
-    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop, first: Message) -> None:
+    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop, first: Message, docs_of: DocsOf) -> None:
         self.channel = channel
         self.loop = loop
         self.asker = Asker(channel)
@@ -119,7 +120,7 @@ class Desk:
         fence.own(Path(first["data_dir"]) / domain.name)
         self._fence = fence
         self.domain = domain
-        self.told = declarations.describe(domain, manifest.permissions)
+        self.told = declarations.describe(domain, manifest.permissions, docs_of)
         self._tables = tables_of(domain.tables)
         self._lanes: dict[str, tuple[Lane, Reading]] = {}
         self._running: dict[int, Callable[[], object]] = {}

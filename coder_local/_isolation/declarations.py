@@ -45,10 +45,13 @@ class Rebuilt(NamedTuple):
 # -- in the child -----------------------------------------------------------------------------------------------------
 
 
-def describe(domain: Domain, permissions: Permissions) -> Node:
-    """Return a domain as plain data. Raises `DeclarationError` for what cannot run in a process of its own."""
+def describe(domain: Domain, permissions: Permissions, docs_of: Callable[[Any], dict[str, str]]) -> Node:
+    """Return a domain as plain data; `docs_of` is as a `Describer` takes it.
+
+    Raises `DeclarationError` for what cannot run in a process of its own.
+    """
     _refuse(domain, permissions)
-    told = Describer()
+    told = Describer(docs_of)
     events = {name: told.tell(event)[1] for name, event in domain.events.items()}
     settings = domain.settings_type
     return {

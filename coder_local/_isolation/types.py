@@ -9,7 +9,7 @@ import enum
 import functools
 import types
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -53,10 +53,14 @@ def _known() -> dict[str, Meta]:
 
 
 class Describer:
-    """Writes types down; `structs` then holds the classes that are the plugin's own."""
+    """Writes types down; `structs` then holds the classes that are the plugin's own.
 
-    def __init__(self) -> None:
+    `docs_of` returns the docstrings of a class's fields, which Python does not keep.
+    """
+
+    def __init__(self, docs_of: Callable[[Any], dict[str, str]] = lambda _: {}) -> None:
         self.structs: dict[str, Node] = {}
+        self._docs_of = docs_of
         self._keys: dict[Any, str] = {}
         self._under_way: set[Any] = set()
 
@@ -127,11 +131,16 @@ class Describer:
         options = {name: getattr(config, name) for name in ("frozen", "omit_defaults", "forbid_unknown_fields")}
         if config.tag is not None:
             options |= {"tag": config.tag, "tag_field": config.tag_field}
-        return {"struct": cls.__name__, "doc": cls.__doc__, "base": base, "fields": fields, "options": options}
+        return {
+            "struct": cls.__name__, "doc": cls.__doc__, "base": base, "fields": fields, "options": options,
+            "docs": self._docs_of(cls),
+        }  # fmt: skip
 
     def _default(self, field: msgspec.structs.FieldInfo) -> Node:
         if field.default_factory is not msgspec.NODEFAULT:
-            return self.value(field.default_factory())
+            made: Any = field.default_factory()
+            # Empty ones are plain defaults, which a schema shows; what a function makes is made anew each time.
+            return self.value(made) if made in ([], {}) else ["made", msgspec.json.encode(made)]
         return REQUIRED if field.default is msgspec.NODEFAULT else self.value(field.default)
 
     def value(self, value: Any) -> Node:
@@ -184,11 +193,13 @@ class Rebuilder:
         renamed: dict[str, str] = {}
         for name, told, default, sent in node["fields"]:
             hints[name] = self.make(told)
-            if default != REQUIRED:
+            if default[0] == "made":
                 names[name] = msgspec.field(default_factory=functools.partial(self.value, default, hints[name]))
+            elif default != REQUIRED:
+                names[name] = self.value(default, hints[name])
             if sent != name:
                 renamed[name] = sent
-        names["__annotations__"] = hints
+        names |= {"__annotations__": hints, "__field_docs__": node["docs"]}
         options = dict(node["options"]) | ({"rename": renamed} if renamed else {})
         return cast("type", type(base)(node["struct"], (base,), names, kw_only=True, **options))
 

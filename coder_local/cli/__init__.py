@@ -35,9 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if serve.is_meant(arguments):
         return serve.run(arguments)
     if arguments[:1] == [_PLUGIN]:
-        from coder_local._isolation import child  # noqa: PLC0415 - see above
+        from coder_local._contracts import docs  # noqa: PLC0415 - see above
+        from coder_local._isolation import child  # noqa: PLC0415
 
-        child.main()
+        child.main(docs.of_fields)
         return 0
     from . import app  # noqa: PLC0415 - see above
 

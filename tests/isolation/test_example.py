@@ -39,6 +39,13 @@ def test_the_list_of_plugins_shows_where_it_runs_and_what_it_may_do(shelf: Proce
     )
 
 
+def test_its_contract_has_its_texts(shelf: Process) -> None:
+    found = {each["name"]: each for each in shelf.call("operations.list", prefix="shelf.")["items"]}
+    assert found["shelf.begin"]["summary"] == "Begin to read a book; at most three are open at a time."
+    assert "Where it stands on the list of books that were read" in str(found["shelf.books.get"]["output"])
+    assert "Books to read in a year." in str(shelf.call("settings.explain", plugin="shelf", name="goal"))
+
+
 def test_a_command_a_query_and_its_rules_hold(shelf: Process) -> None:
     ids = [shelf.call("shelf.books.create", title=f"Volume {number}")["id"] for number in range(4)]
     assert shelf.call("shelf.progress") == {"read": 0, "open": 0, "goal": 12}
