@@ -23,8 +23,6 @@ from coder_local._isolation.wire import Channel, Message
 from coder_local.api import Error
 
 _log = logging.getLogger("coder_local.plugins")
-COMMAND = "_plugin"
-"""The word by which this program runs as a plugin's process; no plugin can have such a name."""
 BACK_OFF: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0)
 """Seconds before a process that ended is started again; with one more end in `WINDOW` it is not."""
 WINDOW = 600.0
@@ -196,7 +194,7 @@ def _spawn() -> subprocess.Popen[bytes]:
     environ = {name: value for name, value in program.clean_environment(os.environ).items() if _is_kept(name)}
     environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(  # noqa: S603 - this very program
-        program.command(COMMAND),
+        program.command(program.PLUGIN),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environ,

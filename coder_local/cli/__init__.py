@@ -19,12 +19,11 @@ from __future__ import annotations
 
 import sys
 
+from coder_ipc import program
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_PLUGIN = "_plugin"
-"""The word by which the daemon starts this program as the process of a plugin; no person types it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if serve.is_meant(arguments):
         return serve.run(arguments)
-    if arguments[:1] == [_PLUGIN]:
+    if arguments[:1] == [program.PLUGIN]:
         from coder_local._contracts import docs  # noqa: PLC0415 - see above
         from coder_local._isolation import child  # noqa: PLC0415
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from coder_local.testing.daemon import environment
 from tests.faults.process import Process
 
 from .conftest import about, put_shelf, refused, until
@@ -121,5 +124,9 @@ def test_it_is_taken_away_and_brought_back(shelf: Process) -> None:
     assert refused(lambda: shelf.call("shelf.progress")).kind == "unsupported"
     if process is not None:
         until(lambda: about(shelf, "shelf")["process"] is None)
-    shelf.confirmed("plugins.enable", name="shelf")
+    command = [sys.executable, "-m", "coder_local", "--data-dir", str(shelf.data_dir), "plugins", "enable", "shelf"]
+    command.append("--yes")
+    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    apart = "in a process of its own; beyond its own domain it may call planning.tasks.create"
+    assert (apart if process else "in the daemon, where it may do whatever you may") in ran.stderr
     assert shelf.call("shelf.progress")["goal"] == 30
