@@ -28,3 +28,9 @@ class Authorizer:
         if action == sqlite3.SQLITE_FUNCTION and two != "load_extension":
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
+
+
+def watch(connection: sqlite3.Connection, authorizer: Authorizer) -> None:
+    """Have a connection ask from now on."""
+    connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")  # their first use makes them: no reading
+    connection.set_authorizer(authorizer)

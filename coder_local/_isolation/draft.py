@@ -22,7 +22,7 @@ from coder_local._store.tables import Table, Tables
 from coder_local.api import Conflict, Error, Event, Record, Rights, Transaction, Unsupported
 from coder_local.api.operations import TableDeclaration
 
-from .authorizer import GONE, OVERLAY, Authorizer
+from .authorizer import GONE, OVERLAY, Authorizer, watch
 from .steps import Step, digest
 
 R = TypeVar("R", bound=Record)
@@ -40,9 +40,8 @@ class Reading:
         self.connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
         self.connection.execute("PRAGMA trusted_schema = OFF")
         self.connection.create_function("fold", 1, fold, deterministic=True)
-        self.connection.execute("SELECT 1 FROM json_each('[]')")  # its first use makes it, which is no reading
         self.authorizer = Authorizer(frozenset(table.name for table in tables.all()))
-        self.connection.set_authorizer(self.authorizer)
+        watch(self.connection, self.authorizer)
 
     @contextmanager
     def snapshot(self) -> Generator[sqlite3.Connection]:

@@ -7,17 +7,18 @@ on the writer, and the writer never waits for the process.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
 
 from coder_local._store.scope import WriteScope
-from coder_local.api import DeclarationError, Domain, Error, Invalid, Record
+from coder_local.api import Domain, Error, Invalid, Record, Refused
 
-from .authorizer import Authorizer
+from .authorizer import Authorizer, watch
 from .declarations import Rebuilt
 
 Step = list[Any]
@@ -51,13 +52,12 @@ def digest(rows: Iterable[Any]) -> bytes:
 class Replay:
     """Does on the writer what plans say, for one plugin."""
 
-    def __init__(self, plugin: Rebuilt, checking: sqlite3.Connection) -> None:
+    def __init__(self, plugin: Rebuilt, connect: Callable[[], sqlite3.Connection]) -> None:
         self._tables: Mapping[str, type[Record]] = plugin.tables
         self._domain: Domain = plugin.domain
-        self._checking = checking
-        """A connection that cannot write, on which a statement is compiled to see which tables it reads."""
+        self._connect = connect
+        """Makes a connection that cannot write, on which a statement is compiled to see which tables it reads."""
         self._allowed: set[str] = set()
-        checking.set_authorizer(Authorizer(frozenset(plugin.tables)))
 
     def run(self, scope: WriteScope, plan: Plan) -> None:
         """Do all steps of a plan. Raises `Moved`, the named error of a write, and `Invalid` for what is no plan."""
@@ -109,13 +109,15 @@ class Replay:
             scope.update(record, **{name: msgspec.convert(value, types[name]) for name, value in found.items()})
 
     def _allow(self, sql: str, values: Any) -> None:
-        """Raise `DeclarationError` for a statement that writes, or reads what is not the plugin's."""
+        """Raise `Refused` for a statement that writes, or reads what is not the plugin's."""
         if sql in self._allowed:
             return
-        try:
-            self._checking.execute(f"EXPLAIN {sql}", values)
-        except sqlite3.DatabaseError as error:
-            raise DeclarationError(f"a statement reads what is not the plugin's own: {error}") from error
+        with contextlib.closing(self._connect()) as checking:
+            watch(checking, Authorizer(frozenset(self._tables)))
+            try:
+                checking.execute(f"EXPLAIN {sql}", values)
+            except sqlite3.DatabaseError as error:
+                raise Refused(f"a statement reads what is not the plugin's own: {error}") from error
         if len(self._allowed) > 1000:
             self._allowed.clear()
         self._allowed.add(sql)

@@ -40,6 +40,8 @@ def load(kernel: Kernel, plugin: Plugin, *, anew: bool = False) -> Domain | None
     """
     try:
         folder = package_folder(plugin)
+        if folder is None:
+            return plugin.load(anew=anew)
         plugin.manifest = manifest.read(folder)
     except DeclarationError as error:
         plugin.stop(Status.STOPPED_BY_DECLARATION, str(error))
@@ -87,7 +89,7 @@ class Apart:
     def _use(self, rebuilt: Rebuilt) -> None:
         self.remote.domain = rebuilt.domain.name
         self.remote.settings = rebuilt.domain.settings_type
-        self.remote.replay = Replay(rebuilt, open_reader(self._kernel.store.path))
+        self.remote.replay = Replay(rebuilt, lambda: open_reader(self._kernel.store.path))
 
     def resume(self) -> None:
         """Have the process run again, after `stop`."""

@@ -276,16 +276,18 @@ def content_hash(plugin: Plugin) -> str:
     return digest.hexdigest()
 
 
-def package_folder(plugin: Plugin) -> Path:
+def package_folder(plugin: Plugin) -> Path | None:
     """Return the folder of a third party's package, which its manifest stands in, without importing it.
 
-    Raises `DeclarationError` if there is none.
+    None for an installed module that is one file and has no folder. Raises `DeclarationError` if it cannot be found.
     """
-    folder, _ = _files_of(plugin)
-    if plugin.source is Source.ENTRY_POINT:
-        inner = folder.joinpath(*plugin.location.split(".")[1:])
-        return inner if inner.is_dir() else inner.parent if inner != folder else folder
-    return folder
+    folder, files = _files_of(plugin)
+    if plugin.source is Source.FOLDER:
+        return folder
+    if files == [folder / f"{plugin.location}.py"]:
+        return None
+    inner = folder.joinpath(*plugin.location.split(".")[1:])
+    return inner if inner.is_dir() else inner.parent
 
 
 def _files_of(plugin: Plugin) -> tuple[Path, list[Path]]:

@@ -130,3 +130,13 @@ def test_it_is_taken_away_and_brought_back(shelf: Process) -> None:
     apart = "in a process of its own; beyond its own domain it may call planning.tasks.create"
     assert (apart if process else "in the daemon, where it may do whatever you may") in ran.stderr
     assert shelf.call("shelf.progress")["goal"] == 30
+
+
+def test_it_is_there_again_after_a_restart(shelf: Process) -> None:
+    read = shelf.call("shelf.progress")["read"]
+    assert shelf.terminate() == 0
+    shelf.start()
+    assert shelf.call("shelf.progress")["read"] == read
+    book = shelf.call("shelf.books.create", title="After the restart")
+    shelf.call("shelf.finish", id=book["id"])
+    until(lambda: [m for m in shelf.call("shelf.marks.list")["items"] if m["book"] == book["id"]])

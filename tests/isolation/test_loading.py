@@ -74,6 +74,44 @@ def tree(read: Snapshot) -> Node:
 '''
 
 
+LIFE = '''
+def _keep(tx: Transaction, name: str) -> None:
+    tx.insert(Small(name=name))
+
+@domain.on_start
+async def start(ctx: Context) -> None:
+    """Write that it began."""
+    await ctx.transact(_keep, f"began as {ctx.actor}")
+
+@domain.on_stop
+async def stop(ctx: Context) -> None:
+    """Write that it ended."""
+    await ctx.transact(_keep, "ended")
+
+@domain.command("small.names")
+def names(tx: Transaction, *, of: list[str] = []) -> list[str]:
+    """Return names, and some more."""
+    for each in of:
+        tx.insert(Small(name=each))
+    if of:
+        gone = tx.select(Small, "name IN (SELECT value FROM json_each(:of))", of=of, order="name DESC", limit=1)[0]
+        assert tx.delete(gone).deleted_at and tx.find(Small, gone.id) is None
+        assert tx.restore(tx.find(Small, gone.id, deleted=True)).rev == 3
+        assert tx.update(tx.delete(tx.get(Small, gone.id)), name="hidden").rev == 5
+    return [row[0] for row in tx.rows("SELECT name FROM small WHERE deleted_at IS NULL")]
+
+@domain.command("small.steal")
+def steal(tx: Transaction) -> None:
+    """Send a step that reads what is not its own."""
+    tx.steps.append(["read", "SELECT hash FROM token", [], b""])
+
+@domain.command("small.forge")
+def forge(tx: Transaction) -> None:
+    """Send a step that is none."""
+    tx.steps.append(["drop", "small"])
+'''
+
+
 @pytest.fixture
 async def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Core]:
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])  # what starts here must import what is tested
@@ -203,3 +241,28 @@ async def test_a_reload_exchanges_the_process(core: Core) -> None:
     found = await core.call("plugins.reload", name="small")
     assert "RuntimeError: bad" in found["fault"]
     assert await core.call("small.answer") == 42
+
+
+async def test_its_start_and_stop_are_run_in_its_process(core: Core) -> None:
+    write(core, LIFE)
+    await core.call("plugins.enable", name="small")
+    assert await core.call("small.names") == ["began as plugin:small"]
+    await core.call("plugins.disable", name="small")
+    await core.call("plugins.enable", name="small")
+    assert sorted(await core.call("small.names")) == ["began as plugin:small"] * 2 + ["ended"]
+
+
+async def test_a_transaction_sees_what_it_wrote_and_all_of_it_is_committed(core: Core) -> None:
+    write(core, LIFE)
+    await core.call("plugins.enable", name="small")
+    assert sorted(await core.call("small.names", of=["a", "b", "c"])) == ["a", "b", "began as plugin:small"]
+    assert sorted(await core.call("small.names")) == ["a", "b", "began as plugin:small"]
+
+
+async def test_steps_that_are_no_ones_to_take_are_refused(core: Core) -> None:
+    write(core, LIFE)
+    await core.call("plugins.enable", name="small")
+    refused = await core.refused("small.steal")
+    assert refused.kind == "refused"
+    assert "not the plugin's own" in refused.message
+    assert (await core.refused("small.forge")).kind == "invalid"

@@ -322,6 +322,7 @@ def _allowed(plugin: Plugin) -> tuple[Manifest, str]:
     if plugin.source not in FOREIGN or plugin.loaded:
         return plugin.manifest, ""
     try:
-        return manifest.read(package_folder(plugin)), ""
+        folder = package_folder(plugin)
+        return (plugin.manifest if folder is None else manifest.read(folder)), ""
     except (OSError, DeclarationError) as error:
         return plugin.manifest, str(error)
