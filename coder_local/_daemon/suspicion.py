@@ -3,8 +3,8 @@
 A start is watched from before the first third party's plugin is imported until some seconds after the last one began.
 One that was cut off in this time failed. After two that failed, the plugin that was at work in both is left out; where
 nobody knows which one was, half of the suspects are left out in each start until one is left. What is found that way
-after two failed starts alone may be innocent: a person may have killed the daemon twice. So it is tried again after two
-clean starts, and set aside for good only when a start with it fails once more.
+may be innocent: a person may have killed the daemon. So it is tried again after two clean starts; it is set aside for
+good by a start that fails and points at it, when that is the third one with it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def clean(record: Record) -> None:
         else:
             held.clean += 1
     if record.suspects:
-        _narrow(record, [name for name in record.suspects if name not in done.loading])
+        record.suspects = [name for name in record.suspects if name not in done.loading]
+        if len(record.suspects) == 1:  # what remains is no proof
+            _find(record, record.suspects[0], PROOF - 1)
     elif record.clean >= ENOUGH:
         record.failed = []
 
@@ -101,7 +103,7 @@ def acquit(record: Record, name: str) -> None:
     record.guilty.pop(name, None)
     record.suspects = [each for each in record.suspects if each != name]
     if len(record.suspects) == 1:
-        _find(record, record.suspects[0])
+        _find(record, record.suspects[0], PROOF - 1)
 
 
 def _judge_failed(record: Record, last: Start) -> None:

@@ -43,12 +43,10 @@ async def reload(kernel: Kernel, old: Plugin, present: str) -> Outcome:
     if shared := shares_its_package(kernel, old):
         return _failed(old, shared, begun)
     before, domain = modules.of(old.root), await imported(kernel, fresh, lambda: _load(kernel, fresh))
-    if domain is None:
-        return _failed(old, fresh.reason, begun)
-    if fault := await _exchange(kernel, old, fresh, domain):
+    fault = fresh.reason if domain is None else await _exchange(kernel, old, fresh, domain)
+    if fault:
         _drop(fresh, old)
-        if old.source is Source.ENTRY_POINT:
-            modules.put_back(old.root, before)
+        modules.put_back(old.root, before)  # of an installed one they were exchanged; an import may hang in the middle
         return _failed(old, fault, begun)
     _drop(old, fresh)
     added, removed, changed = _difference(old, fresh)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from coder_local._daemon.core import taking
 from coder_local._registry import pausing
 from coder_local._registry.dispatch import Call
 from coder_local._registry.principal import OWNER
@@ -211,6 +212,31 @@ async def test_listeners_go_on_from_their_places_and_hear_nothing_twice(words: W
     await words.reload()
     await words.core.call("words.say")
     assert (await words.heard())[-1] == "last heard by last"
+
+
+async def test_hooks_are_those_of_the_new_content(words: Words) -> None:
+    hook = "@domain.hook\ndef step_kinds() -> list[str]:\n    return [WORD]\n"
+    for word in ("second", "third"):
+        words.write(word, more=hook)
+        assert (await words.reload())["fault"] == ""
+        assert list(words.core.kernel.offered("step_kinds")) == [word]
+    words.write("fourth")
+    await words.reload()
+    assert list(words.core.kernel.offered("step_kinds")) == []
+
+
+async def test_an_import_that_never_ends_holds_no_other_plugin_up(
+    words: Words, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "IMPORT_DEADLINE", 0.5)
+    words.write("second", more="import threading\nthreading.Event().wait(20)")
+    reloading = asyncio.create_task(words.reload())
+    other = data_dir / "plugins" / "other"
+    other.mkdir()
+    (other / "__init__.py").write_text("from coder_local.api import Domain\ndomain = Domain('other')\n")
+    assert (await words.core.call("plugins.enable", name="other"))["status"] == "loaded"
+    assert (await reloading)["fault"] == "its import took longer than 0.5 s"
+    assert await words.core.call("words.which") == "first"
 
 
 BAD = {
