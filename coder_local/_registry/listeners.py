@@ -175,6 +175,8 @@ class _Running:
         except Locked as error:
             self._done(None, error)  # the process is just being started: no fault of the event
         except Exception as caught:  # noqa: BLE001 - a plugin's fault, which is counted
+            if self._subscription.closed:  # it was disabled meanwhile, which ended its process
+                return
             error_ = caught
             self._submit(
                 lambda scope: self._fail(

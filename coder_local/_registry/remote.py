@@ -43,7 +43,8 @@ _READY = 5.0
 """Seconds that a call waits for a process that is just being started again."""
 _MOST = 256
 """Runs of one plugin at a time."""
-_SECRET = re.compile(re.escape(SECRET) + r"([^\s\"'\\{}]+)")
+_SECRET = re.compile(re.escape(SECRET) + r"([A-Za-z0-9_.~/-]*[A-Za-z0-9_~])")
+"""As execution reads a reference in a text."""
 _json = msgspec.json.Encoder().encode
 Commit = Callable[[Plan], Awaitable[bytes]]
 
