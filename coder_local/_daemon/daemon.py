@@ -266,6 +266,7 @@ class Daemon:
             await asyncio.sleep(0.01)
         ending.cancel()  # it logged what failed; what hangs is left behind
         await dispatcher.stop_tasks()
+        self.kernel.end_processes()
         store.cancel_reads()
         while store.reading and time.monotonic() < end + _ANSWERING:  # interrupted, they are answered in a moment
             await asyncio.sleep(0.01)

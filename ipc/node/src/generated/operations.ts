@@ -10,6 +10,9 @@ export type Field = "score" | "blocked" | "start" | "finish" | "health";
 /** beads JSONL, Taskwarrior JSON, GitHub issues JSON, iCalendar VTODO, Markdown checklists. */
 export type FormatName = "beads" | "taskwarrior" | "github" | "vtodo" | "markdown";
 
+/** Where a plugin's code runs. */
+export type Isolation = "process" | "in_process";
+
 /** What an operation is, hence where it runs and what it may do. */
 export type Kind = "query" | "command" | "action" | "stream";
 
@@ -146,7 +149,8 @@ export interface Attempt {
  * One call of an operation that is destructive, leaves the machine, or is for a person alone.
  *
  * Or requests that were refused at the door of HTTP: their operation is `http.request`, their actor
- * `unknown`.
+ * `unknown`. Or what a plugin in a process of its own tried beyond its manifest: the operation is
+ * `<domain>.<permission>`.
  */
 export interface AuditLine {
   seq: number;
@@ -169,6 +173,8 @@ export interface AuditLine {
   /**
    * Of requests refused at the door: the rule they broke, what the last of them said of itself, and their
    * number.
+   *
+   * Of a plugin that tried what its manifest does not allow: the permission, and what it tried.
    */
   detail: string;
   /**
@@ -1172,6 +1178,24 @@ export interface OperationsListInput {
   prefix?: string;
   /** True when missing. */
   with_schemas?: boolean;
+}
+
+/** What a plugin in a process of its own may do beyond its own domain. */
+export interface Permissions {
+  /**
+   * Operations of others that it may call: wire names, or all of a domain or a group by `planning.tasks.*`.
+   */
+  operations: string[];
+  /** Types of events of others that it may hear, in the same way. */
+  events: string[];
+  /** Secrets that it may name in what it calls, as behind `secret://`. */
+  secrets: string[];
+  /**
+   * Hosts that it may connect to: names or addresses, each with any port or with one (`api.example.org:443`).
+   */
+  hosts: string[];
+  /** Programs that it may start, by name or by whole path. */
+  commands: string[];
 }
 
 /** A piece of output. */
@@ -2186,6 +2210,15 @@ export interface PluginInfo {
   costs: PluginCosts;
   /** SHA-256 of its present files, for a third party's: what `plugins.enable` lets run. */
   content_hash: string | null;
+  /** Where its code runs; what is enabled anew runs where the manifest of its present files says. */
+  isolation: Open<Isolation>;
+  /**
+   * What it may do beyond its own domain, in a process of its own; null for one that may do all the person
+   * may.
+   */
+  permissions: Permissions | null;
+  /** The process that it runs in, of its own; null while there is none. */
+  process: number | null;
 }
 
 /** All plugins: loaded ones in the order of loading, then those that are not enabled. */
@@ -4158,10 +4191,11 @@ export interface Api {
     /**
      * Let a plugin's code run, from now on and at every start, for exactly its present content.
      *
-     * A third party's plugin may do whatever the person may: look at it first. With `content_hash`, as
-     * `plugins.list` gives it, a content that changed since is refused with `conflict`. If it cannot be
-     * loaded, `status` and `reason` of the answer say why; one that ran with another content goes on with
-     * that. Lifts a quarantine.
+     * In a process of its own it has the `permissions` that `plugins.list` shows, and no others; in the
+     * daemon it may do whatever the person may: look at it first. With `content_hash`, as `plugins.list`
+     * gives it, a content that changed since is refused with `conflict`. If it cannot be loaded, `status` and
+     * `reason` of the answer say why; one that ran with another content goes on with that. Lifts a
+     * quarantine.
      */
     enable(input: PluginsEnableInput, options?: ActionOptions): Promise<PluginInfo>;
     /**
