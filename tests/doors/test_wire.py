@@ -20,6 +20,7 @@ import pytest
 from coder_ipc import RemoteError
 from coder_ipc.errors import EXIT_CODES
 from coder_local._daemon import main
+from coder_local._store.progress import Migrating
 from coder_local._transports.jsonrpc import session
 from coder_local.api.errors import KINDS
 from coder_local.testing.daemon import RunningDaemon, running
@@ -142,7 +143,8 @@ def test_the_limits_are_the_code_s(number: int) -> None:
 
 def test_the_messages_of_the_page_have_the_members_that_are_sent(daemon: RunningDaemon, wire: Wire) -> None:
     examples = [json.loads(each) for each in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-    file, line, event = examples
+    file, line, step, event = examples
+    assert step.keys() == set(Migrating.__struct_fields__)
     assert file.keys() == daemon.runtime._asdict().keys()
     assert line.keys() - {"event"} == file.keys() - {"token", "process_started_at"}
     (said,) = daemon.call("events.list", types=["planning.task.created"], limit=1)["items"]
