@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -72,11 +72,16 @@ else:
         return True
 
 
-def run_logged(command: Sequence[str], folder: Path, log: Path, failure: str) -> None:
-    """Run a command with its output in the log, show that it moves, and show the log's end when it fails."""
+def run_logged(
+    command: Sequence[str], folder: Path, log: Path, failure: str, env: Mapping[str, str] | None = None
+) -> None:
+    """Run a command with its output in the log, show that it moves, and show the log's end when it fails.
+
+    `env` is added to the environment.
+    """
     tail: list[str] = []
     progress = _Progress()
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONIOENCODING": "utf-8", **(env or {})}
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
             command,

@@ -89,6 +89,13 @@ def development_requirements(root: Path = ROOT) -> list[str]:
     return list(expand("dev"))
 
 
+def build_requirements(root: Path = ROOT) -> list[str]:
+    """Return what a build needs: the project's dependencies, what makes its wheel, and PyInstaller."""
+    project = _read_pyproject(root)
+    freezer = [each for each in development_requirements(root) if each.startswith("pyinstaller")]
+    return [*project["project"]["dependencies"], *project["build-system"]["requires"], *freezer]
+
+
 def _read_pyproject(root: Path) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - missing before 3.11, where the message about the version must still be printed
 

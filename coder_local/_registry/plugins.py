@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
 
+from coder_ipc import program
 from coder_local.api import DeclarationError, Domain
 
 _log = logging.getLogger("coder_local.plugins")
@@ -109,7 +110,9 @@ class Plugin:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # the person's; on any other thread only the plugin itself can have raised it
-            self.stop(Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}{_place(error)}")
+            self.stop(
+                Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}{_place(error)}{_missing(error)}"
+            )
             _log.error("plugin %s cannot be imported", self.name, exc_info=error, extra={"plugin": self.name})
         self.import_ms = (time.perf_counter() - begun) * 1000
         return self.domain
@@ -161,6 +164,15 @@ def _place(error: BaseException) -> str:
     return "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
 
 
+def _missing(error: BaseException) -> str:
+    """Return what a plugin's author cannot see: that the one-folder build looks for packages in no other Python."""
+    if not (program.is_frozen() and isinstance(error, ModuleNotFoundError)):
+        return ""
+    return (
+        "; a build has Python's own modules and what coder-local requires: put other packages into the plugin's folder"
+    )
+
+
 def bundled() -> Iterator[Plugin]:
     """Yield the plugins that come with the daemon. The frozen build lists them by the same walk."""
     package = importlib.import_module(BUNDLED)
@@ -201,6 +213,11 @@ def content_hash(plugin: Plugin) -> str:
 def _files_of(plugin: Plugin) -> tuple[Path, list[Path]]:
     if plugin.source is Source.FOLDER:
         folder = Path(plugin.location)
+    elif program.is_frozen():
+        raise DeclarationError(
+            f"{plugin.location} is of another Python's packages, and this build uses none: put the plugin's own folder"
+            " into `plugins` of the data directory"
+        )
     else:
         try:
             spec = importlib.util.find_spec(plugin.location.split(".", 1)[0])  # the top package only: no code runs

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from coder_ipc import program
 from coder_ipc.client import Client
 from coder_ipc.errors import ConnectionLost, IpcError, NotRunning, RemoteError
 
@@ -67,7 +68,7 @@ class Session:
 
         self.output.note(f"starting the daemon of {self.settings.data_dir}; it stops {LINGER} s after its last client")
         try:
-            attach_or_spawn(self.settings.data_dir, [*own_command(), "--linger", str(LINGER)])
+            attach_or_spawn(self.settings.data_dir, program.command("--linger", str(LINGER)))
         except IpcError:  # a time limit is an OSError too, and says what it is
             raise
         except OSError as fault:
@@ -144,11 +145,3 @@ def ask(question: str) -> bool:
         return False
     print(f"{question}\nGo on? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
-
-
-def own_command() -> list[str]:
-    """Return the words that start this program again."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable]
-    # -P: a folder `coder_local` in the current directory must not be run in the daemon's name
-    return [sys.executable, "-P", "-m", "coder_local"]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import inspect
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, get_args
@@ -27,7 +26,7 @@ from coder_local._registry.plugins import Plugin, Source
 from coder_local._registry.registry import Prepared, Registry
 from coder_local.api import DeclarationError, Domain, Kind, Safety
 
-from . import migrated
+from . import lightness, migrated
 from .daemon import environment
 from .loading import PluginLike, found
 
@@ -40,20 +39,6 @@ HEAVY = frozenset(
     }
 )  # fmt: skip
 """Packages that a plugin imports inside the function that needs them: each costs every start of the daemon."""
-
-_LIGHTNESS = """
-import importlib, importlib.util, json, sys
-import coder_local.api
-known = set(sys.modules)
-name, folder = sys.argv[1:]
-if folder:
-    spec = importlib.util.spec_from_file_location(name, folder + "/__init__.py", submodule_search_locations=[folder])
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-else:
-    importlib.import_module(name)
-print(json.dumps(sorted(set(sys.modules) - known)))
-"""
 
 
 class Subject(NamedTuple):
@@ -167,7 +152,7 @@ def the_import_is_light(subject: Subject) -> Iterator[str]:
         return
     folder = subject.plugin.location if subject.plugin.source is Source.FOLDER else ""
     ran = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", _LIGHTNESS, module.__name__, folder],
+        [*lightness.command(), module.__name__, folder],
         env=environment(),
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from coder_ipc import IpcError, spawn
+from coder_ipc import IpcError, program, spawn
 from coder_ipc.client import Client
 from coder_ipc.runtime import Runtime
 
@@ -37,7 +37,7 @@ class RunningDaemon(NamedTuple):
 
 def command() -> list[str]:
     """Return the command line that `serve` and its options are put after."""
-    return [sys.executable, "-m", "coder_local"]
+    return program.command()
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

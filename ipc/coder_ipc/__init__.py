@@ -10,7 +10,7 @@ Promises, each kept by a test:
 
 Modules: `framing` (bytes to bodies), `messages` (bodies to JSON-RPC), `errors`, `runtime` (where the daemon is),
 `channel` (sockets and pipes), `client` (synchronous), `aio` (asyncio), `process` (identity and end of a process),
-`spawn` (attach to the daemon, or start one).
+`spawn` (attach to the daemon, or start one), `program` (how this program is started again).
 """
 
 from .errors import CallTimeout as CallTimeout

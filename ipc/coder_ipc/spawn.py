@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import process, runtime
+from . import process, program, runtime
 from .channel import open_channel
 from .client import Client
 from .errors import EXIT_CODES, ConnectionLost, IpcError, NotRunning
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     from .runtime import Runtime
@@ -161,7 +161,7 @@ def _start(argv: list[str], log: IO[bytes], env: Mapping[str, str] | None) -> _C
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=env,
+            env=program.clean_environment(os.environ if env is None else env),
             start_new_session=True,  # ignored by Windows, as the flags are elsewhere
             creationflags=flags,
         )

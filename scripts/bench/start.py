@@ -67,7 +67,7 @@ def _daemon(folder: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "coder_local", "serve", "--data-dir", str(folder), *more]
 
 
-def _timed(command: list[str], folder: Path, ask: Callable[[Server], bool]) -> float:
+def timed(command: list[str], folder: Path, ask: Callable[[Server], bool]) -> float:
     """Return the milliseconds from spawn until `ask` is answered; it raises `OSError` while nobody listens."""
     begun = time.perf_counter()
     server = spawn(command, folder)
@@ -90,7 +90,8 @@ def _answered(server: Server, method: str) -> bool:
         return b'"result"' in read_frame(connection)
 
 
-def _hello(server: Server) -> bool:
+def hello(server: Server) -> bool:
+    """Ask who is there, which needs no plugin."""
     return _answered(server, "initialize")
 
 
@@ -122,8 +123,8 @@ def socket_figure(name: str, ask: Callable[[Server], bool], goal: float, note: s
     """Measure the first answer to a call on the socket."""
     with folders("daemon", "floor") as (ours, theirs):
         sides = interleave(
-            lambda: _timed(_daemon(ours), ours, ask),
-            lambda: _timed(_floor(_SOCKET_FLOOR, theirs), theirs, ask),
+            lambda: timed(_daemon(ours), ours, ask),
+            lambda: timed(_floor(_SOCKET_FLOOR, theirs), theirs, ask),
             ROUNDS,
         )
     return Figure(f"spawn to the first answer {name}", "ms", *(median(side) for side in sides), goal, note=note)
@@ -134,8 +135,8 @@ def http_figure() -> Figure:
     with folders("daemon", "floor") as (ours, theirs):
         ports = _free_port(), _free_port()
         sides = interleave(
-            lambda: _timed(_daemon(ours, "--http-port", str(ports[0])), ours, _health(ports[0], token=True)),
-            lambda: _timed(_floor(_HTTP_FLOOR, theirs, str(ports[1])), theirs, _health(ports[1], token=False)),
+            lambda: timed(_daemon(ours, "--http-port", str(ports[0])), ours, _health(ports[0], token=True)),
+            lambda: timed(_floor(_HTTP_FLOOR, theirs, str(ports[1])), theirs, _health(ports[1], token=False)),
             ROUNDS,
         )
     return Figure("spawn to the first HTTP `/health`", "ms", *(median(side) for side in sides), 1.5)
@@ -144,7 +145,7 @@ def http_figure() -> Figure:
 def run() -> list[Figure]:
     """Measure."""
     return [
-        socket_figure("on the socket", _hello, 1.6),
+        socket_figure("on the socket", hello, 1.6),
         socket_figure("of planning", _projects, float("inf"), note="no goal set"),
         http_figure(),
     ]

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,13 +21,18 @@ class Serve:
     """A `serve` that was started; use it in a `with` block, at whose end it is killed if it still runs."""
 
     def __init__(
-        self, folder: Path, *options: str, stdin: int = subprocess.DEVNULL, env: dict[str, str] | None = None
+        self,
+        folder: Path,
+        *options: str,
+        stdin: int = subprocess.DEVNULL,
+        env: dict[str, str] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "coder_local"),
     ) -> None:
         self.data_dir = folder / "data"
         self._log = folder / "log"
         with self._log.open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "coder_local", "serve", "--data-dir", str(self.data_dir), *options],
+                [*command, "serve", "--data-dir", str(self.data_dir), *options],
                 stdin=stdin, stdout=subprocess.PIPE, stderr=log, env=environment(env),
             )  # fmt: skip
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from coder_ipc import RemoteError
+from coder_local._daemon.core.grants import Grant, may_load
+from coder_local._registry import plugins
 from tests.faults.process import Process
 
 pytestmark = pytest.mark.alone
@@ -158,3 +160,13 @@ def test_one_that_was_uninstalled_is_named_with_what_is_missing(daemon: Process,
     found = listed(daemon)["good"]
     assert found["status"] == "needs_enabling"
     assert "good_plugin.records cannot be found; is it installed?" in found["reason"]
+
+
+def test_a_build_refuses_an_installed_plugin_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner enabled it when the daemon ran from an installation; the build finds the decision, and no packages."""
+    plugin = plugins.Plugin("good", plugins.Source.ENTRY_POINT, "good_plugin")
+    grant = Grant("good", "entry_point", "good_plugin", "0" * 64, enabled=True)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert not may_load(plugin, grant)
+    assert plugin.status is plugins.Status.NEEDS_ENABLING
+    assert "put the plugin's own folder into `plugins` of the data directory" in plugin.reason

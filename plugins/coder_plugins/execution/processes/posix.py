@@ -10,14 +10,15 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
+
+from coder_ipc import program
+
+from .own import shim_command
 
 if sys.platform == "win32":
     raise ImportError("this module is for POSIX")
 
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from shim.forkserver import main; main()"
-_OPTIONS = ("-I", "-S", "-E", "-X", "utf8")
 # messages wake one waiting shim, where bytes wake them all
 _KIND = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
 _lock = threading.Lock()
@@ -31,15 +32,16 @@ class Server:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, _KIND)
         self._life, life = os.pipe()
         os.set_blocking(self._life, False)
-        arguments = ("-c", _PROGRAM, str(Path(__file__).parent), str(theirs.fileno()), str(life))
+        more = str(theirs.fileno()), str(life)
+        environ = program.clean_environment(os.environ)
         with theirs, open(life, "wb"):  # noqa: PTH123 (to close it)
-            subprocess.run(  # noqa: S603 (this Python, and a program of ours)
-                [sys.executable, *_OPTIONS, *arguments],
+            subprocess.run(  # noqa: S603 (a program of ours)
+                [*shim_command("forkserver"), *more],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), life],
-                env={name: value for name, value in os.environ.items() if name.startswith(("LD_", "DYLD_"))},
+                env={name: value for name, value in environ.items() if name.startswith(("LD_", "DYLD_"))},
                 check=True,
             )
 

@@ -7,19 +7,17 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .child import Child
 
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from shim.windows import main; main()"
-_OPTIONS = ("-I", "-S", "-E", "-X", "utf8")
 _KEPT = ("SYSTEMROOT", "TEMP", "TMP")
 _KILL_LIMIT = 5.0
 _LOOK = 0.05
 
 if sys.platform == "win32":
+    from .own import shim_command
     from .shim.jobs import Job
 
     class Link:
@@ -62,7 +60,7 @@ if sys.platform == "win32":
 
     async def _start_shim(flags: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, *_OPTIONS, "-c", _PROGRAM, str(Path(__file__).parent)),
+            *shim_command("windows"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

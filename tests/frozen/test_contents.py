@@ -1,0 +1,68 @@
+"""What is in the one-folder build, and what is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from coder_local._registry import plugins
+from coder_local.testing.daemon import command, environment
+from tests.support.program import ROOT
+
+from .conftest import Run
+
+pytestmark = pytest.mark.alone
+MOST_BYTES = 70_000_000
+
+
+def test_it_finds_itself_whole(run: Run) -> None:
+    ended = run("selfcheck")
+    said = json.loads(ended.stdout)
+    assert (ended.returncode, said["faults"]) == (0, [])
+    assert said["plugins"] == [plugin.name for plugin in plugins.bundled()]
+
+
+def test_it_notices_what_is_lost(built: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(built.parent), str(copy)], check=True)
+    inner = copy / "_internal"
+    (inner / "coder_plugins" / "planning" / "migrations").rename(tmp_path / "taken")
+    (inner / "coder_plugins" / "execution" / "__init__.py").write_text("import no_such_module\n")
+    for cached in (inner / "coder_plugins" / "execution" / "__pycache__").glob("__init__.*"):
+        cached.unlink()
+    ended = subprocess.run([str(copy / built.name), "selfcheck"], capture_output=True, text=True, check=False)
+    faults = "\n".join(json.loads(ended.stdout)["faults"])
+    assert ended.returncode == 1
+    assert "there is no coder_plugins/planning/migrations/0001" in faults
+    assert "execution is not loaded: ModuleNotFoundError" in faults
+
+
+def test_it_is_small(built: Path) -> None:
+    files = [path for path in built.parent.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES
+    names = {path.name for path in files}
+    assert not names & {"libtk8.6.so", "libtcl8.6.so", "pytest.ini"}
+
+
+def test_it_tells_nothing_of_the_machine_that_built_it(built: Path) -> None:
+    own = [path for package in ("coder_local", "coder_plugins", "coder_ipc")
+           for path in (built.parent / "_internal" / package).rglob("*.pyc")]  # fmt: skip
+    assert len(own) > 200
+    place = str(ROOT).encode()
+    assert [path for path in own if place in path.read_bytes()] == []
+
+
+def test_its_contract_is_that_of_the_source(run: Run, tmp_path: Path) -> None:
+    """Descriptions of fields are read from the source files, which a build could lack without failing."""
+    asked = ("operations", "list", "--with-schemas", "--json")
+    frozen = run(*asked)
+    source = subprocess.run(
+        [*command(), "--data-dir", str(tmp_path / "source"), *asked],
+        env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert len(frozen.stdout) > 100_000
+    assert json.loads(frozen.stdout) == json.loads(source.stdout)
+    subprocess.run([*command(), "--data-dir", str(tmp_path / "source"), "stop"], env=environment(), check=True)
