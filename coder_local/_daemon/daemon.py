@@ -18,7 +18,7 @@ import sqlite3
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from coder_local._transports.jsonrpc.server import SocketServer
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
 
-from . import log, runtimefile, watch
+from . import again, log, runtimefile, watch
 from .core import EARLY, core_domains, read_grants
 from .core.grants import Grant
 from .loading import load
@@ -57,8 +57,12 @@ _LOOK_EVERY = 1.0
 class Daemon:
     """One daemon process; `run` serves until it is told to stop."""
 
-    def __init__(self, options: ServeOptions) -> None:
+    def __init__(self, options: ServeOptions, answering: Callable[[], None] = lambda: None) -> None:
         self.options = options
+        self.again = again.options_of(options)
+        """Options of `serve` that start it again as it is."""
+        self._answering = answering
+        """Called once, with the ready line."""
         self.data_dir: Path = options.data_dir
         self.incarnation = uuid.uuid4().hex
         self.started_at = process.started_at(os.getpid()) or time.time()
@@ -90,7 +94,7 @@ class Daemon:
         grants = kernel.open_store(read_grants)
         kernel.start(self._loop.call_soon_threadsafe, self._loop.call_soon)
         kernel.dispatcher.hold(*EARLY)
-        server = SocketServer(kernel, self.socket, self._admission.authenticate)
+        server = self._server = SocketServer(kernel, self.socket, self._admission.authenticate)
         runtime.make_socket_folder(self.socket)
         await server.start()
         self._listening = self._bind_http()
@@ -98,6 +102,7 @@ class Daemon:
         try:
             self._watch()
             say("ready", found)
+            self._answering()
             self._timers["http"] = self._loop.call_later(_HTTP_WAITS, self._begin_http)
             if await self._load(grants):
                 self._begin_http()
@@ -121,6 +126,12 @@ class Daemon:
         """Begin to stop; returns at once."""
         self.state = "stopping"
         self._stopping.set()
+
+    def hand_over(self, version: str) -> None:
+        """Begin to stop because a daemon of that version follows; clients of the socket are told to come back to it."""
+        _log.info("going, to be followed by version %s", version)
+        self._server.tell("daemon.handing_over", {"incarnation": self.incarnation, "version": version})
+        self.stop()
 
     def _announce(self) -> runtime.Runtime:
         found = runtime.Runtime(
@@ -232,14 +243,11 @@ class Daemon:
     def _bind_http(self) -> socket.socket | None:
         if self.options.http_port is None:
             return None
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if sys.platform != "win32":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port = self.options.http_port
         try:
-            listening.bind(("127.0.0.1", self.options.http_port))
+            listening = _bind(*([self.options.http_wish] if not port and self.options.http_wish else []), port)
         except OSError as error:
-            listening.close()
-            _log.error("HTTP is off: port %s cannot be bound: %s", self.options.http_port, error)
+            _log.error("HTTP is off: port %s cannot be bound: %s", port, error)
             return None
         listening.listen(1024)
         listening.setblocking(False)
@@ -333,6 +341,23 @@ class Daemon:
             self._linger = self._loop.call_later(_LOOK_EVERY, self._lingered)
         else:
             self.stop()
+
+
+def _bind(*ports: int) -> socket.socket:
+    """Return a socket at the first of the ports on loopback that is free. Raises the `OSError` of the last."""
+    for index, port in enumerate(ports, 1):
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if sys.platform != "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", port))
+        except OSError:
+            listening.close()
+            if index == len(ports):
+                raise
+        else:
+            return listening
+    raise ValueError("no port was given")
 
 
 def _import_http(kernel: Kernel, admission: Admission) -> Any:

@@ -19,6 +19,8 @@ class Host(Protocol):
     """Base URL, or None when HTTP is off."""
     state: str
     """`starting`, `ready` or `stopping`."""
+    again: list[str]
+    """Options of `serve` that start it again as it is, the data directory left out."""
 
     def about(self) -> dict[str, Any]:
         """Return what `initialize` tells: incarnation, pid, data_dir, http."""
@@ -26,4 +28,8 @@ class Host(Protocol):
 
     def stop(self) -> None:
         """Begin to stop; returns at once."""
+        ...
+
+    def hand_over(self, version: str) -> None:
+        """Begin to stop, because a daemon of that version follows; returns at once."""
         ...

@@ -23,6 +23,8 @@ _VALUES = {
 _FLAGS = {
     "--no-http": "open no HTTP door",
     "--watch-stdin": "stop when standard input ends and no other client is attached",
+    "--take-over": "follow the daemon that runs instead of attaching to it: it is asked to go",
+    "--allow-network-directory": "take a data directory on a network drive that no other machine uses",
 }
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -79,6 +81,8 @@ def run(arguments: Sequence[str]) -> int:
             watch_stdin="--watch-stdin" in given,
             linger=linger,
             log_level=level,
+            take_over="--take-over" in given,
+            allow_network="--allow-network-directory" in given,
         )
     )
 
@@ -144,5 +148,5 @@ def _level(given: dict[str, str]) -> str:
 def _help() -> str:
     rows = [(f"{name} {metavar}", text) for name, (metavar, text) in _VALUES.items()]
     rows += _FLAGS.items()
-    options = "\n".join(f"  {left:<20}  {text}" for left, text in rows)
+    options = "\n".join(f"  {left:<25}  {text}" for left, text in rows)
     return f"usage: coder-local serve [options]\n{_ABOUT}\noptions:\n{options}"

@@ -16,6 +16,7 @@ __all__ = ["EARLY", "core_domains", "granted_plugins", "read_grants"]
 
 EARLY = (
     "audit.list",
+    "daemon.handover",
     "daemon.log_level",
     "daemon.status",
     "daemon.stop",

@@ -10,13 +10,14 @@ import sys
 import time
 from typing import Any, Literal
 
+from coder_ipc import program
 from coder_local import __version__
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
 from coder_local._store import backup
 from coder_local._store.clock import instant
 from coder_local._transports.jsonrpc.session import PROTOCOL
-from coder_local.api import Context, Domain, Instant, Safety, Snapshot, Unsupported, Value
+from coder_local.api import Conflict, Context, Domain, Instant, Safety, Snapshot, Unsupported, Value
 
 from .doctor import Report, examine
 from .references import declared
@@ -70,6 +71,10 @@ class DaemonStatus(Value):
     """Resident memory of the process."""
     sqlite_version: str
     python_version: str
+    program: list[str]
+    """Words that start this very program; `serve` and the like stand behind them."""
+    options: list[str]
+    """Options of `serve` that start this daemon again as it is, its data directory left out."""
     damage: Damage | None = None
 
 
@@ -77,6 +82,14 @@ class Stopping(Value):
     """The daemon is about to stop."""
 
     pid: int
+
+
+class HandingOver(Value):
+    """The daemon is about to stop, because another one follows it."""
+
+    pid: int
+    incarnation: str
+    version: str
 
 
 class LogLevels(Value):
@@ -108,6 +121,26 @@ def declare(kernel: Kernel) -> Domain:
             raise Unsupported("there is no daemon around these operations to stop")
         kernel.host.stop()
         return Stopping(pid=os.getpid())
+
+    @domain.action("daemon.handover", safety=Safety.WRITE, person_only=True)
+    async def handover(ctx: Context, *, incarnation: str, version: str) -> HandingOver:  # noqa: ARG001
+        """Let the daemon stop as `daemon.stop` does, for one that waits to follow it: `coder-local daemon handover`.
+
+        `incarnation` is that of the daemon that is meant, `version` that of the next one. Clients of the socket are
+        told by `daemon.handing_over`, so that they come back and start none of their own. Raises `Conflict` when
+        another daemon answers than the one that was meant.
+        """
+        host = kernel.host
+        if host is None:
+            raise Unsupported("there is no daemon around these operations to hand over")
+        if incarnation != host.incarnation:
+            raise Conflict(
+                "another daemon answers than the one that was to hand over",
+                field="/incarnation",
+                hint="look at it with daemon.status, then ask that one",
+            )
+        host.hand_over(version)
+        return HandingOver(pid=os.getpid(), incarnation=host.incarnation, version=__version__)
 
     @domain.action("daemon.doctor", safety=Safety.READ)
     async def doctor(ctx: Context) -> Report:  # noqa: ARG001
@@ -154,6 +187,8 @@ def _status(kernel: Kernel, damage: Damage | None) -> DaemonStatus:
         memory_bytes=_memory(),
         sqlite_version=sqlite3.sqlite_version,
         python_version=sys.version.split(" ", 1)[0],
+        program=program.command(),
+        options=[] if host is None else host.again,
         damage=damage,
     )
 

@@ -358,6 +358,12 @@ export interface CopyList {
   items: CopyInfo[];
 }
 
+/** Input of `daemon.handover`. */
+export interface DaemonHandoverInput {
+  incarnation: string;
+  version: string;
+}
+
 /** Input of `daemon.log_level`. */
 export interface DaemonLogLevelInput {
   level?: LogLevel | null;
@@ -397,6 +403,10 @@ export interface DaemonStatus {
   memory_bytes: number;
   sqlite_version: string;
   python_version: string;
+  /** Words that start this very program; `serve` and the like stand behind them. */
+  program: string[];
+  /** Options of `serve` that start this daemon again as it is, its data directory left out. */
+  options: string[];
   damage: Damage | null;
 }
 
@@ -910,6 +920,13 @@ export interface Forked {
   run: Run;
   /** Keys of the steps whose results were taken over, in order. */
   reused: string[];
+}
+
+/** The daemon is about to stop, because another one follows it. */
+export interface HandingOver {
+  pid: number;
+  incarnation: string;
+  version: string;
 }
 
 /** How a project stands, with the reasons; the weightiest first. */
@@ -3379,6 +3396,7 @@ export interface Operations {
   "changes.list": { kind: "query"; safety: "read"; input: ChangesListInput; output: Page<RecordChange> };
   "changes.undo": { kind: "command"; safety: "write"; input: ChangesUndoInput; output: Undone };
   "daemon.doctor": { kind: "action"; safety: "read"; input: NoInput; output: Report };
+  "daemon.handover": { kind: "action"; safety: "write"; input: DaemonHandoverInput; output: HandingOver };
   "daemon.log_level": { kind: "action"; safety: "write"; input: DaemonLogLevelInput; output: LogLevels };
   "daemon.status": { kind: "query"; safety: "read"; input: NoInput; output: DaemonStatus };
   "daemon.stop": { kind: "action"; safety: "write"; input: NoInput; output: Stopping };
@@ -3529,6 +3547,15 @@ export interface Api {
      * Reads the whole database on a connection of its own; changes nothing, and everything else goes on.
      */
     doctor(input?: NoInput, options?: ActionOptions): Promise<Report>;
+    /**
+     * Let the daemon stop as `daemon.stop` does, for one that waits to follow it: `coder-local daemon
+     * handover`.
+     *
+     * `incarnation` is that of the daemon that is meant, `version` that of the next one. Clients of the
+     * socket are told by `daemon.handing_over`, so that they come back and start none of their own. Raises
+     * `Conflict` when another daemon answers than the one that was meant.
+     */
+    handover(input: DaemonHandoverInput, options?: ActionOptions): Promise<HandingOver>;
     /**
      * Set what the log takes until the daemon stops, or only tell; `settings.set` on `daemon.log_level`
      * stays.
@@ -4108,6 +4135,7 @@ export const operationKinds = {
   "changes.list": "query",
   "changes.undo": "command",
   "daemon.doctor": "action",
+  "daemon.handover": "action",
   "daemon.log_level": "action",
   "daemon.status": "query",
   "daemon.stop": "action",
