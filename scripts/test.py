@@ -130,6 +130,15 @@ def check_python_tests(runner: Runner, *, fast: bool, selection: Sequence[str]) 
         runner.outcomes.append(Outcome("pytest", FAILED, note="no test was selected"))
 
 
+def make_frozen_build(runner: Runner, *, fast: bool, selection: Sequence[str]) -> None:
+    """Make the one-folder build, which some of the tests marked alone run, and hold it to its size and its start."""
+    reason = "--fast was given" if fast else "Python tests were selected" if selection else ""
+    if reason:
+        runner.leave_out("one-folder build", reason)
+    else:
+        runner.check("one-folder build", [runner.python, str(ROOT / "scripts" / "build.py"), "--check"])
+
+
 def check_node_tests(runner: Runner) -> None:
     """Run the tests of the TypeScript client against the real daemon."""
     folder = ROOT / "ipc" / "node"
@@ -164,7 +173,9 @@ def summarise(outcomes: Sequence[Outcome], seconds: float) -> int:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Set everything up, then run all checks and tests.")
-    parser.add_argument("--fast", action="store_true", help="no type checkers, no tests marked alone")
+    parser.add_argument(
+        "--fast", action="store_true", help="no type checkers, no one-folder build, no tests marked alone"
+    )
     parser.add_argument("-k", metavar="EXPRESSION", help="only Python tests whose names match, as pytest's -k")
     parser.add_argument("paths", nargs="*", help="only the Python tests in these files or folders")
     return parser.parse_args()
@@ -180,6 +191,7 @@ def main() -> int:
         node, node_fault = find_node()
         runner = Runner(python, node=node, node_fault=node_fault)
         check_sources(runner, fast=options.fast)
+        make_frozen_build(runner, fast=options.fast, selection=selection)
         check_python_tests(runner, fast=options.fast, selection=selection)
         if selection:
             runner.leave_out("Node tests", "Python tests were selected")

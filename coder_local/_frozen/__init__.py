@@ -6,6 +6,7 @@ before anything else is imported, because a command of a run waits for them.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
@@ -15,12 +16,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_PLUGINS = "coder_plugins"
+_FILES = str(getattr(sys, "_MEIPASS", ""))
 _MULTIPROCESSING = (
     "from multiprocessing.resource_tracker import main",
     "from multiprocessing.forkserver import main",
     "import sys; from multiprocessing.forkserver import main",
 )
-"""What the helpers of multiprocessing hand to `python -c`, and nothing else is run that way."""
+"""How what the helpers of multiprocessing hand to `python -c` begins; nothing else is run that way."""
 
 
 def main() -> int:
@@ -40,13 +43,20 @@ def main() -> int:
     return cli.main()
 
 
-def _shim() -> None:
-    """Run the shim of execution from its own folder: by its name, all of the plugin would be imported."""
-    processes = os.path.join(program.folder() or "", "coder_plugins", "execution", "processes")  # noqa: PTH118 - slow
-    sys.path.insert(0, processes)
-    import importlib  # noqa: PLC0415 - the command need not wait for it
+def _inner() -> None:
+    """Call `main` of a module by its place among the plugins' files: by its name, all of its plugin would be imported.
 
-    importlib.import_module("shim.windows" if sys.platform == "win32" else "shim.forkserver").main()
+    Raises `SystemExit` for a module that is not there.
+    """
+    place, module = [*sys.argv[1:3], "", ""][:2]
+    del sys.argv[1:3]
+    place = os.path.normpath(place)
+    folder = os.path.join(_FILES, place)  # noqa: PTH118 - pathlib is slow to import, and a command waits
+    file = os.path.join(folder, *module.split("."))  # noqa: PTH118 - see above
+    if place.partition(os.sep)[0] != _PLUGINS or not os.path.isfile(f"{file}.py"):  # noqa: PTH113 - see above
+        sys.exit(f"error: there is no {module} in {place} of this build")
+    sys.path.insert(0, folder)
+    importlib.import_module(module).main()
 
 
 def _lightness() -> None:
@@ -70,9 +80,9 @@ def _help_multiprocessing() -> None:
     if "-c" in sys.argv:
         source = "".join(sys.argv[sys.argv.index("-c") + 1 :][:1])
         if source.startswith(_MULTIPROCESSING):
-            exec(source, {"__name__": "__main__"})  # noqa: S102 - one of the three above
+            exec(source, {"__name__": "__main__"})  # noqa: S102 - see above
             sys.exit()
     multiprocessing.spawn.freeze_support()
 
 
-_PROGRAMS: dict[str, Callable[[], None]] = {"shim": _shim, "lightness": _lightness, "selfcheck": _selfcheck}
+_PROGRAMS: dict[str, Callable[[], None]] = {program.INNER: _inner, "_lightness": _lightness, "selfcheck": _selfcheck}

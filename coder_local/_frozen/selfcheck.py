@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from coder_ipc import program
 from coder_local import __version__
 from coder_local._contracts import docs
 from coder_local._daemon.main import ServeOptions
@@ -29,7 +28,7 @@ _LIBRARIES = ("aiohttp", "cryptography.hazmat.primitives.ciphers.aead", "keyring
 
 def main() -> int:
     """Print what is in the build as one JSON object, with its faults; return 1 if it has any, else 0."""
-    folder = Path(program.folder() or ".")
+    folder = Path(__file__).parents[2]
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
     faults = list(_faults(folder, manifest))
     report = {

@@ -23,6 +23,9 @@ from coder_local.api import DeclarationError, Domain
 _log = logging.getLogger("coder_local.plugins")
 BUNDLED = "coder_plugins"
 ENTRY_POINTS = "coder_local.plugins"
+_NO_PACKAGES = (
+    "this build has Python's own modules and what coder-local requires: put other packages into the plugin's folder"
+)
 
 
 class Source(StrEnum):
@@ -110,9 +113,7 @@ class Plugin:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise  # the person's; on any other thread only the plugin itself can have raised it
-            self.stop(
-                Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}{_place(error)}{_missing(error)}"
-            )
+            self.stop(Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}{_place(error)}")
             _log.error("plugin %s cannot be imported", self.name, exc_info=error, extra={"plugin": self.name})
         self.import_ms = (time.perf_counter() - begun) * 1000
         return self.domain
@@ -161,16 +162,10 @@ def _place(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
-
-
-def _missing(error: BaseException) -> str:
-    """Return what a plugin's author cannot see: that the one-folder build looks for packages in no other Python."""
-    if not (program.is_frozen() and isinstance(error, ModuleNotFoundError)):
-        return ""
-    return (
-        "; a build has Python's own modules and what coder-local requires: put other packages into the plugin's folder"
-    )
+    place = "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+    if isinstance(error, ModuleNotFoundError) and program.is_frozen():
+        place += f"; {_NO_PACKAGES}"
+    return place
 
 
 def bundled() -> Iterator[Plugin]:

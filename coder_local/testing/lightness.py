@@ -1,4 +1,7 @@
-"""What importing a plugin imports, seen by a process that has imported nothing else: run with a module and its folder."""
+"""What importing a plugin imports, seen by a process that has imported nothing else.
+
+Its arguments are the name of the plugin's module, and its folder, or "" if it is imported by its name.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,12 @@ from coder_ipc import program
 
 def command() -> list[str]:
     """Return the words that run this file by itself: as a module, it would bring its packages along."""
-    return program.command("lightness") if program.is_frozen() else [sys.executable, "-P", __file__]
+    return program.command("_lightness") if program.is_frozen() else [sys.executable, "-P", __file__]
 
 
 def main() -> None:
-    """Print the names of the modules that a plugin imports beyond `coder_local.api`, as a JSON array.
-
-    The folder is "" for a plugin that is imported by its name.
-    """
-    import coder_local.api  # noqa: F401, PLC0415 - known to every plugin, and by that to all that is printed here
-
+    """Print the names of the modules that a plugin imports beyond `coder_local.api`, as a JSON array."""
+    importlib.import_module("coder_local.api")
     known = set(sys.modules)
     name, folder = sys.argv[1:]
     if folder:

@@ -30,13 +30,14 @@ _COMMANDS = frozenset(
         "help",
         "plugins",
         "restore",
+        "selfcheck",
         "serve",
         "status",
         "stop",
         "undo",
     }
 )
-"""Built-in commands: `coder-local status` would never reach a plugin of that name."""
+"""Built-in commands, of the one-folder build too: `coder-local status` would never reach a plugin of that name."""
 _TAKEN = _COMMANDS | {"coder_ipc", "coder_local", "coder_plugins", "services", "test", "tests"}
 """Also our own packages, the plugin's own folder of tests, and a route of the daemon's own, `/api/services`."""
 _IMPORTED = frozenset({"Conflict", "Domain", "Event", "Record", "Snapshot", "Title", "Transaction"})

@@ -40,6 +40,18 @@ def test_it_notices_what_is_lost(built: Path, tmp_path: Path) -> None:
     assert "execution is not loaded: ModuleNotFoundError" in faults
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("_inner",), ("_inner", "coder_plugins", "pdb"), ("_inner", "..", "conftest"), ("-c", "print(1)"), ("-m", "pdb")],
+)
+def test_it_is_no_python_for_others(run: Run, words: tuple[str, ...]) -> None:
+    """What a library tries with `sys.executable` is refused, and is not taken for a start of the daemon."""
+    ended = run(*words)
+    assert ended.returncode in {1, 2}
+    assert ended.stderr.startswith("error: ")
+    assert ended.stdout == ""
+
+
 def test_it_is_small(built: Path) -> None:
     files = [path for path in built.parent.rglob("*") if path.is_file() and not path.is_symlink()]
     assert sum(path.stat().st_size for path in files) < MOST_BYTES

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from coder_ipc import program
 from coder_ipc.client import Client
 from tests.faults.process import Process
 
@@ -64,7 +65,7 @@ def test_no_shim_outlives_a_stop(daemon: Process, tmp_path: Path) -> None:
     id = start(daemon, tmp_path / "work", "true")
     with daemon.client() as client:
         follow(client, id, "succeeded")
-    own = [daemon.command[0], "shim"]
+    own = [daemon.command[0], program.INNER]
     shims = [each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[:2] == own]
     assert shims
     assert daemon.terminate() == 0

@@ -10,11 +10,10 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from coder_ipc import program
-
-from .own import shim_command
 
 if sys.platform == "win32":
     raise ImportError("this module is for POSIX")
@@ -36,7 +35,7 @@ class Server:
         environ = program.clean_environment(os.environ)
         with theirs, open(life, "wb"):  # noqa: PTH123 (to close it)
             subprocess.run(  # noqa: S603 (a program of ours)
-                [*shim_command("forkserver"), *more],
+                [*program.inner(str(Path(__file__).parent), "shim.forkserver"), *more],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

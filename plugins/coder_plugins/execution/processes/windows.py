@@ -7,7 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from coder_ipc import program
 
 if TYPE_CHECKING:
     from .child import Child
@@ -17,7 +20,6 @@ _KILL_LIMIT = 5.0
 _LOOK = 0.05
 
 if sys.platform == "win32":
-    from .own import shim_command
     from .shim.jobs import Job
 
     class Link:
@@ -60,7 +62,7 @@ if sys.platform == "win32":
 
     async def _start_shim(flags: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *shim_command("windows"),
+            *program.inner(str(Path(__file__).parent), "shim.windows"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from coder_local.testing.daemon import environment
 from coder_plugins.execution.processes import (
     STDERR,
     STDOUT,
@@ -25,7 +26,6 @@ from coder_plugins.execution.processes import (
     Vanished,
     boot_id,
     find,
-    posix,
     read_frames,
     start,
 )
@@ -38,11 +38,10 @@ pytestmark = [pytest.mark.alone, pytest.mark.skipif(os.name == "nt", reason="SIG
 DAEMON = """
 import asyncio, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 from coder_plugins.execution.processes import Command, start
 
 async def main():
-    folder, policy, code = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    folder, policy, code = Path(sys.argv[1]), *sys.argv[2:4]
     command = Command(argv=("/bin/sh", "-c", code), cwd=folder, env={"PATH": "/usr/bin:/bin"}, on_daemon_death=policy)
     child = await start(folder, command)
     print(child.pid, flush=True)
@@ -58,9 +57,10 @@ class Daemon:
     """A process of its own that starts one command, and is killed."""
 
     def __init__(self, folder: Path, code: str, policy: str = "adopt") -> None:
-        plugins = str(Path(posix.__file__).parents[3])
-        arguments = [sys.executable, "-c", DAEMON, plugins, str(folder), policy, code]
-        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        arguments = [sys.executable, "-c", DAEMON, str(folder), policy, code]
+        self.process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+        )
         self.pid = int(self.process.stdout.readline())
 
     def kill(self) -> None:

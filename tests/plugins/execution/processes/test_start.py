@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from coder_local.testing.daemon import environment
 from coder_plugins.execution.processes import MARK, STDERR, STDOUT, Ended, Exit, NotBegun, Vanished, find, posix
 from coder_plugins.execution.processes.shim import identity
 
@@ -276,14 +277,13 @@ async def test_idle_shims_that_were_killed_are_replaced(commands):
 async def test_the_fork_server_ends_with_the_daemon_and_its_last_command():
     code = """
 import asyncio, os, sys
-sys.path[:0] = sys.argv[1:2]
 from coder_plugins.execution.processes import posix, warm
 asyncio.run(warm())
 print(os.fstat(posix._server._life).st_ino, flush=True)
 sys.stdin.read()
 """
     plugins = str(Path(posix.__file__).parents[3])
-    daemon = await asyncio.create_subprocess_exec(PYTHON, "-c", code, plugins, stdin=-1, stdout=-1)
+    daemon = await asyncio.create_subprocess_exec(PYTHON, "-c", code, stdin=-1, stdout=-1, env=environment())
     pipe = int(await daemon.stdout.readline())
     [server] = fork_servers(plugins, pipe)
     shims = children_of(server)
