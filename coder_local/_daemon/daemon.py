@@ -85,6 +85,7 @@ class Daemon:
         """Serve until stopped, and return the exit code."""
         log.configure(self.options.log_level)
         self._loop = asyncio.get_running_loop()
+        self._signals()  # before the database is opened: a start that is interrupted ends as in order as a stop
         kernel = self.kernel = Kernel(self.data_dir)
         self._admission = Admission(kernel)
         kernel.dispatcher.gate = self._admission
@@ -111,6 +112,7 @@ class Daemon:
             await self._stop(server)
         finally:
             runtimefile.remove(self.data_dir, self.incarnation)
+            self._heed_no_signals()
         return self._code
 
     def about(self) -> dict[str, Any]:
@@ -290,7 +292,6 @@ class Daemon:
 
         self._watchdog = watch.Watchdog(dispatcher.running, command)
         self._beat()
-        self._signals()
         if self.options.parent_pid is not None:
             watch.parent(self.options.parent_pid, lambda: self._post(self._parent_gone))
         if self.options.watch_stdin:
@@ -314,6 +315,13 @@ class Daemon:
         for name in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(name, self.stop)
         self._loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a closed terminal is not the end of the daemon
+
+    def _heed_no_signals(self) -> None:
+        """Let one more Ctrl-C not spoil the exit code of a stop in order; the loop would take the default back."""
+        if sys.platform != "win32":
+            for name in (signal.SIGTERM, signal.SIGINT):
+                self._loop.remove_signal_handler(name)
+                signal.signal(name, signal.SIG_IGN)
 
     def _parent_gone(self) -> None:
         self._orphan = True

@@ -34,6 +34,8 @@ its log goes to standard error. It stops at SIGTERM, Ctrl-C and `coder-local sto
 """
 
 EXIT_INVALID = 2
+EXIT_INTERRUPTED = 130
+"""Ctrl-C came before there was a daemon that it could stop."""
 
 
 class _Wrong(Exception):
@@ -54,6 +56,13 @@ def is_meant(arguments: Sequence[str]) -> bool:
 
 def run(arguments: Sequence[str]) -> int:
     """Serve, and return the exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _run(arguments: Sequence[str]) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(_help())
         return 0
