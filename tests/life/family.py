@@ -68,7 +68,7 @@ def family() -> Generator[Family]:
 
 
 def _bury() -> None:
-    """Take the ends of processes that came to us, and of none that a `Popen` waits for."""
+    """Take the ends of processes that came to us; the test has waited for its own."""
     for each in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
             if each.status() == psutil.STATUS_ZOMBIE:
