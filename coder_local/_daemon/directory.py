@@ -68,11 +68,14 @@ def _refuse_mount(folder: Path, *, allow_network: bool) -> None:
         return
     if found.read_only:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
-    if found.network and not allow_network:
-        why = f"it is on a network drive ({found.type} at {found.place}), where locks may not hold and the database "
-        why += "would be damaged"
+    if not found.network:
+        return
+    why = f"it is on a network drive ({found.type} at {found.place}), where locks may not hold and the database "
+    why += "would be damaged"
+    if not allow_network:
         only = "if no other machine ever uses it, say so with --allow-network-directory"
         raise DirectoryError(folder, why, f"{ANOTHER}, on a disk of this machine; {only}")
+    sys.stderr.write(f"warning: {folder} is used all the same: {why} by a second machine\n")
 
 
 def _name(uid: int) -> str:

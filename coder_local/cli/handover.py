@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coder_ipc import process, program, runtime, spawn
+from coder_ipc.client import Client
 from coder_ipc.errors import CallTimeout, IpcError, NotRunning
 
 from .app import Command
@@ -30,6 +31,8 @@ _LIMIT = 90.0
 """Seconds for the new one to be ready: the old one may take 12 to go, and a large database is migrated."""
 _VERSION_LIMIT = 30.0
 _STATUS_LIMIT = 10.0
+_FORCED_LIMIT = 5.0
+"""Seconds in which a daemon has to answer that would be ended if it does not."""
 _SLACK = 2.0
 """Seconds that a start time may differ from what was written down."""
 _ABOUT = """\
@@ -60,7 +63,6 @@ def _handover(session: Session, arguments: Namespace) -> int:
     version = version_of(new)
     began = time.monotonic()
     old = _captured(session, force=arguments.force)
-    session.close()  # a client that stays would keep the old one waiting for it to take its answers
     session.output.note(f"version {version} takes over from version {old.found.version}, pid {old.found.pid}")
     found = _follow(session, old, new, version)
     answer = {"from": _about(old.found), "to": _about(found), "seconds": round(time.monotonic() - began, 3)}
@@ -92,9 +94,13 @@ def version_of(command: list[str]) -> str:
 
 def _captured(session: Session, *, force: bool) -> Old:
     """Return the daemon that runs. One that does not answer is ended with `force`, and only if it is that very one."""
-    found = runtime.read(session.settings.data_dir)
+    folder = session.settings.data_dir
+    limit = _FORCED_LIMIT if force else session.settings.timeout or _STATUS_LIMIT
+    found = runtime.read(folder)
     try:
-        status: dict[str, Any] = session.attach().call("daemon.status", {}, session.settings.timeout or _STATUS_LIMIT)
+        with Client.connect(folder, limit) as client:
+            status: dict[str, Any] = client.call("daemon.status", {}, limit)
+            found = runtime.read(folder) or found
     except NotRunning as error:
         raise Failure(
             "not_found", f"there is nobody to take over from: {error.message}", hint="start one with: coder-local serve"
@@ -110,7 +116,9 @@ def _captured(session: Session, *, force: bool) -> Old:
             ) from error
         _end(found)
         return Old(found, program.command(), [])
-    return Old(spawn.attach(session.settings.data_dir), *_again(status))
+    if found is None:
+        raise Failure("conflict", "the daemon is just stopping", hint="try again in a moment")
+    return Old(found, *_again(status))
 
 
 def _again(status: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -150,14 +158,13 @@ def _back(session: Session, old: Old) -> tuple[str, bool]:
     """See to it that a daemon runs, after the new one failed; return what became of it, and whether one runs."""
     folder = session.settings.data_dir
     try:
-        status = session.attach().call("daemon.status", {}, _STATUS_LIMIT)
+        with Client.connect(folder) as client:
+            status = client.call("daemon.status", {}, _STATUS_LIMIT)
         if status["state"] != "stopping":
             stayed = status["incarnation"] == old.found.incarnation
             return "the old one goes on" if stayed else "another one runs", True
     except IpcError:
         pass  # it has gone, or is just going
-    finally:
-        session.close()
     spawn.wait_stopped(old.found, _LIMIT)
     try:
         found = spawn.attach_or_spawn(folder, [*old.program, *old.options], _LIMIT)

@@ -17,8 +17,9 @@ from coder_local._registry.settings import DaemonSettings
 from coder_local._store import backup
 from coder_local._store.clock import instant
 from coder_local._transports.jsonrpc.session import PROTOCOL
-from coder_local.api import Conflict, Context, Domain, Instant, Safety, Snapshot, Unsupported, Value
+from coder_local.api import Context, Domain, Instant, Safety, Snapshot, Unsupported, Value
 
+from . import handover
 from .doctor import Report, examine
 from .references import declared
 from .work import apart
@@ -84,14 +85,6 @@ class Stopping(Value):
     pid: int
 
 
-class HandingOver(Value):
-    """The daemon is about to stop, because another one follows it."""
-
-    pid: int
-    incarnation: str
-    version: str
-
-
 class LogLevels(Value):
     """What the log takes."""
 
@@ -104,6 +97,7 @@ def declare(kernel: Kernel) -> Domain:
     domain = Domain("daemon")
     domain.settings(DaemonSettings)
     kernel.settings.listeners.append(_log_follows(kernel))
+    handover.add(domain, kernel)
     damage = _DamageNotice(kernel)
 
     @domain.query("daemon.status")
@@ -121,26 +115,6 @@ def declare(kernel: Kernel) -> Domain:
             raise Unsupported("there is no daemon around these operations to stop")
         kernel.host.stop()
         return Stopping(pid=os.getpid())
-
-    @domain.action("daemon.handover", safety=Safety.WRITE, person_only=True)
-    async def handover(ctx: Context, *, incarnation: str, version: str) -> HandingOver:  # noqa: ARG001
-        """Let the daemon stop as `daemon.stop` does, for one that waits to follow it: `coder-local daemon handover`.
-
-        `incarnation` is that of the daemon that is meant, `version` that of the next one. Clients of the socket are
-        told by `daemon.handing_over`, so that they come back and start none of their own. Raises `Conflict` when
-        another daemon answers than the one that was meant.
-        """
-        host = kernel.host
-        if host is None:
-            raise Unsupported("there is no daemon around these operations to hand over")
-        if incarnation != host.incarnation:
-            raise Conflict(
-                "another daemon answers than the one that was to hand over",
-                field="/incarnation",
-                hint="look at it with daemon.status, then ask that one",
-            )
-        host.hand_over(version)
-        return HandingOver(pid=os.getpid(), incarnation=host.incarnation, version=__version__)
 
     @domain.action("daemon.doctor", safety=Safety.READ)
     async def doctor(ctx: Context) -> Report:  # noqa: ARG001
