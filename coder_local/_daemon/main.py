@@ -146,8 +146,11 @@ def say(event: str, found: runtime.Runtime) -> None:
         "http": found.http,
         "data_dir": str(found.data_dir),
     }
-    with contextlib.suppress(OSError):  # nobody reads our standard output; who wants to know reads runtime.json
+    try:
         print(msgspec.json.encode(line).decode(), flush=True)
+    except OSError:  # nobody reads our standard output; who wants to know reads runtime.json
+        with contextlib.suppress(OSError):  # what was not written is tried again at the end, and would make it exit 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(options: ServeOptions, answering: Callable[[], None]) -> int:

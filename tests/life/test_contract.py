@@ -98,7 +98,8 @@ def test_the_line_has_these_fields_of_these_types(running: Running, program: lis
 
 
 def test_who_closes_the_other_end_of_standard_output_ends_nothing(tmp_path: Path, program: list[str]) -> None:
-    with Serve(tmp_path, command=program) as started:
+    # with a buffer, as ordinary: what could not be written is written once more at the end
+    with Serve(tmp_path, command=program, env={"PYTHONUNBUFFERED": ""}) as started:
         assert started.popen.stdout is not None
         started.popen.stdout.close()
         while runtime.read(started.data_dir) is None:
