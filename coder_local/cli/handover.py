@@ -31,8 +31,7 @@ _LIMIT = 90.0
 """Seconds for the new one to be ready: the old one may take 12 to go, and a large database is migrated."""
 _VERSION_LIMIT = 30.0
 _STATUS_LIMIT = 10.0
-_FORCED_LIMIT = 5.0
-"""Seconds in which a daemon has to answer that would be ended if it does not."""
+"""Seconds for the old one to answer, unless `--timeout` says otherwise."""
 _SLACK = 2.0
 """Seconds that a start time may differ from what was written down."""
 _ABOUT = """\
@@ -95,7 +94,7 @@ def version_of(command: list[str]) -> str:
 def _captured(session: Session, *, force: bool) -> Old:
     """Return the daemon that runs. One that does not answer is ended with `force`, and only if it is that very one."""
     folder = session.settings.data_dir
-    limit = _FORCED_LIMIT if force else session.settings.timeout or _STATUS_LIMIT
+    limit = session.settings.timeout or _STATUS_LIMIT
     found = runtime.read(folder)
     try:
         with Client.connect(folder, limit) as client:
@@ -143,7 +142,7 @@ def _follow(session: Session, old: Old, new: list[str], version: str) -> runtime
     folder = session.settings.data_dir
     options = ["--take-over", *old.options]
     try:
-        found = spawn.start(folder, new, session.settings.timeout or _LIMIT, options=options)
+        found = spawn.start(folder, new, _LIMIT, options=options)
     except (IpcError, OSError) as error:
         told = error.message if isinstance(error, IpcError) else str(error)
         became, ran = _back(session, old)

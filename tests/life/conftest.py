@@ -13,7 +13,7 @@ from .family import Family, family
 from .world import World
 
 if sys.platform != "linux":
-    collect_ignore_glob = ["test_kill*.py", "test_handover.py", "test_reconnects.py"]
+    collect_ignore_glob = ["test_attach.py", "test_kill*.py", "test_handover.py", "test_reconnects.py"]
 
 
 @pytest.fixture(scope="module", params=["source", "frozen"])
