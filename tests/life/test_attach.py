@@ -47,7 +47,7 @@ class Shell:
     def __init__(self, world: World) -> None:
         serve = [*world.program, "serve", "--data-dir", str(world.data)]
         argv = [NODE, "-e", SHELL, *serve] if NODE else [sys.executable, "-c", _SAME, *serve]
-        self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment())
+        self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(world.env))
         assert self.popen.stdout is not None
         self.line: dict[str, Any] = json.loads(self.popen.stdout.readline())
 

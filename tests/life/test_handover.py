@@ -7,6 +7,8 @@ import select
 import signal
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,15 @@ from typing import Any
 import psutil
 import pytest
 
-from coder_ipc import runtime, spawn
+from coder_ipc import IpcError, runtime, spawn
 from coder_local._daemon.lock import Lock, successor
 from coder_local.testing.daemon import environment
 from tests.doors.serve import Serve
 
-from .world import LIMIT, World, answer
+from .world import ENDS, LIMIT, World, answer
 
 pytestmark = pytest.mark.alone
-LINES = 'for n in $(seq 1 40); do echo "$n" >> lines; sleep 0.05; done; while [ ! -e go ]; do sleep 0.02; done'
+LINES = "for n in $(seq 1 40); do echo $n >> lines; echo $n; sleep 0.05; done; while [ ! -e go ]; do sleep 0.02; done"
 SOURCE = pytest.mark.parametrize("program", ["source"], indirect=True)
 """For what does not depend on how the program is built."""
 NEXT = """
@@ -46,6 +48,8 @@ def test_an_update_while_a_job_runs_loses_no_line_and_no_event(world: World) -> 
     old = world.serve("--linger", "30")
     heard = Heard(world)
     run = world.start(LINES)
+    followed = Followed(world, run)
+    followed.start()
     world.until_lines(5)
     ended = world.run("daemon", "handover", "--json", "--", *next_version(world.folder))
     assert ended.returncode == 0, ended.stderr
@@ -65,10 +69,43 @@ def test_an_update_while_a_job_runs_loses_no_line_and_no_event(world: World) -> 
     assert (step["status"], step["attempts"]) == ("succeeded", 1)
     said = world.call("execution.steps.get", run=run, step="only")
     assert len(said["attempts"]) == 1
+    followed.join(LIMIT)
+    assert followed.status == "succeeded"
+    assert "".join(followed.output) == "".join(f"{number}\n" for number in range(1, 41))
+    assert followed.connections > 1
     heard.has_all(world, told="9.9.9")
     world.stop()
     world.kin.is_gone()
     assert world.traces() == []
+
+
+class Followed(threading.Thread):
+    """Follows a run, and comes back with the cursor whenever it is cut off."""
+
+    def __init__(self, world: World, run: str) -> None:
+        super().__init__(daemon=True)
+        self.output: list[str] = []
+        self.status = ""
+        self.connections = 0
+        self._world, self._id = world, run
+        self._cursor: str | None = None
+
+    def run(self) -> None:
+        while self.status not in ENDS:
+            try:
+                with self._world.client() as client:
+                    self.connections += 1
+                    for said in client.items("execution.runs.follow", {"id": self._id, "cursor": self._cursor}):
+                        self._take(said)
+            except IpcError:
+                time.sleep(0.02)  # nobody is there for a moment
+
+    def _take(self, said: dict[str, Any]) -> None:
+        self._cursor = said["cursor"]
+        if said["type"] == "output":
+            self.output.append(said["text"])
+        elif said["type"] == "run":
+            self.status = said["status"]
 
 
 class Heard:

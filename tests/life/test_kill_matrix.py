@@ -42,7 +42,7 @@ class Shell:
 
     def __init__(self, world: World, how: str = "plain") -> None:
         argv = [sys.executable, "-c", SHELL, how, *world.program, "serve", "--data-dir", str(world.data)]
-        self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment())
+        self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(world.env))
         assert self.popen.stdout is not None
         words = self.popen.stdout.readline().split(maxsplit=1)
         assert len(words) == 2, words

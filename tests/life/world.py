@@ -30,13 +30,16 @@ class World:
         self.data = folder / "data"
         self.work = folder / "work"
         self.work.mkdir()
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        self.env = {"TMPDIR": str(self.temporary)}
         self.program = list(program)
         self.kin = kin
         self._stack = contextlib.ExitStack()
 
     def serve(self, *options: str, stdin: int = subprocess.DEVNULL, program: Sequence[str] = ()) -> Serve:
         """Start `serve` and return it when it has said its line."""
-        started = Serve(self.folder, *options, stdin=stdin, command=program or self.program)
+        started = Serve(self.folder, *options, stdin=stdin, env=self.env, command=program or self.program)
         self._stack.enter_context(started)
         self.line = started.ready()
         return started
@@ -44,7 +47,7 @@ class World:
     def run(self, *arguments: str, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
         """Run a command on the data directory."""
         return subprocess.run(
-            [*self.program, "--data-dir", str(self.data), *arguments], env=environment(),
+            [*self.program, "--data-dir", str(self.data), *arguments], env=environment(self.env),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
@@ -99,7 +102,8 @@ class World:
     def traces(self) -> list[str]:
         """Return what a daemon that runs no more should not have left."""
         found = [name for name in (runtime.RUNTIME_FILE, "daemon.sock") if (self.data / name).exists()]
-        return [*found, *(path.name for path in self.data.glob(f".{runtime.RUNTIME_FILE}.*"))]
+        found += [path.name for path in self.data.glob(f".{runtime.RUNTIME_FILE}.*")]
+        return found + [path.name for path in self.temporary.iterdir()]
 
     def __enter__(self) -> Self:
         return self
