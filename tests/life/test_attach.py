@@ -21,7 +21,7 @@ from coder_ipc.client import Client
 from coder_local.testing.daemon import environment, running
 from tests.doors.serve import Serve
 
-from .world import World
+from .world import SOURCE, World
 
 pytestmark = pytest.mark.alone
 posix = pytest.mark.skipif(sys.platform == "win32", reason="symbolic links and Unix sockets")
@@ -133,6 +133,7 @@ MADE: list[Callable[[dict[str, Any], Path], str | Path]] = [
 
 
 @posix
+@SOURCE
 def test_a_file_is_no_daemon(world: World) -> None:
     path = world.data / "runtime.json"
     daemon = world.serve()
@@ -160,6 +161,7 @@ def test_a_file_is_no_daemon(world: World) -> None:
 
 
 @posix
+@SOURCE
 def test_a_folder_in_the_file_s_place_is_named_with_its_cure(world: World) -> None:
     (world.data / "runtime.json").mkdir(parents=True)
     with Serve(world.folder, command=world.program) as refused:
@@ -172,6 +174,7 @@ def test_a_folder_in_the_file_s_place_is_named_with_its_cure(world: World) -> No
 
 
 @posix
+@SOURCE
 def test_a_socket_that_somebody_else_listens_at_is_not_believed(world: World, tmp_path: Path) -> None:
     """Another program took the address over: what it answers is no answer."""
     first = world.serve("--no-http")

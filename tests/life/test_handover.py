@@ -21,12 +21,10 @@ from coder_local._daemon.lock import Lock, successor
 from coder_local.testing.daemon import environment
 from tests.doors.serve import Serve
 
-from .world import ENDS, LIMIT, World, answer
+from .world import ENDS, LIMIT, SOURCE, World, answer
 
 pytestmark = pytest.mark.alone
 LINES = "for n in $(seq 1 40); do echo $n >> lines; echo $n; sleep 0.05; done; while [ ! -e go ]; do sleep 0.02; done"
-SOURCE = pytest.mark.parametrize("program", ["source"], indirect=True)
-"""For what does not depend on how the program is built."""
 NEXT = """
 import sys
 import coder_local
@@ -174,6 +172,7 @@ def test_a_version_that_does_not_come_to_ask_leaves_the_old_one_as_it_is(world: 
     assert world.call("daemon.status")["pid"] == old.popen.pid
 
 
+@SOURCE
 def test_the_old_version_is_started_again_when_the_new_one_breaks_after_it_has_gone(world: World) -> None:
     old = world.serve("--linger", "30")
     created = world.call("planning.tasks.create", title="kept")
@@ -217,6 +216,7 @@ def test_without_a_daemon_there_is_nobody_to_follow(world: World) -> None:
 # -- who else comes ---------------------------------------------------------------------------------------------------
 
 
+@SOURCE
 def test_nobody_gets_between_the_two(world: World) -> None:
     """Whoever starts a daemon meanwhile attaches to the successor; of two successors one gives way."""
     world.serve()
@@ -254,6 +254,7 @@ def test_a_serve_does_not_take_the_lock_from_a_successor_that_waits_for_it(tmp_p
         assert serve.ready()["event"] == "ready"
 
 
+@SOURCE
 def test_one_that_does_not_answer_is_left_alone_unless_it_is_forced(world: World) -> None:
     old = world.serve()
     created = world.call("planning.tasks.create", title="kept")
@@ -286,6 +287,7 @@ def test_force_ends_no_process_that_only_has_the_pid(world: World) -> None:
 # -- what it is started with again ------------------------------------------------------------------------------------
 
 
+@SOURCE
 def test_a_parent_that_was_watched_is_watched_by_the_successor(world: World) -> None:
     """Standard input cannot be handed on; the process at its other end is watched by its pid."""
     shell = (

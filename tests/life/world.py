@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from coder_ipc import RemoteError, runtime
 from coder_ipc.client import Client
 from coder_local.testing.daemon import environment
@@ -19,6 +21,8 @@ from tests.doors.serve import Serve
 from .family import Family
 
 LIMIT = 60.0
+SOURCE = pytest.mark.parametrize("program", ["source"], indirect=True)
+"""For what does not depend on how the program is built."""
 ENDS = {"succeeded", "failed", "cancelled", "timed_out", "needs_decision"}
 
 
