@@ -228,24 +228,23 @@ def _name(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.mark.parametrize(
-    ("victim", "status"),
-    [(_step, "failed"), (_holder, "failed"), (_fork_server, "succeeded")],
-)
-def test_sigkill_of_a_plugin_s_child_is_told_and_harms_nothing_else(
-    world: World, victim: Callable[[World], psutil.Process], status: str
-) -> None:
+VICTIMS: dict[Callable[[World], psutil.Process], str] = {_step: "failed", _holder: "failed", _fork_server: "succeeded"}
+"""What is killed while a program runs, and what becomes of the run."""
+
+
+def test_sigkill_of_a_plugin_s_child_is_told_and_harms_nothing_else(world: World) -> None:
     world.serve()
-    run = world.start(WAITS)
-    world.until_lines(1)
-    victim(world).kill()
-    if victim is not _step:  # the step's program goes on without either of the others
-        (world.work / "go").touch()
-    assert world.until_ended(run) == status
-    (world.work / "go").touch()
-    second = world.start("echo second >> lines")
-    assert world.until_ended(second) == "succeeded"
-    assert world.lines()[-1] == "second"
+    for victim, status in VICTIMS.items():
+        before = len(world.lines())
+        run = world.start(WAITS)
+        world.until_lines(before + 1)
+        victim(world).kill()
+        if victim is not _step:  # the step's program goes on without either of the others
+            (world.work / "go").touch()
+        assert world.until_ended(run) == status, victim
+        (world.work / "go").unlink(missing_ok=True)
+    assert world.until_ended(world.start("echo last >> lines")) == "succeeded"
+    assert world.lines() == ["begun", *["begun", "ended"] * 2, "last"]
     world.stop()
     world.kin.is_gone()
     assert world.traces() == []
