@@ -21,6 +21,7 @@ from _setup import ROOT, ensure_node, ensure_python, find_node, venv_bin
 
 PASSED, FAILED, LEFT_OUT = "passed", "FAILED", "LEFT OUT"
 NO_TESTS_COLLECTED = 5
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # A check that hangs must not keep the summary from being printed; each test has a shorter limit of its own.
 STEP_TIMEOUT_S = 20 * 60
 
@@ -140,22 +141,19 @@ def make_frozen_build(runner: Runner, *, fast: bool, selection: Sequence[str]) -
 
 
 def check_node_tests(runner: Runner) -> None:
-    """Run the tests of the TypeScript client against the real daemon."""
-    folder = ROOT / "ipc" / "node"
-    if not (folder / "package.json").exists():
-        runner.leave_out("Node tests", "ipc/node has no package.json", fails=is_ci())
+    """Run the tests of the TypeScript client, and of the example shell's page, against the real daemon."""
+    try:
+        ensure_node()
+    except SetupError as error:
+        print(error, flush=True)
+        runner.outcomes.append(Outcome("Node tests", FAILED, note="npm could not install the packages"))
         return
-
-    def run() -> None:
-        try:
-            ensure_node()
-        except SetupError as error:
-            print(error, flush=True)
-            runner.outcomes.append(Outcome("Node tests", FAILED, note="npm could not install the packages"))
-            return
-        runner.check("Node tests", [shutil.which("npm") or "npm", "test"], folder=folder)
-
-    runner.with_node("Node tests", run)
+    npm = shutil.which("npm") or "npm"
+    runner.check("Node tests", [npm, "test"], folder=ROOT / "ipc" / "node")
+    if any(shutil.which(name) for name in CHROMIUM):  # on what the client's tests have built
+        runner.check("example shell in Chromium", [npm, "test"], folder=ROOT / "ipc" / "electron-example")
+    else:
+        runner.leave_out("example shell in Chromium", f"none of {', '.join(CHROMIUM)} is there", fails=is_ci())
 
 
 def summarise(outcomes: Sequence[Outcome], seconds: float) -> int:
@@ -196,7 +194,7 @@ def main() -> int:
         if selection:
             runner.leave_out("Node tests", "Python tests were selected")
         else:
-            check_node_tests(runner)
+            runner.with_node("Node tests", lambda: check_node_tests(runner))
     except SetupError as error:
         say(str(error))
         return 1

@@ -1,8 +1,8 @@
 """The running daemon: what starts in which order, what it watches, how it stops.
 
-Order at start: lock, database, socket, ready line; then, on threads, the plugins, and the heavy imports of HTTP. Calls
-that come before the plugins are loaded wait for them, but for those that need none. The port of HTTP is bound before
-the ready line, so that whoever reads it may connect at once and waits in the backlog.
+Order at start: lock, database, socket, ready line; then, on threads, a migration of the core's tables if one is due,
+the plugins, and the heavy imports of HTTP. Calls that come before wait for that, but for those that need none. The port
+of HTTP is bound before the ready line, so that whoever reads it may connect at once and waits in the backlog.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from coder_local import __version__
 from coder_local._admission import Admission
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
+from coder_local._store.migrations import MigrationError
 from coder_local._store.tables import Table
 from coder_local._transports.jsonrpc.server import SocketServer
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
 
 from . import again, log, runtimefile, watch
-from .core import EARLY, core_domains, read_grants
+from .core import EARLY, UNREADY, core_domains, read_grants
 from .core.grants import Grant
-from .loading import load
+from .loading import load, migrate_core
 from .main import EXIT_BROKEN, EXIT_OK, ServeOptions, say
+from .migrating import Reporter, failed
 
 _log = logging.getLogger("coder_local.daemon")
 DRAIN = 10.0
@@ -68,7 +70,7 @@ class Daemon:
         self.started_at = process.started_at(os.getpid()) or time.time()
         self.socket = options.socket or runtime.socket_path(options.data_dir)
         self.http: str | None = None
-        self.state = "starting"
+        self._state = "starting"
         self._stopping = asyncio.Event()
         self._orphan = False
         self._linger: asyncio.TimerHandle | None = None
@@ -81,6 +83,16 @@ class Daemon:
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
+    @property
+    def state(self) -> str:
+        """`starting`, `migrating` for the part of it in which tables are brought up to date, `ready` or `stopping`."""
+        migrating = self._state == "starting" and self.kernel.store.airlock.progress.current is not None
+        return "migrating" if migrating else self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self._state = state
+
     async def run(self) -> int:
         """Serve until stopped, and return the exit code."""
         log.configure(self.options.log_level)
@@ -92,9 +104,10 @@ class Daemon:
         kernel.host = self
         for domain in core_domains(kernel):
             kernel.take(domain)
-        grants = kernel.open_store(read_grants)
+        grants = kernel.open_soon(read_grants)
+        self._reporter = Reporter(kernel, self._post)
         kernel.start(self._loop.call_soon_threadsafe, self._loop.call_soon)
-        kernel.dispatcher.hold(*EARLY)
+        kernel.dispatcher.hold(*(UNREADY if grants is None else EARLY))
         server = self._server = SocketServer(kernel, self.socket, self._admission.authenticate)
         runtime.make_socket_folder(self.socket)
         await server.start()
@@ -102,7 +115,7 @@ class Daemon:
         found = self._announce()
         try:
             self._watch()
-            say("ready", found)
+            say("ready", found, self.state)
             self._answering()
             self._timers["http"] = self._loop.call_later(_HTTP_WAITS, self._begin_http)
             if await self._load(grants):
@@ -110,6 +123,10 @@ class Daemon:
                 self._keep_house()
                 await self._stopping.wait()
             await self._stop(server)
+        except MigrationError as error:  # of the core's own tables
+            kernel.dispatcher.refuse_held(failed(error))
+            await self._stop(server)
+            raise
         finally:
             runtimefile.remove(self.data_dir, self.incarnation)
             self._heed_no_signals()
@@ -122,6 +139,7 @@ class Daemon:
             "pid": os.getpid(),
             "data_dir": str(self.data_dir),
             "http": self.http,
+            "state": self.state,
         }
 
     def stop(self) -> None:
@@ -150,10 +168,13 @@ class Daemon:
         runtimefile.write(self.data_dir, found)
         return found
 
-    async def _load(self, grants: Sequence[Grant]) -> bool:
-        """Load the plugins and let the calls begin that wait for them; false if the daemon is to stop before that."""
+    async def _load(self, grants: Sequence[Grant] | None) -> bool:
+        """Load the plugins and let the calls begin that wait for them; false if the daemon is to stop before that.
+
+        Without `grants` the core's own tables are migrated first. Raises `MigrationError` if they cannot be.
+        """
         begun = self._loop.time()
-        loading = self._loop.create_task(load(self.kernel, grants))
+        loading = self._loop.create_task(self._bring_up(grants))
         stopping = self._loop.create_task(self._stopping.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -166,6 +187,12 @@ class Daemon:
         self.kernel.dispatcher.release()
         await asyncio.sleep(begun + _FIRST_ANSWER - self._loop.time())
         return True
+
+    async def _bring_up(self, grants: Sequence[Grant] | None) -> None:
+        self._reporter.begin()
+        if grants is None:
+            grants = await migrate_core(self.kernel)
+        await load(self.kernel, grants)
 
     def _keep_house(self) -> None:
         """Do what may come after the first answer: start hooks, housekeeping, the log of what became of each plugin."""
@@ -217,6 +244,7 @@ class Daemon:
     async def _stop(self, server: SocketServer) -> None:
         """Take no new work, let what runs end within `DRAIN` seconds, checkpoint, remove the socket."""
         self.state = "stopping"
+        self._reporter.stop()
         self.kernel.dispatcher.closing = True
         self.kernel.dispatcher.release()
         for timer in (*self._timers.values(), *([self._linger] if self._linger else [])):

@@ -14,6 +14,7 @@ from coder_local._registry import plugins
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Status
 
+from .core import EARLY, read_grants
 from .core.grants import Grant, foreign, may_load, stop_disabled
 from .core.work import alone, apart
 
@@ -40,6 +41,16 @@ async def load(kernel: Kernel, grants: Sequence[Grant]) -> None:
     failed = await alone(kernel, "plugins.migrate", lambda: kernel.store.migrate(sets))
     kernel.registry.stop_unmigrated(failed)
     kernel.forget_hooks()
+
+
+async def migrate_core(kernel: Kernel) -> list[Grant]:
+    """Bring the core's own tables up to date on the writer's thread, and return the grants, which could not be read.
+
+    Raises `MigrationError`, or `Locked` if it was stopped.
+    """
+    await alone(kernel, "store.migrate", kernel.store.migrate_core)
+    kernel.dispatcher.let(*EARLY)
+    return kernel.read(read_grants)
 
 
 async def _allowed(decided: Sequence[tuple[Plugin, Grant]]) -> list[Plugin]:

@@ -118,7 +118,7 @@ def _attach(folder: Path, lock: Lock, turn: Lock) -> int | None:
     end = time.monotonic() + _ATTACH_WAIT
     while True:
         try:
-            found = spawn.attach(folder)
+            found, hello = spawn.greet(folder)
         except IpcError as error:
             if isinstance(error, RemoteError):  # it answers, and will say the same again
                 message = f"the daemon of {folder} was not attached to: {error.message}"
@@ -130,12 +130,25 @@ def _attach(folder: Path, lock: Lock, turn: Lock) -> int | None:
                 return _failed(message, "it may be starting or stopping; look at `coder-local status`", EXIT_LOCKED)
             time.sleep(0.05)
         else:
-            say("attached", found)
+            state = str(hello.get("state", ""))
+            if state == "migrating":
+                _say_migrating(folder)
+            say("attached", found, state)
             return EXIT_OK
 
 
-def say(event: str, found: runtime.Runtime) -> None:
-    """Print the one line that a parent reads from standard output."""
+def _say_migrating(folder: Path) -> None:
+    """Print on standard error what the daemon does before it can take work."""
+    from coder_ipc.client import Client  # noqa: PLC0415 - only then
+
+    with contextlib.suppress(IpcError), Client.connect(folder) as client:
+        step = client.call("daemon.status", {}, 5.0).get("migrating")
+        if step is not None:
+            print(step["message"], file=sys.stderr)
+
+
+def say(event: str, found: runtime.Runtime, state: str = "") -> None:
+    """Print the one line that a parent reads from standard output; of states it names but `migrating`."""
     line = {
         "event": event,
         "protocol": found.protocol,
@@ -145,6 +158,7 @@ def say(event: str, found: runtime.Runtime) -> None:
         "socket": found.socket,
         "http": found.http,
         "data_dir": str(found.data_dir),
+        **({"state": state} if state == "migrating" else {}),
     }
     try:
         print(msgspec.json.encode(line).decode(), flush=True)

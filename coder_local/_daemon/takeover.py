@@ -101,16 +101,15 @@ def _stays(folder: Path, followed: Followed | None) -> tuple[str, str]:
 
 def _understand(folder: Path) -> None:
     """Import what a daemon is made of, and raise `NewerData` if the database is beyond this program."""
-    from coder_local._store import migrations, store  # noqa: PLC0415 - whoever only attaches needs none of it
+    from coder_local._store import airlock, migrations  # noqa: PLC0415 - whoever only attaches needs none of it
 
     importlib.import_module(f"{__package__}.daemon")  # so that it is there when the lock is free
-    core = migrations.MigrationSet("core", migrations.find_files(Path(store.__file__).parent / "migrations"))
     try:
         connection = sqlite3.connect(f"{(folder / 'coder-local.db').as_uri()}?mode=ro", uri=True)
         try:
-            done = migrations.applied(connection).get(core.plugin, [])
+            done = migrations.applied(connection).get(airlock.CORE.plugin, [])
         finally:
             connection.close()
     except sqlite3.Error:
         return  # the old one has trouble with it as well; opening it tells more
-    migrations.refuse_newer(core, done)
+    migrations.refuse_newer(airlock.CORE, done)

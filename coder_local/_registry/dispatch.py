@@ -117,6 +117,21 @@ class Dispatcher:
         """Let calls wait for `release`, besides those of the operations named: plugins are not loaded yet."""
         self.held = Held(frozenset(besides), self.start, lambda call: call.answer(None, cancelled(call.name)))
 
+    def let(self, *names: str) -> None:
+        """Hold the calls of these operations no longer."""
+        if self.held is not None:
+            self.held.let(frozenset(names), lambda call: call.name)
+
+    def tell_held(self, message: str) -> None:
+        """Report to the calls that are held what they wait for."""
+        if self.held is not None:
+            self.held.tell(lambda call: None if call.progress is None else call.progress(0.0, None, message))
+
+    def refuse_held(self, error: Error, over: float = 0.0) -> None:
+        """Answer the calls that have been held for longer than `over` seconds with an error."""
+        if self.held is not None:
+            self.held.refuse(lambda call: call.answer(None, error), over)
+
     def release(self) -> None:
         """Begin the calls that were held, in the order in which they came; their deadlines count from now."""
         held, self.held = self.held, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -37,22 +38,47 @@ class Held(Generic[C]):
         for each in waiting:
             each.begin(self._start)
 
+    def let(self, names: frozenset[str], name_of: Callable[[C], str]) -> None:
+        """Begin those of some operations, and let such ones wait no more."""
+        self.besides |= names
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if each.call is not None and name_of(each.call) in names:
+                each.begin(self._start)
+            else:
+                self._waiting.append(each)
+
+    def tell(self, report: Callable[[C], None]) -> None:
+        """Tell all that wait why they do."""
+        for each in self._waiting:
+            if each.call is not None:
+                report(each.call)
+
+    def refuse(self, answer: Callable[[C], None], over: float) -> None:
+        """Answer those that have waited longer than `over` seconds, and let them go."""
+        before = time.monotonic() - over
+        late = [each for each in self._waiting if each.since <= before]
+        self._waiting = [each for each in self._waiting if each.since > before]
+        for each in late:
+            each.begin(answer)
+
 
 class _Waiting(Generic[C]):
-    __slots__ = ("_call", "_cancel", "_drop")
+    __slots__ = ("_cancel", "_drop", "call", "since")
 
     def __init__(self, call: C, drop: Callable[[C], None]) -> None:
-        self._call: C | None = call
+        self.call: C | None = call
+        self.since = time.monotonic()
         self._drop = drop
         self._cancel: Cancel | None = None
 
     def begin(self, start: Callable[[C], Cancel | None]) -> None:
-        call, self._call = self._call, None
+        call, self.call = self.call, None
         if call is not None:
             self._cancel = start(call)
 
     def cancel(self) -> None:
-        call, self._call = self._call, None
+        call, self.call = self.call, None
         if call is not None:
             self._drop(call)
         elif self._cancel is not None:

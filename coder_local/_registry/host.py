@@ -17,10 +17,13 @@ class Host(Protocol):
     socket: str
     http: str | None
     """Base URL, or None when HTTP is off."""
-    state: str
-    """`starting`, `ready` or `stopping`."""
     again: list[str]
     """Options of `serve` that start it again as it is, the data directory left out."""
+
+    @property
+    def state(self) -> str:
+        """`starting`, `migrating`, `ready` or `stopping`."""
+        ...
 
     def about(self) -> dict[str, Any]:
         """Return what `initialize` tells: incarnation, pid, data_dir, http."""

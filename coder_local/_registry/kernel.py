@@ -68,16 +68,31 @@ class Kernel:
         The file may have to be exchanged for another when it cannot be read. Raises as `open` does.
         """
         self.store.open()
+        return self._opened(read)
+
+    def open_soon(self, read: Callable[[Kernel], T]) -> T | None:
+        """Open the store as `open_store` does, but for a migration of the core's own tables: None if one is due.
+
+        It is `store.migrate_core` then, once the writer's thread runs, and `read` after it.
+        """
+        self.store.open(later=True)
+        if not self.store.core_waits:
+            return self._opened(read)
+        self.feed = self.dispatcher.feed = Feed(self.store.bounds, self.store.events_after)
+        return None
+
+    def _opened(self, read: Callable[[Kernel], T]) -> T:
         try:
-            found = self._read(read)
+            found = self.read(read)
         except Exception as error:
             if not self.store.recover(error):
                 raise
-            found = self._read(read)
+            found = self.read(read)
         self.feed = self.dispatcher.feed = Feed(self.store.bounds, self.store.events_after)
         return found
 
-    def _read(self, read: Callable[[Kernel], T]) -> T:
+    def read(self, read: Callable[[Kernel], T]) -> T:
+        """Load the settings that are stored, and return what `read` reads; when the core's tables are up to date."""
         self.settings.load()
         return read(self)
 

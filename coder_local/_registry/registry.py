@@ -201,7 +201,7 @@ class Registry:
                 self._own_tables(plugin),
                 plugin.content,
             )
-            for plugin in self.plugins.values()
+            for plugin in list(self.plugins.values())  # the doctor asks on another thread, and plugins come and go
             if plugin.loaded and plugin.folder is not None and plugin.domain is not None and plugin.domain.tables
         ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from coder_local.api import Invalid, Locked
@@ -20,23 +20,36 @@ SNAPSHOTS = 5
 BEFORE_MIGRATION, DAILY = "_before-migration", "_daily"
 """Kinds of snapshots that the daemon writes by itself; those written by hand, `-<name>`, never push one of them out."""
 
+CopyProgress = Callable[[int, int, int], None]
+"""Told after each piece of a copy: a status of SQLite, pages that are left, pages in all."""
+_PIECE = 1024
+"""Pages."""
+_RUN = uuid.uuid4().hex[:8]
+"""Tells the unfinished copies of this process from those of one that was killed."""
 
-def copy(connection: sqlite3.Connection, target: Path) -> None:
-    """Write a consistent copy of an open database to a new file (0600). Raises `Locked` if it cannot be written."""
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+
+def copy(connection: sqlite3.Connection, target: Path, progress: CopyProgress | None = None) -> None:
+    """Write a consistent copy of an open database to a new file (0600). Raises `Locked` if it cannot be written.
+
+    With `progress` it goes on in pieces, and begins anew whenever somebody writes meanwhile; what `progress` raises
+    ends it.
+    """
+    part = target.with_name(f".{target.name}.{_RUN}.{uuid.uuid4().hex}.part")
     try:
         part.touch(mode=0o600)
         copied = sqlite3.connect(part)
         try:
-            connection.backup(copied, pages=-1)
+            connection.backup(copied, pages=-1 if progress is None else _PIECE, progress=progress)
             copied.execute("PRAGMA journal_mode = DELETE")
         finally:
             copied.close()
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(target)
-    except (OSError, sqlite3.Error) as error:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if not isinstance(error, OSError | sqlite3.Error):
+            raise
         raise Locked(
             f"the copy could not be written to {target}: {error}", hint="free some space or choose another place"
         ) from error
@@ -58,7 +71,7 @@ def check(path: Path) -> list[str]:
     return [] if found == ["ok"] else found
 
 
-def snapshot(connection: sqlite3.Connection, folder: Path, name: str) -> Path:
+def snapshot(connection: sqlite3.Connection, folder: Path, name: str, progress: CopyProgress | None = None) -> Path:
     """Write a snapshot into a folder and let the oldest of its kind go.
 
     Raises `Locked` if there is not twice the room for it.
@@ -69,18 +82,29 @@ def snapshot(connection: sqlite3.Connection, folder: Path, name: str) -> Path:
     need = 2 * pages * connection.execute("PRAGMA page_size").fetchone()[0]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _forget_parts(folder)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise Locked(f"no snapshot can be written: {error}", hint="make it a folder that can be written") from error
     if free < need:
-        raise Locked(f"a snapshot needs {need // 2**20 + 1} MiB of free disk", hint="free some space")
+        raise Locked(
+            f"a snapshot needs {need // 2**20 + 1} MiB of free disk, and {free // 2**20} MiB are free",
+            hint="free some space",
+        )
     target = folder / f"{name}.db"
-    copy(connection, target)
+    copy(connection, target, progress)
     # Never the one just written: after the clock was set back, its name is not the newest.
     same = [each for each in snapshots(folder) if each != target and _kind(each.stem) == _kind(name)]
     for old in same[SNAPSHOTS - 1 :]:
         old.unlink(missing_ok=True)
     return target
+
+
+def _forget_parts(folder: Path) -> None:
+    """Take away what a process that was killed had copied: the lock lets no other one write here now."""
+    for part in folder.glob(".*.part*"):
+        if f".{_RUN}." not in part.name:
+            part.unlink(missing_ok=True)
 
 
 def _kind(name: str) -> str:
@@ -91,6 +115,11 @@ def snapshots(folder: Path) -> list[Path]:
     """Return the snapshots of a folder, newest first by their names, which begin with the time."""
     found = folder.glob("*.db") if folder.is_dir() else ()
     return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def newest_before_migration(folder: Path) -> Path | None:
+    """Return the newest of the snapshots that were written before a migration."""
+    return next((path for path in snapshots(folder) if _kind(path.stem) == BEFORE_MIGRATION), None)
 
 
 def newest_daily(folder: Path) -> Path | None:

@@ -1,24 +1,30 @@
 """Migrations: numbered `.sql` files, one set for each plugin, each opening with a comment on why.
 
 A set is applied in one transaction, checked against the plugin's records before it commits, and recorded by
-sqlite-utils. Whether anything is pending is told by one row that is compared at start: no DDL, and no import, at a
-warm start. A file whose name has the word `major` (`0007_major_split_tasks.sql`) may not be met by an older program.
+sqlite-utils. What was not committed is no part of the database, whatever ends the process: no snapshot is needed to
+take a migration back. Whether anything is pending is told by one row that is compared at start: no DDL, and no import,
+at a warm start. A file whose name has the word `major` (`0007_major_split_tasks.sql`) may not be met by an older
+program.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from coder_local.api import Error
 
+from .progress import CHECK, Progress
 from .tables import Table
 
 _FILE = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _TABLE = "_sqlite_migrations"
+_CHECKSUM = "migration:"
+"""Before `plugin/name` in `store_meta`: what the migration said when it was applied."""
 
 
 class MigrationError(Error):
@@ -76,23 +82,34 @@ def refuse_newer(each: MigrationSet, done: Sequence[str]) -> None:
         )
 
 
-def apply(connection: sqlite3.Connection, each: MigrationSet) -> list[str]:
+def read(file: Path) -> str:
+    """Return the text of a migration file. Its lines may end with CRLF, and a mark of byte order may come first."""
+    return file.read_text(encoding="utf-8-sig")
+
+
+def apply(connection: sqlite3.Connection, each: MigrationSet, progress: Progress | None = None) -> list[str]:
     """Apply what is pending of one set, all or nothing, and return the names. Raises `MigrationError`."""
     from sqlite_utils import Database, Migrations  # noqa: PLC0415 - 33 ms, only when something is pending
 
+    progress = progress or Progress()
     steps = Migrations(each.plugin)
-    for file in each.files:
-        _add(steps, file)
     database = Database(connection, execute_plugins=False)
-    pending = [step.name for step in steps.pending(database)]
+    done = applied(connection).get(each.plugin, [])
+    pending = [name for name in each.names if name not in done]
+    for name, file in zip(each.names, each.files, strict=True):
+        steps(name=name)(_step(file, progress, pending))
+    if connection.in_transaction:  # the set before could not even be rolled back
+        connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
     try:
         steps.apply(database)
+        progress.step(CHECK, len(pending))
         check(connection, each)
+        record(connection, each)
         connection.execute("COMMIT")
     except BaseException as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
+        progress.go_on()
         if isinstance(error, MigrationError):
             raise
         raise MigrationError(
@@ -102,22 +119,84 @@ def apply(connection: sqlite3.Connection, each: MigrationSet) -> list[str]:
     return pending
 
 
+def checksum(file: Path) -> str:
+    """Return the checksum of a migration file: the same with LF and CRLF, with and without a mark of byte order."""
+    import hashlib  # noqa: PLC0415 - 2 ms, and not at every start
+
+    return hashlib.sha256(read(file).rstrip().encode()).hexdigest()
+
+
+def record(connection: sqlite3.Connection, each: MigrationSet) -> None:
+    """Keep the checksums of the applied migrations of a set that have none yet; within the caller's transaction."""
+    known, done = _checksums(connection), applied(connection).get(each.plugin, [])
+    new = [
+        (f"{_CHECKSUM}{each.plugin}/{name}", checksum(file))
+        for name, file in zip(each.names, each.files, strict=True)
+        if name in done and f"{each.plugin}/{name}" not in known
+    ]
+    if new:
+        connection.executemany("INSERT INTO store_meta (name, value) VALUES (?, ?)", new)
+
+
+def edited(connection: sqlite3.Connection, sets: Iterable[MigrationSet]) -> list[tuple[str, str]]:
+    """Return plugin and name of the migrations whose file no longer says what was applied.
+
+    That does no harm to the data, which is as the file said then, and so refuses nothing.
+    """
+    known = _checksums(connection)
+    return [
+        (each.plugin, name)
+        for each in sets
+        for name, file in zip(each.names, each.files, strict=True)
+        if known.get(f"{each.plugin}/{name}", now := checksum(file)) != now
+    ]
+
+
+def _checksums(connection: sqlite3.Connection) -> dict[str, str]:
+    rows = connection.execute("SELECT name, value FROM store_meta WHERE name GLOB ?", (_CHECKSUM + "*",))
+    return {name.removeprefix(_CHECKSUM): value for name, value in rows}
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Roll back what is open. If even that fails nothing was committed all the same, and the cause is what counts."""
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def check(connection: sqlite3.Connection, each: MigrationSet) -> None:
     """Raise `MigrationError`, with the SQL that is missing, if a plugin's tables are not as its records need them."""
     if faults := verify(connection, each.tables()):
         raise MigrationError(f"after its migrations {each.plugin} is not as its records say: " + "; ".join(faults))
 
 
-def _add(steps: object, file: Path) -> None:
-    from sqlite_utils import Database, Migrations  # noqa: PLC0415 - see apply
+def _step(file: Path, progress: Progress, pending: Sequence[str]) -> Callable[[Any], None]:
+    """Return the function that applies one file, as sqlite-utils takes it."""
 
-    assert isinstance(steps, Migrations)  # noqa: S101 - for the type checker
+    def step(database: Any) -> None:
+        connection: sqlite3.Connection = database.conn
+        name = file.name.removesuffix(".sql")
+        progress.step(name, pending.index(name))
+        connection.set_authorizer(_keeps_transaction)
+        try:
+            for statement in split(read(file)):
+                progress.go_on()
+                connection.execute(statement)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_AUTH:
+                raise
+            raise MigrationError(
+                f"{file.name} begins or ends a transaction", hint="leave that out: all of a set is one transaction"
+            ) from error
+        finally:
+            connection.set_authorizer(None)
 
-    def step(database: Database) -> None:
-        for statement in split(file.read_text(encoding="utf-8")):
-            database.conn.execute(statement)
+    return step
 
-    steps(name=file.name.removesuffix(".sql"))(step)
+
+def _keeps_transaction(action: int, *_: str | None) -> int:
+    """Deny a migration to commit by itself: what fails after it could not be taken back."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
 
 
 def split(script: str) -> list[str]:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from coder_local.api import Error, Locked
 
-from . import audit, backup, consumers, eventlog, migrations, tombstones
+from . import audit, backup, consumers, eventlog, tombstones
+from .airlock import Airlock, stopped
 from .caller import Caller, Calls
 from .clock import Clock, SystemClock, instant
 from .connection import MEMORY, open_reader, open_writer
@@ -20,7 +21,7 @@ from .eventlog import Bounds, EventRow, Published
 from .faults import is_damage, translate
 from .folders import Folders
 from .lane import Lane, Token
-from .migrations import MigrationError, MigrationSet
+from .migrations import MigrationSet
 from .scope import ReadScope, WriteScope
 from .tables import Table, Tables
 from .writer import Done, Job, Writer
@@ -39,7 +40,6 @@ def _at_once(function: Callable[..., object], *arguments: Any) -> object:
 _DAY = 24 * 3600.0
 _TRACES = ("snapshots", "quarantine", "replaced")
 """Folders beside a database that has been in use."""
-_CORE = MigrationSet("core", migrations.find_files(Path(__file__).parent / "migrations"))
 
 
 def _written(path: Path) -> tuple[int, ...]:
@@ -71,6 +71,9 @@ class Store:
         self.folders = Folders(folder)
         self.tables = tables
         self.clock: Clock = clock or SystemClock()
+        self.airlock = Airlock(self.path, folder, self.clock)
+        self.core_waits = False
+        """Whether `migrate_core` is to be called, before anything is written."""
         self.epoch = ""
         self.set_aside: Path | None = None
         """Where a damaged database was put at this start."""
@@ -88,13 +91,17 @@ class Store:
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Open the file, set it aside if it is damaged, and make the core's own tables if they are missing."""
+    def open(self, *, later: bool = False) -> None:
+        """Open the file, set it aside if it is damaged, and bring the core's own tables up to date.
+
+        With `later`, where that may take long, it is left to `migrate_core`; until then the file may be read as it is.
+        Raises `NewerData` or `MigrationError`; the data is as it was then.
+        """
         if self.folder is not None:
             self._look_for_loss()
             self._look_for_damage()
         try:
-            self._open()
+            self._open(later=later)
         except (sqlite3.Error, Error) as error:
             if not self.recover(error):
                 raise translate(error) from error
@@ -111,12 +118,15 @@ class Store:
         self._open()
         return True
 
-    def _open(self) -> None:
+    def _open(self, *, later: bool = False) -> None:
         self._connections = []
         connection = open_writer(self.path)
         self._connections.append(connection)
         try:
-            self._migrate_core(connection)
+            self.core_waits = self.airlock.core_waits(connection)
+            if self.core_waits and not later:
+                self.airlock.migrate_core(connection)
+                self.core_waits = False
             self.epoch = self._epoch(connection)
             wal = None if self.folder is None else self.path.with_name(self.path.name + "-wal")
             self.writer = Writer(connection, self.tables, self._calls, self.clock, self._deliver, wal=wal)
@@ -164,24 +174,6 @@ class Store:
         if self._lane is not None:
             self._lane.cancel()
 
-    def _migrate_core(self, connection: sqlite3.Connection) -> None:
-        """Bring the core's own tables up to date: nothing can be read or written by a program that does not know them.
-
-        Raises `NewerData` or `MigrationError`; the data is as it was then.
-        """
-        done = migrations.applied(connection).get(_CORE.plugin, [])
-        migrations.refuse_newer(_CORE, done)
-        if any(name not in done for name in _CORE.names):
-            if done:
-                self._snapshot(backup.BEFORE_MIGRATION)
-            migrations.apply(connection, _CORE)
-
-    def _fingerprint(self, connection: sqlite3.Connection) -> str:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'store_meta'").fetchone():
-            return ""
-        row = connection.execute("SELECT value FROM store_meta WHERE name = 'migrations'").fetchone()
-        return row[0] if row else ""
-
     def _epoch(self, connection: sqlite3.Connection) -> str:
         row = connection.execute("SELECT value FROM store_meta WHERE name = 'epoch'").fetchone()
         if row is None:
@@ -228,40 +220,28 @@ class Store:
 
     # -- migrations ---------------------------------------------------------------------------------------------------
 
-    def migrate(self, sets: Sequence[MigrationSet]) -> dict[str, Error]:
-        """Bring every plugin's tables up to date and return, by plugin, why it could not be.
+    def migrate_core(self) -> None:
+        """Bring the core's own tables up to date, on the writer's thread; if it fails, nothing is ever written.
 
-        Costs one row when nothing is new. Before the first change of a database that holds something, a snapshot is
-        written.
+        Raises `MigrationError`, or `Locked` if it was stopped.
         """
-        connection = self.writer.connection
-        wanted = migrations.fingerprint([_CORE, *sets])
-        if self._fingerprint(connection) == wanted:
-            return {}
-        failed: dict[str, Error] = {}
-        done = migrations.applied(connection)
-        snapped = False
-        for each in sets:
-            applied = done.get(each.plugin, [])
-            try:
-                migrations.refuse_newer(each, applied)
-                if any(name not in applied for name in each.names):
-                    if not snapped and self.folder is not None and set(done) - {"core"}:
-                        self._snapshot(backup.BEFORE_MIGRATION)
-                        snapped = True
-                    migrations.apply(connection, each)
-                else:
-                    migrations.check(connection, each)
-            except Error as error:
-                failed[each.plugin] = error
-            except Exception as error:  # noqa: BLE001 - whatever ails one plugin's tables, the others get theirs
-                self._note(error)
-                failed[each.plugin] = MigrationError(f"the tables of {each.plugin} cannot be looked at: {error}")
-        if not failed:
-            with contextlib.suppress(sqlite3.Error):  # on a full disk, say: the next start looks at all of it again
-                connection.execute(
-                    "INSERT OR REPLACE INTO store_meta (name, value) VALUES ('migrations', ?)", (wanted,)
-                )
+        try:
+            self.airlock.migrate_core(self.writer.connection)
+        except BaseException as error:
+            self._note(error.__cause__ or error)
+            self.writer.refusal = stopped()  # what waits behind it does not know the tables
+            raise
+        self.writer.watch_deadlines()
+        self.core_waits = False
+
+    def migrate(self, sets: Sequence[MigrationSet]) -> dict[str, Error]:
+        """Bring every plugin's tables up to date and return, by plugin, why it could not be; see `Airlock.migrate`."""
+        try:
+            failed = self.airlock.migrate(self.writer.connection, sets)
+        finally:
+            self.writer.watch_deadlines()
+        for error in failed.values():
+            self._note(error.__cause__ or error)
         return failed
 
     # -- writing ------------------------------------------------------------------------------------------------------

@@ -88,7 +88,13 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._strike: Strike[Job] = Strike()
         self._journal = Journal(connection)
-        connection.set_progress_handler(self._over_deadline, _PROGRESS_STEPS)
+        self.refusal: Exception | None = None
+        """Answer to all that would be written from now on, if nothing may be."""
+        self.watch_deadlines()
+
+    def watch_deadlines(self) -> None:
+        """Have SQLite stop a command over its deadline; again after the connection was used for something else."""
+        self.connection.set_progress_handler(self._over_deadline, _PROGRESS_STEPS)
 
     @property
     def current(self) -> Job | None:
@@ -198,6 +204,11 @@ class Writer:
 
     def _commit_group(self, jobs: Sequence[Job]) -> None:
         """Run and commit together; if the whole group fails, each command for itself, so that each has its answer."""
+        if self.refusal is not None:
+            for job in jobs:
+                job.error = self.refusal
+            self._deliver(jobs, ())
+            return
         journal = self._journal
         before = journal.begin()
         try:

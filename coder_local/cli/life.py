@@ -53,6 +53,8 @@ def _for_people(state: dict[str, Any], plugins: list[dict[str, Any]]) -> str:
         f"http      {state['http'] or 'off'}",
         f"data      {state['data_dir']}",
     ]
+    if migrating := state.get("migrating"):
+        lines.insert(1, f"          {migrating['message']}")
     if damage := state.get("damage"):
         aside = f"; set aside in {damage['set_aside']}" if damage["set_aside"] else ""
         lines.append(f"damage    {damage['message']}{aside}")

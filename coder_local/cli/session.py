@@ -37,6 +37,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self._client: Client | None = None
+        self._waits_for = ""
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
@@ -60,7 +61,16 @@ class Session:
         if self._client is None:
             workspace = os.environ.get("CODER_LOCAL_WORKSPACE")
             self._client = Client.connect(self.settings.data_dir, name=_NAME, workspace=workspace)
+            self._client.on_progress = self._say_wait
         return self._client
+
+    def _say_wait(self, params: dict[str, Any]) -> None:
+        """Say what a call waits for, once for each migration: the seconds at the end of it are left to the bar."""
+        message = str(params.get("message") or "")
+        step = message.rpartition(",")[0]
+        if step and step != self._waits_for:
+            self._waits_for = step
+            self.output.note(clean(message))
 
     def start(self) -> None:
         """Start a daemon that outlives this command."""

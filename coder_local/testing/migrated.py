@@ -21,7 +21,7 @@ def faults(folder: Path, tables: Sequence[Table]) -> Iterator[str]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         for file in files:
             try:
-                for statement in migrations.split(file.read_text(encoding="utf-8")):
+                for statement in migrations.split(migrations.read(file)):
                     connection.execute(statement)
             except (sqlite3.Error, sqlite3.Warning) as error:
                 yield f"migrations/{file.name} fails: {error}"

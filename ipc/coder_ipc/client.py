@@ -36,7 +36,9 @@ class Client:
 
     def __init__(self, channel: Channel) -> None:
         self.hello: dict[str, Any] = {}
-        """The daemon's answer to `initialize`: protocol, version, incarnation, pid, data_dir, http, scopes."""
+        """The daemon's answer to `initialize`: protocol, version, incarnation, pid, data_dir, http, state, scopes."""
+        self.on_progress: Progress | None = None
+        """Gets what is reported of calls that were given no `on_progress` of their own."""
         self._channel = channel
         self._parser = FrameParser(messages.MAX_BODY)
         self._inbox: deque[dict[str, Any]] = deque()
@@ -222,8 +224,8 @@ class Client:
         elif call := self._calls.get(messages.call_of(params)):
             if method == "$/item":
                 call.items.append(params.get("item"))
-            elif method == "$/progress" and call.on_progress is not None:
-                call.on_progress(params)
+            elif method == "$/progress" and (heard := call.on_progress or self.on_progress) is not None:
+                heard(params)
 
     def _answer(self, message: dict[str, Any]) -> None:
         if call := self._calls.get(messages.call_of(message)):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from . import process, program, runtime
 from .channel import open_channel
@@ -56,11 +56,16 @@ class SpawnError(IpcError):
 
 def attach(data_dir: str | os.PathLike[str], timeout: float = _PROBE_LIMIT) -> Runtime:
     """Return the daemon that answers for a data directory now. Raises as `Client.connect` does."""
+    return greet(data_dir, timeout)[0]
+
+
+def greet(data_dir: str | os.PathLike[str], timeout: float = _PROBE_LIMIT) -> tuple[Runtime, dict[str, Any]]:
+    """Return what `attach` does, and the daemon's answer to `initialize`."""
     with Client.connect(data_dir, timeout) as client:
         found = runtime.read(data_dir)
         if found is None:
             raise NotRunning(f"the daemon of {data_dir} is just stopping (pid {client.hello.get('pid')})")
-        return found
+        return found, client.hello
 
 
 def attach_or_spawn(

@@ -17,7 +17,7 @@ from servers import ROOT
 
 BENCHES = (
     "start", "get_socket", "create_socket", "list_socket", "http_get", "growth", "fanout", "memory", "planning",
-    "cli_help", "execution", "frozen",
+    "cli_help", "attach_node", "execution", "frozen",
 )  # fmt: skip
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- results: written by scripts/bench/all.py --save -->", "<!-- end of results -->"

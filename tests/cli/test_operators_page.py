@@ -17,7 +17,15 @@ def test_every_exit_code_is_in_the_table_with_its_kinds():
     rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", PAGE, re.MULTILINE))
     assert all(f"`{kind}`" in rows[str(code)] for kind, code in EXIT_CODES.items())
     own = {codes.FAILED, codes.CANCELLED, codes.UNDECIDED, codes.TIMED_OUT}
-    own |= {0, doctor.FAILED, errors.INTERRUPTED, errors.UNREAD, daemon.EXIT_LOCKED, daemon.EXIT_NO_DIRECTORY}
+    own |= {
+        0,
+        doctor.FAILED,
+        errors.INTERRUPTED,
+        errors.UNREAD,
+        daemon.EXIT_DATA,
+        daemon.EXIT_LOCKED,
+        daemon.EXIT_NO_DIRECTORY,
+    }
     assert {int(code) for code in rows} == set(EXIT_CODES.values()) | own
 
 

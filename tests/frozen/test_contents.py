@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from coder_local._registry import plugins
-from coder_local.testing.daemon import command, environment
 from tests.support.program import ROOT
 
 from .conftest import Run
@@ -59,22 +61,27 @@ def test_it_is_small(built: Path) -> None:
     assert not names & {"libtk8.6.so", "libtcl8.6.so", "pytest.ini"}
 
 
+def test_it_brings_the_licences_of_what_is_in_it(built: Path) -> None:
+    found = {path.parent.name for path in (built.parent / "_internal" / "licenses").glob("*/*")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    required = {re.split(r"[<>=]", each)[0].lower() for each in project["dependencies"]}
+    assert required | {"coder-local", "yarl"} <= found
+
+
+def test_a_build_over_its_goal_fails_the_check() -> None:
+    code = "import build, sys; build.MOST_MB = 1; sys.exit(build.main())"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "--check", "--rounds", "0"],
+        cwd=ROOT / "scripts", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "goal missed: it has" in ran.stderr
+    assert "MB  cryptography" in ran.stdout
+
+
 def test_it_tells_nothing_of_the_machine_that_built_it(built: Path) -> None:
     own = [path for package in ("coder_local", "coder_plugins", "coder_ipc")
            for path in (built.parent / "_internal" / package).rglob("*.pyc")]  # fmt: skip
     assert len(own) > 200
     place = str(ROOT).encode()
     assert [path for path in own if place in path.read_bytes()] == []
-
-
-def test_its_contract_is_that_of_the_source(run: Run, tmp_path: Path) -> None:
-    """Descriptions of fields are read from the source files, which a build could lack without failing."""
-    asked = ("operations", "list", "--with-schemas", "--json")
-    frozen = run(*asked)
-    source = subprocess.run(
-        [*command(), "--data-dir", str(tmp_path / "source"), *asked],
-        env=environment(), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert len(frozen.stdout) > 100_000
-    assert json.loads(frozen.stdout) == json.loads(source.stdout)
-    subprocess.run([*command(), "--data-dir", str(tmp_path / "source"), "stop"], env=environment(), check=True)

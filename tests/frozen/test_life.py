@@ -14,6 +14,7 @@ from coder_ipc import spawn
 from coder_ipc.runtime import read
 from tests.doors.serve import PROMPT, Clock, Serve
 from tests.faults.process import Process
+from tests.support.program import ROOT
 
 from .conftest import Run
 
@@ -35,6 +36,17 @@ def test_it_serves_at_every_door_and_stops(daemon: Process, run: Run) -> None:
     assert json.loads(run("stop").stdout) == {"stopped": True}
     assert daemon.wait() == 0
     assert not (daemon.data_dir / "runtime.json").exists()
+
+
+def test_its_contract_is_that_of_the_source(daemon: Process) -> None:
+    """Descriptions of fields are read from the source files, which a build could lack without failing."""
+    daemon.start()
+    daemon.call("operations.list", prefix="operations.")  # answers when the plugins are loaded
+    found = read(daemon.data_dir)
+    assert found is not None
+    request = urllib.request.Request(f"{found.http}/openapi.json", headers={"Authorization": f"Bearer {found.token}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert json.load(answer) == json.loads((ROOT / "schema" / "openapi.json").read_text("utf-8"))
 
 
 def test_who_comes_second_attaches(daemon: Process, built: Path) -> None:

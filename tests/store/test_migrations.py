@@ -9,7 +9,7 @@ import pytest
 
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Source, Status
-from coder_local._store import backup, migrations, store
+from coder_local._store import airlock, backup, migrations
 from coder_local._store.migrations import MigrationError, split
 from coder_local.api import Error
 
@@ -170,9 +170,9 @@ def test_a_core_migration_that_fails_refuses_the_start_and_leaves_the_data(
     kernel.store.close()
     bad = tmp_path / "0002_bad.sql"
     bad.write_text("-- Why: x\nDROP TABLE counter;\nCREAT TABLE nonsense (a);")
-    core = store._CORE
+    core = airlock.CORE
     with monkeypatch.context() as patched:
-        patched.setattr(store, "_CORE", core._replace(files=(*core.files, bad)))
+        patched.setattr(airlock, "CORE", core._replace(files=(*core.files, bad)))
         with pytest.raises(MigrationError, match="core failed and was taken back"):
             Kernel(tmp_path).open()
     assert [backup.check(path) for path in backup.snapshots(tmp_path / "snapshots")] == [[]]

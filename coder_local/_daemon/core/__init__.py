@@ -12,7 +12,7 @@ from coder_local.api import Domain
 from . import audit, changes, daemon, events, operations, plugins, settings, store, tokens
 from .grants import granted_plugins, read_grants
 
-__all__ = ["EARLY", "core_domains", "granted_plugins", "read_grants"]
+__all__ = ["EARLY", "UNREADY", "core_domains", "granted_plugins", "read_grants"]
 
 EARLY = (
     "audit.list",
@@ -30,6 +30,9 @@ EARLY = (
     "tokens.revoke",
 )
 """Operations that need no plugin, and answer while plugins are loaded: a plugin that hangs must not hide itself."""
+
+UNREADY = ("daemon.handover", "daemon.log_level", "daemon.status", "daemon.stop", "plugins.list")
+"""Those of them that answer while the core's own tables are migrated."""
 
 
 def core_domains(kernel: Kernel) -> list[Domain]:

@@ -16,6 +16,7 @@ from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
 from coder_local._store import backup
 from coder_local._store.clock import instant
+from coder_local._store.progress import Migrating
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Context, Domain, Instant, Safety, Snapshot, Unsupported, Value
 
@@ -43,7 +44,7 @@ class DaemonStatus(Value):
     version: str
     protocol: int
     state: str
-    """`starting`, `ready`, `stopping`, or `embedded` when there is no daemon around the operations."""
+    """`starting`, `migrating`, `ready`, `stopping`, or `embedded` when there is no daemon around the operations."""
     pid: int
     incarnation: str | None
     """Differs for each start."""
@@ -77,6 +78,8 @@ class DaemonStatus(Value):
     options: list[str]
     """Options of `serve` that start this daemon again as it is, its data directory left out."""
     damage: Damage | None = None
+    migrating: Migrating | None = None
+    """The migration that runs: at a start, or of a plugin that was just enabled."""
 
 
 class Stopping(Value):
@@ -139,6 +142,7 @@ def declare(kernel: Kernel) -> Domain:
 def _status(kernel: Kernel, damage: Damage | None) -> DaemonStatus:
     host, store, feed = kernel.host, kernel.store, kernel.feed
     plugins = list(kernel.registry.plugins.values())
+    step = store.airlock.progress.current
     return DaemonStatus(
         version=__version__,
         protocol=PROTOCOL,
@@ -164,6 +168,7 @@ def _status(kernel: Kernel, damage: Damage | None) -> DaemonStatus:
         program=program.command(),
         options=[] if host is None else host.again,
         damage=damage,
+        migrating=None if step is None else step.told(),
     )
 
 

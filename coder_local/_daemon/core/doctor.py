@@ -12,6 +12,7 @@ from typing import Literal
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Status
 from coder_local._store import audit, backup, migrations
+from coder_local._store.airlock import CORE
 from coder_local._store.connection import open_reader
 from coder_local._store.tables import Table
 from coder_local.api import Value
@@ -60,6 +61,7 @@ def examine(kernel: Kernel, tables: Sequence[Table], named: Sequence[Reference])
         connected: list[tuple[str, Callable[[sqlite3.Connection], Check]]] = [
             ("database", _database),
             ("tables", lambda connection: _tables(connection, tables)),
+            ("migrations", lambda connection: _migrations(connection, [CORE, *kernel.registry.migration_sets()])),
             ("references", lambda connection: _references(connection, named)),
             ("clock", lambda connection: _clock(connection, kernel.store.clock.now_ms())),
             ("listeners", _listeners),
@@ -111,6 +113,17 @@ def _tables(connection: sqlite3.Connection, tables: Sequence[Table]) -> Check:
     for fault in migrations.verify(connection, tables):
         yield Finding(
             check="tables", state="error", message=fault, hint="install the version of the plugin that made the data"
+        )
+
+
+def _migrations(connection: sqlite3.Connection, sets: Sequence[migrations.MigrationSet]) -> Check:
+    for plugin, name in migrations.edited(connection, sets):
+        message = f"{name}.sql of {plugin} was changed after it was applied; the data is as it said before"
+        yield Finding(
+            check="migrations",
+            state="warning",
+            message=message,
+            hint="put what was changed into a migration of its own",
         )
 
 

@@ -8,10 +8,12 @@ from typing import Any
 from coder_local import __version__
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Status
+from coder_local._store.progress import Migrating
 from coder_local.api import Error
 
 Uptime = Callable[[], float]
 
+_NOT_YET = frozenset({"starting", "migrating"})
 _FINE = frozenset({Status.LOADING, Status.LOADED, Status.DISABLED, Status.NEEDS_ENABLING})
 """What a plugin is on its way, or because the person wants it so; anything else is a fault."""
 
@@ -30,14 +32,15 @@ def database(kernel: Kernel) -> str:
 def health(kernel: Kernel, uptime: float) -> dict[str, Any]:
     """Return the health of the whole.
 
-    `unhealthy` without a database, else `starting` while plugins are loaded, else `degraded` with one that failed.
-    `at_work` has for each plugin that is not done what it does, and for how long it has.
+    `unhealthy` without a database, else `starting` while plugins are loaded and `migrating` while tables are brought
+    up to date, else `degraded` with one that failed. `at_work` has for each plugin that is not done what it does, and
+    for how long it has; `migrating` how far a migration is.
     """
     found = database(kernel)
     plugins = kernel.registry.plugins
     failed = any(plugin.status not in _FINE for plugin in plugins.values())
-    starting = kernel.host is not None and kernel.host.state == "starting"
-    status = "starting" if starting else "degraded" if failed else "healthy"
+    state = "" if kernel.host is None else kernel.host.state
+    status = state if state in _NOT_YET else "degraded" if failed else "healthy"
     return {
         "status": status if found == "connected" else "unhealthy",
         "service": "coder-local",
@@ -45,7 +48,14 @@ def health(kernel: Kernel, uptime: float) -> dict[str, Any]:
         "uptime": int(uptime),
         "dependencies": {"database": found, **{name: str(plugin.status) for name, plugin in plugins.items()}},
         "at_work": {name: plugin.at_work for name, plugin in plugins.items() if plugin.at_work},
+        "migrating": migrating(kernel),
     }
+
+
+def migrating(kernel: Kernel) -> Migrating | None:
+    """Return how far a migration is, if one runs."""
+    step = kernel.store.airlock.progress.current
+    return None if step is None else step.told()
 
 
 def ready(kernel: Kernel) -> dict[str, Any]:
@@ -63,7 +73,10 @@ def ready(kernel: Kernel) -> dict[str, Any]:
     if kernel.host is not None and kernel.host.state != "ready":
         reasons.append(f"the daemon is {kernel.host.state}")
     reasons += [f"{name} is loading: {each.at_work}" for name, each in plugins.items() if each.status is Status.LOADING]
-    return {"status": "not_ready" if reasons else "ready", "reasons": reasons}
+    step = migrating(kernel)
+    if step is not None and reasons:
+        reasons.append(step.message)
+    return {"status": "not_ready" if reasons else "ready", "reasons": reasons, "migrating": step}
 
 
 def services(kernel: Kernel) -> dict[str, Any]:

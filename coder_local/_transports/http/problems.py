@@ -57,7 +57,7 @@ def response(
     fields = {**BASE_HEADERS, "Content-Type": "application/problem+json", **(headers or {})}
     if request_id:
         fields["X-Request-Id"] = request_id
-    if isinstance(error, RateLimited):
+    if isinstance(error, RateLimited) or "retry_after_ms" in error.data:
         fields["Retry-After"] = str(max(1, math.ceil(error.data.get("retry_after_ms", 1000) / 1000)))
     if code == 401:
         fields["WWW-Authenticate"] = 'Bearer realm="coder-local"'

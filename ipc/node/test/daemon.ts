@@ -109,7 +109,7 @@ export class Daemon {
 }
 
 /** `CODER_LOCAL_COMMAND`, a JSON array, or the checkout's own environment. */
-function commandLine(): [command: string[], environment: NodeJS.ProcessEnv] {
+export function commandLine(): [command: string[], environment: NodeJS.ProcessEnv] {
   const given = process.env["CODER_LOCAL_COMMAND"];
   if (given !== undefined) return [JSON.parse(given) as string[], process.env];
   const python = process.platform === "win32" ? [".venv", "Scripts", "python.exe"] : [".venv", "bin", "python"];

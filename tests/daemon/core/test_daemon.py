@@ -125,6 +125,19 @@ async def test_a_database_set_aside_is_noticed_with_the_snapshot_to_put_in_its_p
         assert (await findings(core, "quarantine"))[0][0] == "warning"
 
 
+async def test_the_doctor_tells_of_a_migration_that_was_edited_after_it_was_applied(notes: Core) -> None:
+    folder = notes.kernel.registry.plugins["notes"].folder
+    assert folder is not None
+    file = folder / "migrations" / "0001_notes.sql"
+    was = file.read_bytes()
+    file.write_bytes(was.replace(b"\n", b"\r\n"))
+    assert await findings(notes, "migrations") == [("ok", "nothing is wrong")]
+    file.write_bytes(was + b"CREATE TABLE more (a TEXT);")
+    assert await findings(notes, "migrations") == [
+        ("warning", "0001_notes.sql of notes was changed after it was applied; the data is as it said before")
+    ]
+
+
 async def test_the_doctor_finds_nothing_wrong_with_what_is_whole(notes: Core) -> None:
     await notes.call("notes.create", workspace="w", title="a")
     report = await notes.call("daemon.doctor")
@@ -135,6 +148,7 @@ async def test_the_doctor_finds_nothing_wrong_with_what_is_whole(notes: Core) ->
             "settings",
             "database",
             "tables",
+            "migrations",
             "references",
             "clock",
             "listeners",

@@ -250,8 +250,9 @@ async def test_health_ready_live_services_and_openapi(http):
         "uptime": 0,
         "dependencies": {"database": "connected", "notes": "loaded", "workshop": "loaded"},
         "at_work": {},
+        "migrating": None,
     }
-    assert (await http.ask("GET", "/ready"))[:2] == (200, {"status": "ready", "reasons": []})
+    assert (await http.ask("GET", "/ready"))[:2] == (200, {"status": "ready", "reasons": [], "migrating": None})
     assert (await http.ask("GET", "/live"))[:2] == (200, {"status": "live"})
     _, body, _ = await http.ask("GET", "/api/services")
     notes = next(item for item in body["items"] if item["name"] == "notes")

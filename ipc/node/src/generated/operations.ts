@@ -373,7 +373,10 @@ export interface DaemonLogLevelInput {
 export interface DaemonStatus {
   version: string;
   protocol: number;
-  /** `starting`, `ready`, `stopping`, or `embedded` when there is no daemon around the operations. */
+  /**
+   * `starting`, `migrating`, `ready`, `stopping`, or `embedded` when there is no daemon around the
+   * operations.
+   */
   state: string;
   pid: number;
   /** Differs for each start. */
@@ -408,6 +411,8 @@ export interface DaemonStatus {
   /** Options of `serve` that start this daemon again as it is, its data directory left out. */
   options: string[];
   damage: Damage | null;
+  /** The migration that runs: at a start, or of a plugin that was just enabled. */
+  migrating: Migrating | null;
 }
 
 /** What happened to a damaged database. */
@@ -1072,6 +1077,31 @@ export interface MatrixInput {
   axes: Record<string, unknown[]>;
   /** Combinations that are left out: each that has all the values of one of these. */
   exclude?: Record<string, unknown>[];
+}
+
+/** A migration that runs. No time to the end is told, because nobody can know it. */
+export interface Migrating {
+  /** Whose tables are brought up to date; `core` for the daemon's own. */
+  plugin: string;
+  /**
+   * `snapshot`, the name of the migration that runs, or `check`: whether the tables are as the records need
+   * them.
+   */
+  step: string;
+  /** Migrations of this plugin that were applied, of those that were not before. */
+  done: number;
+  of: number;
+  started_at: Instant;
+  /** Since the first step of this plugin. */
+  elapsed_seconds: number;
+  /**
+   * What SQLite has computed in this step, in instructions of its virtual machine: while it grows, it works.
+   */
+  instructions: number;
+  /** All of it for a person: `migrating execution 0003 (2 of 3), 12 s`. */
+  message: string;
+  /** From 0 to 1, how much of the snapshot is written; null in any other step. */
+  fraction: number | null;
 }
 
 /**

@@ -1,0 +1,351 @@
+/** One daemon for a shell: attached to or started, watched, started again when it dies, and given up in the open. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { connect, type Client, type ConnectOptions } from "../client.js";
+import type { ConnectionState, ServerInfo } from "../connection.js";
+import { CoderLocalError, ConnectionLostError, TimeoutError_ } from "../errors.js";
+import { defaultDataDir } from "../runtime.js";
+import { Journal, redact, versions } from "./diagnostics.js";
+import { RestartPolicy, type RestartOptions } from "./policy.js";
+import { Child, StartError, type SpawnOptions } from "./spawn.js";
+import type { DaemonState, Diagnostics } from "./state.js";
+
+export interface AttachOptions extends Omit<SpawnOptions, "dataDir"> {
+  /** `CODER_LOCAL_DATA_DIR`, else the platform's default. */
+  dataDir?: string;
+  /** Told of each change of the state. */
+  onState?: (state: DaemonState) => void;
+  restart?: RestartOptions;
+  /** How long another daemon may take to come in the place of one that went in order, 15,000 ms by default. */
+  handoverMs?: number;
+  /** For the connection; it always reconnects. */
+  connect?: Omit<ConnectOptions, "reconnect" | "onStateChange">;
+  /** Gives the first start up. */
+  signal?: AbortSignal;
+}
+
+const RECONNECT = { initialMs: 20, maxMs: 500 };
+/** So long a connection may be away before it is asked whether the daemon lives: a drop alone is mended by then. */
+const LOOK_MS = 150;
+const STOP_MS = 15_000;
+
+/**
+ * Attach to the daemon of a data directory, or start one; resolves when it answers. Two callers, or two shells, get
+ * one daemon: the lock of the directory decides. Raises `StartError` when it was given up, `UnsupportedError` when it
+ * speaks another protocol, or the reason of `signal`.
+ */
+export async function attachOrSpawn(options: AttachOptions): Promise<Supervisor> {
+  const supervisor = new Supervisor(options);
+  await supervisor.retry();
+  return supervisor;
+}
+
+/** Looks after the daemon of one data directory. Made by `attachOrSpawn`. */
+export class Supervisor implements AsyncDisposable {
+  readonly dataDir: string;
+  readonly #options: AttachOptions;
+  readonly #policy: RestartPolicy;
+  readonly #journal = new Journal();
+  readonly #listeners = new Set<(state: DaemonState) => void>();
+  #state: DaemonState = { name: "starting" };
+  #client: Client | undefined;
+  #child: Child | undefined;
+  /** The start that came last, whatever became of it. */
+  #last: Child | StartError | undefined;
+  #readyAt = 0;
+  #spawned = false;
+  #working: Promise<void> | undefined;
+  #leaving: "stop" | "close" | undefined;
+
+  /** @internal */
+  constructor(options: AttachOptions) {
+    this.#options = options;
+    this.dataDir = options.dataDir ?? defaultDataDir();
+    this.#policy = new RestartPolicy(options.restart);
+    if (options.onState !== undefined) this.#listeners.add(options.onState);
+  }
+
+  get state(): DaemonState {
+    return this.#state;
+  }
+
+  /** The client, for as long as the state is not `failed` or `stopped`; after `retry()` it is another one. */
+  get client(): Client {
+    if (this.#client === undefined) throw new ConnectionLostError("there is no daemon", { hint: "wait for the state `ready`, or call retry()" });
+    return this.#client;
+  }
+
+  /** Tell of each change of the state from now on; returns how to stop that. */
+  onState(told: (state: DaemonState) => void): () => void {
+    this.#listeners.add(told);
+    return () => this.#listeners.delete(told);
+  }
+
+  /** Try anew after `failed` or `stopped`, with all tries to come; resolves when it answers. */
+  async retry(): Promise<void> {
+    this.#leaving = undefined;
+    this.#policy.forgive();
+    await this.#work(async () => {
+      this.#become({ name: "starting" });
+      await this.#attach(await this.#establish(0));
+    });
+  }
+
+  /** Stop the daemon in order, for all who use it: it ends what runs, within 10 s, and removes its socket. */
+  async stop(): Promise<void> {
+    this.#leaving = "stop";
+    const client = this.#client;
+    if (client !== undefined && this.#state.name === "ready") {
+      await client.request("daemon.stop", {}).catch((error: unknown) => {
+        if (!(error instanceof ConnectionLostError)) throw error;
+      });
+    }
+    await this.#child?.wait(STOP_MS);
+    await this.#end({ name: "stopped", by: "shell" });
+  }
+
+  /** Let go of it: a daemon that this shell started then stops when nobody else is attached and the shell ends. */
+  async close(): Promise<void> {
+    this.#leaving = "close";
+    await this.#end({ name: "stopped", by: "shell" });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** What a person can send: what was tried, and what came of it, without secrets. */
+  diagnostics(): Diagnostics {
+    const last = this.#last;
+    return {
+      versions: versions(),
+      platform: `${process.platform} ${process.arch}`,
+      dataDir: redact(this.dataDir),
+      command: redact(this.#options.command[0] ?? ""),
+      state: this.#state.name,
+      reason: this.#state.name === "failed" ? this.#state.reason : undefined,
+      exitCode: last?.exitCode ?? null,
+      signal: last?.signal ?? null,
+      happenings: this.#journal.happenings,
+      stderr: last?.stderr ?? "",
+    };
+  }
+
+  // -- getting there ----------------------------------------------------------------------------------------------
+
+  /** Have one thing done at a time; a second caller waits for the first one's. What fails is the state as well. */
+  #work(run: () => Promise<void>): Promise<void> {
+    this.#working ??= run()
+      .catch(async (error: unknown) => {
+        if (this.#leaving === undefined) await this.#fail(error);
+        throw error;
+      })
+      .finally(() => (this.#working = undefined));
+    return this.#working;
+  }
+
+  /** Attach, else start, and start again as often as the policy allows; `attempt` starts were made before. */
+  async #establish(attempt: number): Promise<Client> {
+    for (;;) {
+      const there = await this.#tryAttach();
+      if (there !== undefined) return there;
+      if (attempt > 0) await this.#waitForTurn(attempt);
+      this.#options.signal?.throwIfAborted();
+      attempt += 1;
+      try {
+        await this.#spawn();
+        return await this.#connect();
+      } catch (error) {
+        if (this.#leaving !== undefined || !mayPass(error)) throw error;
+        if (attempt === 1) this.#policy.next(); // the first start counts, though it does not wait
+      }
+    }
+  }
+
+  async #waitForTurn(attempt: number): Promise<void> {
+    const wait = this.#policy.next();
+    if (wait === undefined) throw this.#tooOften();
+    this.#become({ name: "restarting", attempt, inMs: Math.round(wait) });
+    await sleep(wait);
+    if (this.#leaving !== undefined) throw new ConnectionLostError("the shell let go of the daemon");
+  }
+
+  #tooOften(): StartError {
+    const last = this.#last;
+    return new StartError(`the daemon died ${this.#policy.attempts} times and is not started again by itself`, {
+      hint: "look at what it wrote last, then try again; `--safe` leaves the plugins of others out",
+      exitCode: last?.exitCode ?? null, signal: last?.signal ?? null, stderr: last?.stderr ?? "",
+    });
+  }
+
+  /** Return a client of the daemon that answers; undefined when none does. */
+  async #tryAttach(): Promise<Client | undefined> {
+    try {
+      const client = await this.#connect();
+      this.#journal.note(`attached to the daemon (pid ${client.server.pid})`);
+      return client;
+    } catch (error) {
+      if (error instanceof ConnectionLostError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Start a daemon, unless another one was quicker. Raises `StartError`. */
+  async #spawn(): Promise<void> {
+    this.#journal.note("starting the daemon");
+    try {
+      const [child, line] = await Child.start({ ...this.#options, dataDir: this.dataDir }, this.#options.signal);
+      this.#last = child;
+      this.#journal.note(`${line.event} (pid ${line.pid})`);
+      if (line.event === "ready") this.#own(child);
+    } catch (error) {
+      if (error instanceof StartError) this.#last = error;
+      this.#journal.note(`start failed: ${(error as Error).message}`);
+      throw error;
+    }
+  }
+
+  #own(child: Child): void {
+    this.#child = child;
+    child.onEnd(() => {
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      this.#journal.note(`the daemon (pid ${child.pid}) ended: ${child.signal ?? `exit code ${child.exitCode}`}`);
+    });
+  }
+
+  #connect(): Promise<Client> {
+    return connect(this.dataDir, { ...this.#options.connect, reconnect: RECONNECT, onStateChange: (state) => this.#changed(state) });
+  }
+
+  async #attach(client: Client): Promise<void> {
+    const before = this.#client;
+    this.#client = client;
+    if (before !== client) await before?.close();
+    this.#ready(client.server);
+  }
+
+  #ready({ pid, incarnation, version }: ServerInfo): void {
+    this.#readyAt = performance.now();
+    this.#spawned = this.#child?.pid === pid;
+    this.#become({ name: "ready", pid, incarnation, version, spawned: this.#spawned });
+  }
+
+  // -- watching ---------------------------------------------------------------------------------------------------
+
+  #changed(state: ConnectionState): void {
+    const client = this.#client;
+    if (client === undefined || this.#leaving !== undefined) return;
+    if (state === "connected" && this.#working === undefined) this.#ready(client.server);
+    else if (state === "reconnecting") this.#lost();
+    // The daemon that came will not have this client: another protocol, or another folder's. It cannot be mended here.
+    else if (state === "closed" && this.#state.name !== "failed") void this.#fail(new CoderLocalError("the daemon that answers now does not take this shell", { hint: "update the older of the two" }));
+  }
+
+  #lost(): void {
+    this.#journal.note("the connection was lost");
+    this.#become({ name: "reconnecting" });
+    void this.#work(() => this.#mend()).catch(() => undefined); // it is in the state
+  }
+
+  /** Find out whether the daemon lives, went in order, or died; and start it again only in the last case. */
+  async #mend(): Promise<void> {
+    const gone = this.#child ?? this.#last;
+    // One that this shell found as it was stopping was not stopped against its wish.
+    const wanted = !this.#spawned && performance.now() - this.#readyAt < STOP_MS;
+    await sleep(LOOK_MS);
+    while (!this.#isBack()) {
+      if (this.#leaving !== undefined) return;
+      if (!wanted && this.#wentInOrder(gone)) {
+        if (await this.#anotherCame()) break;
+        return this.#end({ name: "stopped", by: "another" });
+      }
+      await this.#startAgain();
+    }
+    if (this.#isBack()) this.#ready(this.client.server);
+  }
+
+  #isBack(): boolean {
+    return this.#client?.state === "connected";
+  }
+
+  /** A daemon that stops in order takes its runtime.json away; one that is killed leaves it. */
+  #wentInOrder(child: Child | StartError | undefined): boolean {
+    if (child instanceof Child && child.ended && (child.exitCode !== 0 || child.signal !== null)) return false;
+    return !existsSync(join(this.dataDir, "runtime.json"));
+  }
+
+  async #anotherCame(): Promise<boolean> {
+    this.#journal.note("it was stopped in order; another may take its place");
+    const end = performance.now() + (this.#options.handoverMs ?? 15_000);
+    while (performance.now() < end && this.#leaving === undefined) {
+      if (this.#isBack()) return true;
+      await sleep(RECONNECT.initialMs);
+    }
+    return false;
+  }
+
+  async #startAgain(): Promise<void> {
+    const probe = await this.#probe();
+    if (probe) return sleep(RECONNECT.initialMs); // it lives: the connection comes back by itself
+    await this.#waitForTurn(this.#policy.attempts + 1);
+    if (this.#isBack()) return;
+    try {
+      await this.#spawn();
+    } catch (error) {
+      if (!mayPass(error)) throw error;
+      return;
+    }
+    await this.#untilBack();
+  }
+
+  /** Tell whether somebody answers for the directory. */
+  async #probe(): Promise<boolean> {
+    try {
+      await (await connect(this.dataDir, { ...this.#options.connect, reconnect: false })).close();
+      return true;
+    } catch (error) {
+      if (error instanceof ConnectionLostError) return false;
+      if (error instanceof TimeoutError_) return true; // it is held, by a debugger or a sleep of the machine
+      throw error;
+    }
+  }
+
+  async #untilBack(): Promise<void> {
+    const end = performance.now() + 2 * RECONNECT.maxMs;
+    while (!this.#isBack() && performance.now() < end && this.#leaving === undefined) await sleep(RECONNECT.initialMs);
+  }
+
+  // -- ends -------------------------------------------------------------------------------------------------------
+
+  async #fail(error: unknown): Promise<void> {
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#journal.note(`given up: ${reason}`);
+    const hint = error instanceof CoderLocalError ? error.hint : undefined;
+    const diagnostics = { ...this.diagnostics(), state: "failed", reason, ...(error instanceof StartError ? { exitCode: error.exitCode, signal: error.signal, stderr: error.stderr } : {}) };
+    await this.#end({ name: "failed", reason, hint, diagnostics });
+  }
+
+  async #end(state: DaemonState): Promise<void> {
+    const client = this.#client;
+    this.#client = undefined;
+    await client?.close();
+    this.#become(state);
+  }
+
+  #become(state: DaemonState): void {
+    const before = this.#state;
+    if (state.name === before.name && JSON.stringify(state) === JSON.stringify(before)) return;
+    this.#state = state;
+    if (state.name !== "failed") this.#journal.note(`state: ${state.name}`);
+    for (const told of this.#listeners) told(state);
+  }
+}
+
+function mayPass(error: unknown): boolean {
+  return error instanceof StartError ? error.passing : error instanceof ConnectionLostError;
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,305 @@
+/** The daemon of a shell: attached or spawned, restarted when it dies, given up in the open, and never left behind. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer, connect as dial, type Socket } from "node:net";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { asText, attachOrSpawn, RestartPolicy, StartError, type AttachOptions, type DaemonState, type Supervisor } from "../src/electron/index.js";
+import { connect, readRuntime } from "../src/index.js";
+import { commandLine } from "./daemon.js";
+
+const LIMIT = { timeout: 120_000 };
+const [COMMAND, ENV] = commandLine();
+
+let folder: string;
+let dataDir: string;
+let shells: Supervisor[];
+let states: DaemonState[];
+let pids: number[];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "cl-"));
+  dataDir = join(folder, "data");
+  [shells, states, pids] = [[], [], []];
+});
+
+afterEach(async () => {
+  await Promise.all(shells.map((shell) => shell.close()));
+  for (const pid of pids) if (alive(pid)) process.kill(pid, "SIGKILL");
+  await until(() => !pids.some(alive));
+  await rm(folder, { recursive: true, force: true, maxRetries: 10 });
+});
+
+async function shell(options: Partial<AttachOptions> = {}): Promise<Supervisor> {
+  const daemon = await attachOrSpawn({ dataDir, command: COMMAND, env: ENV, onState: (state) => states.push(state), ...options });
+  shells.push(daemon);
+  pids.push(daemon.client.server.pid);
+  return daemon;
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function until(check: () => boolean, limitMs = 30_000): Promise<void> {
+  const end = performance.now() + limitMs;
+  while (!check()) {
+    assert.ok(performance.now() < end, `not within ${limitMs} ms: ${JSON.stringify(states)}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+function names(): string[] {
+  return states.map(({ name }) => name);
+}
+
+/** Start a shell in a process of its own, and return it with what it says. */
+async function shellProcess(): Promise<{ kill: () => void; pid: number; spawned: boolean }> {
+  const script = fileURLToPath(new URL("shell.js", import.meta.url));
+  const child = spawn(process.execPath, [script, dataDir, JSON.stringify(COMMAND)], { env: ENV, stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string];
+  const said = JSON.parse(line) as { pid: number; spawned: boolean };
+  pids.push(said.pid);
+  return { kill: () => child.kill("SIGKILL"), ...said };
+}
+
+describe("attach or spawn", () => {
+  test("the first shell starts the daemon, the second attaches to it", LIMIT, async () => {
+    const [first, second] = [await shell(), await shell()];
+    assert.equal(first.client.server.incarnation, second.client.server.incarnation);
+    assert.deepEqual([first.state, second.state].map((state) => state.name === "ready" && state.spawned), [true, false]);
+    assert.deepEqual(names(), ["ready", "ready"]);
+  });
+
+  test("shells that begin at the same moment get one daemon", LIMIT, async () => {
+    const found = await Promise.all([shell(), shellProcess(), shellProcess(), shell()]);
+    const seen = new Set(found.map((each) => ("client" in each ? each.client.server.pid : each.pid)));
+    assert.equal(seen.size, 1);
+    for (const each of found) if ("kill" in each) each.kill();
+  });
+
+  test("a shell that is killed takes the daemon it started with it, within 2 s", LIMIT, async () => {
+    const one = await shellProcess();
+    assert.ok(one.spawned && alive(one.pid));
+    one.kill();
+    await until(() => !alive(one.pid), 2_000);
+  });
+
+  test("but not while another shell is attached", LIMIT, async () => {
+    const one = await shellProcess();
+    const two = await shell();
+    one.kill();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.equal((await two.client.daemon.status()).pid, one.pid);
+    await two.close();
+    await until(() => !alive(one.pid), 2_000);
+  });
+
+  test("stop ends it for all, in order", LIMIT, async () => {
+    const one = await shell();
+    const { pid } = one.client.server;
+    await one.stop();
+    assert.deepEqual([one.state, alive(pid)], [{ name: "stopped", by: "shell" }, false]);
+    await assert.rejects(async () => one.client, { kind: "connection_lost" });
+    await one.retry();
+    pids.push(one.client.server.pid);
+    assert.notEqual(one.client.server.pid, pid);
+  });
+});
+
+describe("a daemon that dies", () => {
+  test("is started again, and the calls that wait are answered", LIMIT, async () => {
+    const one = await shell({ restart: { initialMs: 5 } });
+    const { pid, incarnation } = one.client.server;
+    const project = await one.client.planning.projects.create({ name: "Kept", key: "KEPT" });
+    process.kill(pid, "SIGKILL");
+    await until(() => one.state.name !== "ready");
+    const kept = await one.client.planning.projects.get({ id: project.id });
+    assert.equal(kept.name, "Kept");
+    await until(() => one.state.name === "ready");
+    pids.push(one.client.server.pid);
+    assert.notEqual(one.client.server.incarnation, incarnation);
+    assert.deepEqual(names(), ["ready", "reconnecting", "restarting", "ready"]);
+  });
+
+  test("once too often is given up, with all that is needed to say why", LIMIT, async () => {
+    const one = await shell({ restart: { initialMs: 1, maxMs: 2, limit: 3 } });
+    for (let died = 0; died < 3; died += 1) {
+      const { pid } = one.client.server;
+      process.kill(pid, "SIGKILL");
+      await until(() => one.state.name === "ready" && one.client.server.pid !== pid);
+      pids.push(one.client.server.pid);
+    }
+    process.kill(one.client.server.pid, "SIGKILL");
+    await until(() => one.state.name === "failed");
+    assert.ok(one.state.name === "failed");
+    assert.match(one.state.reason, /died 3 times/);
+    assert.equal(one.state.diagnostics.signal, "SIGKILL");
+    assert.match(asText(one.state.diagnostics), /state: restarting/);
+    await one.retry();
+    pids.push(one.client.server.pid);
+    assert.equal(one.state.name, "ready");
+  });
+
+  test("a daemon that is held for a while is not dead", LIMIT, async () => {
+    const one = await shell();
+    const { pid } = one.client.server;
+    process.kill(pid, "SIGSTOP");
+    const asked = one.client.daemon.status();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    process.kill(pid, "SIGCONT");
+    assert.equal((await asked).pid, pid);
+    assert.deepEqual(names(), ["ready"]);
+  });
+
+  test("one that somebody stopped stays stopped, until it is asked for", LIMIT, async () => {
+    const one = await shell({ handoverMs: 200 });
+    const other = await connect(dataDir, { reconnect: false });
+    await other.daemon.stop();
+    await other.close();
+    await until(() => one.state.name === "stopped");
+    assert.deepEqual(names(), ["ready", "reconnecting", "stopped"]);
+    await one.retry();
+    pids.push(one.client.server.pid);
+  });
+
+  test("one that comes in the place of another is attached to", LIMIT, async () => {
+    const one = await shell();
+    const other = await connect(dataDir, { reconnect: false });
+    await other.daemon.stop();
+    await other.close();
+    await until(() => one.state.name === "reconnecting");
+    const two = await shell({ onState: () => undefined });
+    await until(() => one.state.name === "ready");
+    assert.equal(one.client.server.incarnation, two.client.server.incarnation);
+    assert.deepEqual(names(), ["ready", "reconnecting", "ready"]);
+  });
+});
+
+describe("a daemon that does not start", () => {
+  const failing = (code: string): Partial<AttachOptions> => ({ command: [process.execPath, "-e", code], restart: { limit: 3, initialMs: 1 } });
+
+  async function fails(options: Partial<AttachOptions>): Promise<StartError> {
+    const error: unknown = await shell(options).then(() => assert.fail("it started"), (reason: unknown) => reason);
+    assert.ok(error instanceof StartError, String(error));
+    return error;
+  }
+
+  test("is tried again where that may help, and then told of without secrets", LIMIT, async () => {
+    const error = await fails(failing(`console.error("boom at ${homedir()}/x token=abc123"); process.exit(70)`));
+    const failed = states.at(-1);
+    assert.ok(failed?.name === "failed");
+    assert.equal(failed.diagnostics.exitCode, 70);
+    assert.match(failed.diagnostics.stderr, /boom at ~\/x token=\*\*\*/);
+    assert.doesNotMatch(asText(failed.diagnostics), new RegExp(`abc123|${homedir()}/x`));
+    assert.deepEqual(names().filter((name) => name === "restarting").length, 2);
+    assert.match(error.message, /died 3 times/);
+  });
+
+  for (const [code, hint] of [[65, /newer version/], [73, /permissions/], [8, /coder-local status/], [2, /update the daemon/]] as const) {
+    test(`is given up at once where trying does not help: ${code}`, LIMIT, async () => {
+      const error = await fails(failing(`process.exit(${code})`));
+      assert.equal(error.exitCode, code);
+      assert.match(error.hint ?? "", hint);
+      assert.deepEqual(names(), ["failed"]);
+    });
+  }
+
+  test("a program that is not there is named", LIMIT, async () => {
+    const error = await fails({ command: [join(folder, "nothing")] });
+    assert.match(error.message, /nothing cannot be started/);
+  });
+
+  test("a program that is another one is named", LIMIT, async () => {
+    assert.match((await fails(failing("console.log('hello')"))).message, /printed "hello" where the daemon's line was due/);
+  });
+
+  test("a data directory that cannot be made is named", LIMIT, async () => {
+    await writeFile(join(folder, "file"), "");
+    assert.match((await fails({ dataDir: join(folder, "file", "data") })).message, /cannot be written/);
+  });
+
+  test("one that never says it is ready is left running and told of", LIMIT, async () => {
+    const error = await fails({ ...failing("setTimeout(() => undefined, 10_000)"), readyMs: 100, restart: { limit: 1 } });
+    assert.match(error.message, /died|not ready/);
+  });
+});
+
+describe("the policy", () => {
+  test("waits double up to the longest, and old starts are forgotten", () => {
+    let now = 0;
+    const policy = new RestartPolicy({ limit: 4, withinMs: 1_000, initialMs: 100, maxMs: 300 }, () => now);
+    for (const most of [100, 200, 300, 300]) {
+      const wait = policy.next() ?? Number.NaN;
+      assert.ok(wait >= most / 2 && wait <= most, `${wait} of ${most}`);
+    }
+    assert.equal(policy.next(), undefined);
+    now = 1_001;
+    assert.ok((policy.next() ?? Number.NaN) <= 100);
+  });
+});
+
+/** Cuts every connection that passes through it. */
+class Cutter {
+  readonly #open = new Set<Socket>();
+  cuts = 0;
+
+  async listen(at: string, real: string): Promise<() => void> {
+    const server = createServer((near) => {
+      const far = dial(real);
+      for (const [one, other] of [[near, far], [far, near]] as const) {
+        this.#open.add(one);
+        one.on("error", () => undefined).on("close", () => {
+          this.#open.delete(one);
+          other.destroy();
+        }).pipe(other);
+      }
+    });
+    server.listen(at);
+    await once(server, "listening");
+    return () => server.close();
+  }
+
+  cut(): void {
+    if (this.#open.size > 0) this.cuts += 1;
+    for (const socket of this.#open) socket.destroy();
+  }
+}
+
+test("100 reconnects under events without end: none is lost, none comes twice", LIMIT, async () => {
+  const maker = await shell();
+  const { client } = maker;
+  const project = await client.planning.projects.create({ name: "Busy", key: "BUSY" });
+  const runtime = await readRuntime(dataDir);
+  const cutter = new Cutter();
+  const stop = await cutter.listen(join(folder, "cut.sock"), runtime.socket);
+  await writeFile(join(dataDir, "runtime.json"), JSON.stringify({ ...runtime, socket: join(folder, "cut.sock") }));
+  const hearer = await connect(dataDir, { reconnect: { initialMs: 1, maxMs: 5 } });
+  const [made, heard]: [string[], string[]] = [[], []];
+  await hearer.events.subscribe({ types: ["planning.task.created"] }, (event) => {
+    assert.notEqual(event.type, "reset");
+    if (event.type === "planning.task.created") heard.push(event.data.id);
+  });
+  while (cutter.cuts < 100) {
+    const round = await Promise.all(Array.from({ length: 8 }, (_, number) => client.planning.tasks.create({ title: `task ${number}`, project: project.id })));
+    made.push(...round.map(({ id }) => id));
+    if (hearer.state === "connected") cutter.cut();
+  }
+  await until(() => heard.length >= made.length);
+  await hearer.close();
+  stop();
+  assert.equal(heard.length, made.length);
+  assert.deepEqual(new Set(heard), new Set(made));
+  assert.ok(cutter.cuts >= 100);
+  assert.ok((await readFile(join(dataDir, "runtime.json"), "utf8")).includes("cut.sock"));
+});
