@@ -172,12 +172,22 @@ def test_a_version_that_does_not_come_to_ask_leaves_the_old_one_as_it_is(world: 
     assert world.call("daemon.status")["pid"] == old.popen.pid
 
 
+CANNOT_MIGRATE = """
+import pathlib
+from coder_local._store import airlock
+bad = pathlib.Path(__file__).with_name("0999_bad.sql")
+bad.write_text("-- It cannot be done.\\nINSERT INTO nowhere VALUES (1);\\n")
+airlock.CORE = airlock.CORE._replace(files=(*airlock.CORE.files, bad))
+"""
+
+
 @SOURCE
-def test_the_old_version_is_started_again_when_the_new_one_breaks_after_it_has_gone(world: World) -> None:
+@pytest.mark.parametrize("more", [BREAKS, CANNOT_MIGRATE], ids=["before-its-line", "after-its-line"])
+def test_the_old_version_is_started_again_when_the_new_one_breaks_after_it_has_gone(world: World, more: str) -> None:
     old = world.serve("--linger", "30")
     created = world.call("planning.tasks.create", title="kept")
-    error = refused(world, BREAKS)
-    assert "exit code 70" in error["message"]
+    error = refused(world, more)
+    assert "did not take over" in error["message"]
     assert error["hint"].startswith("the old one was started again")
     assert old.end() == 0
     status = world.call("daemon.status")
