@@ -143,6 +143,12 @@ ALTER TABLE audit ADD COLUMN detail TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN prev_hash TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN hash TEXT NOT NULL DEFAULT '';
 
+-- The core's own, 0005_quarantine.sql
+
+-- Why: a plugin that was set aside because it failed again and again must stay so over a restart, with the reason.
+-- Empty while it may run; the person enabling or disabling the plugin writes the row anew, and so lifts it.
+ALTER TABLE plugin_grant ADD COLUMN quarantined TEXT NOT NULL DEFAULT '';
+
 -- execution.artifact: Something that a step left behind; its content is kept by its hash, for as long as the settings say.
 CREATE TABLE execution_artifacts (
   id TEXT PRIMARY KEY NOT NULL,

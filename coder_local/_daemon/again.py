@@ -33,6 +33,8 @@ def options_of(options: ServeOptions) -> list[str]:
         words += ["--linger", f"{linger:g}"]
     if options.allow_network:
         words += ["--allow-network-directory"]
+    if options.safe:
+        words += ["--safe"]
     if options.log_level != "INFO":
         words += ["--log-level", options.log_level.lower()]
     return words

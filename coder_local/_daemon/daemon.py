@@ -27,13 +27,15 @@ from coder_local import __version__
 from coder_local._admission import Admission
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
+from coder_local._store.keeping import Keep
 from coder_local._store.migrations import MigrationError
 from coder_local._store.tables import Table
 from coder_local._transports.jsonrpc.server import SocketServer
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
 
-from . import again, log, runtimefile, watch
+from . import again, boot, log, runtimefile, watch
+from .care import PluginCare
 from .core import EARLY, UNREADY, core_domains, read_grants
 from .core.grants import Grant
 from .loading import load, migrate_core
@@ -102,21 +104,28 @@ class Daemon:
         self._admission = Admission(kernel)
         kernel.dispatcher.gate = self._admission
         kernel.host = self
+        kernel.safe = self.options.safe
+        self._care = PluginCare(kernel, self.data_dir)
         for domain in core_domains(kernel):
             kernel.take(domain)
+        boot.mark("core")
         grants = kernel.open_soon(read_grants)
+        if grants is not None:
+            boot.mark("store", set_aside=kernel.store.set_aside is not None)
         self._reporter = Reporter(kernel, self._post)
         kernel.start(self._loop.call_soon_threadsafe, self._loop.call_soon)
         kernel.dispatcher.hold(*(UNREADY if grants is None else EARLY))
         server = self._server = SocketServer(kernel, self.socket, self._admission.authenticate)
         runtime.make_socket_folder(self.socket)
         await server.start()
+        boot.mark("socket")
         self._listening = self._bind_http()
         found = self._announce()
         try:
             self._watch()
-            say("ready", found, self.state)
+            say("ready", found, self.state, safe=self.options.safe)
             self._answering()
+            boot.mark("ready")
             self._timers["http"] = self._loop.call_later(_HTTP_WAITS, self._begin_http)
             if await self._load(grants):
                 self._begin_http()
@@ -192,7 +201,8 @@ class Daemon:
         self._reporter.begin()
         if grants is None:
             grants = await migrate_core(self.kernel)
-        await load(self.kernel, grants)
+            boot.mark("store", set_aside=self.kernel.store.set_aside is not None)
+        await load(self.kernel, grants, self._care)
 
     def _keep_house(self) -> None:
         """Do what may come after the first answer: start hooks, housekeeping, the log of what became of each plugin."""
@@ -202,7 +212,8 @@ class Daemon:
         if self.kernel.store.loss is not None:
             _log.error("%s", self.kernel.store.loss)
         elif self.kernel.store.set_aside is not None:
-            _log.error("the database was damaged and set aside in %s", self.kernel.store.set_aside)
+            aside = self.kernel.store.set_aside
+            _log.error("the database was damaged and set aside in %s; see coder-local salvage", aside)
         self.kernel.dispatcher.sweep()
         self._trim()
         self._timers["daily"] = self._loop.call_later(_DAILY_FIRST, self._daily)
@@ -212,7 +223,10 @@ class Daemon:
     async def _begin_plugins(self) -> None:
         """Run what plugins declared with `on_start`, one after another; a failure stops that plugin alone."""
         for plugin in list(self.kernel.registry.plugins.values()):
+            boot.mark("start", plugin=plugin.name)
             await self.kernel.begin(plugin)
+        await asyncio.to_thread(boot.ready, self.data_dir)
+        self._care.settle()
         gc.collect()
         gc.freeze()  # what lives as long as the process, the plugins' own work too, need not be looked at again
 
@@ -224,14 +238,18 @@ class Daemon:
     def _daily(self) -> None:
         """See to it that there is a snapshot of yesterday to offer when the database is damaged."""
         self._copying = self._loop.create_task(
-            asyncio.to_thread(self._look_after_data, self.kernel.registry.tables.all())
+            asyncio.to_thread(self._look_after_data, self.kernel.registry.tables.all(), self._keep())
         )
         self._timers["daily"] = self._loop.call_later(_DAILY_EVERY, self._daily)
 
-    def _look_after_data(self, tables: Sequence[Table]) -> None:
+    def _keep(self) -> Keep:
+        settings = self.kernel.settings.current(DaemonSettings)
+        return Keep(settings.keep_daily, settings.keep_weekly)
+
+    def _look_after_data(self, tables: Sequence[Table], keep: Keep) -> None:
         store = self.kernel.store
         try:
-            store.snapshot_daily()
+            store.snapshot_daily(keep)
             store.purge(tables)  # after it: the last snapshot before a record goes for good has it
         except (Error, OSError, sqlite3.Error) as error:
             _log.warning("no daily snapshot was written, or nothing was purged: %s", error)
@@ -245,6 +263,7 @@ class Daemon:
         """Take no new work, let what runs end within `DRAIN` seconds, checkpoint, remove the socket."""
         self.state = "stopping"
         self._reporter.stop()
+        boot.mark("stopping")
         self.kernel.dispatcher.closing = True
         self.kernel.dispatcher.release()
         for timer in (*self._timers.values(), *([self._linger] if self._linger else [])):
@@ -252,6 +271,7 @@ class Daemon:
         if self._beginning is not None:
             self._beginning.cancel()
         self._watchdog.stop()
+        self._care.stop()
         end = time.monotonic() + DRAIN
         dispatcher, store = self.kernel.dispatcher, self.kernel.store
         ending = self._loop.create_task(self.kernel.end_all())
@@ -305,6 +325,7 @@ class Daemon:
         try:
             self._http_server = await asyncio.to_thread(_import_http, self.kernel, self._admission)
             await self._http_server.start(listening)
+            boot.mark("http")
         except Exception:  # noqa: BLE001 - whatever ails HTTP, the socket goes on
             _log.exception("HTTP is off")
             listening.close()
@@ -318,7 +339,7 @@ class Daemon:
             job = writer.current
             return None if job is None else (job.caller.operation, job.started)
 
-        self._watchdog = watch.Watchdog(dispatcher.running, command)
+        self._watchdog = watch.Watchdog(dispatcher.running, command, self.kernel.troubles)
         self._beat()
         if self.options.parent_pid is not None:
             watch.parent(self.options.parent_pid, lambda: self._post(self._parent_gone))

@@ -16,8 +16,9 @@ import msgspec
 
 from coder_ipc import runtime
 from coder_ipc.errors import IpcError, RemoteError
+from coder_local import __version__
 
-from . import directory, place
+from . import boot, directory, place
 from .lock import Lock, successor, take_between
 
 EXIT_OK = 0
@@ -50,6 +51,8 @@ class ServeOptions(NamedTuple):
     linger: float | None = None
     """Seconds to stay after the last client; None to stay until stopped."""
     log_level: str = "INFO"
+    safe: bool = False
+    """Whether to leave the plugins of others out."""
     take_over: bool = False
     """Follow the daemon that runs, instead of attaching to it."""
     allow_network: bool = False
@@ -71,17 +74,28 @@ def serve(options: ServeOptions) -> int:
     try:
         if options.take_over:
             options = _follow(options, folder, lock, turn)
-        elif not taken and (code := _attach(folder, lock, turn)) is not None:
+        elif not taken and (code := _attach(folder, lock, turn, safe=options.safe)) is not None:
             return code
-        address = None if options.socket is None else place.usable(options.socket)
-        return _run(options._replace(data_dir=folder, socket=address), turn.release)
-    except place.PlaceError as error:
-        return _failed(error, error.hint, EXIT_NO_DIRECTORY)
+        return _traced(options._replace(data_dir=folder), turn.release)
     except _Ended as end:
         return end.code
     finally:
         lock.release()
         turn.release()
+
+
+def _traced(options: ServeOptions, answering: Callable[[], None]) -> int:
+    """Serve, and keep a trace of how far the start came."""
+    boot.begin(options.data_dir, __version__)
+    code = EXIT_BROKEN
+    try:
+        address = None if options.socket is None else place.usable(options.socket)
+        code = _run(options._replace(socket=address), answering)
+    except place.PlaceError as error:
+        code = _failed(error, error.hint, EXIT_NO_DIRECTORY)
+    finally:
+        boot.end(code)
+    return code
 
 
 class _Ended(Exception):
@@ -111,7 +125,7 @@ def _follow(options: ServeOptions, folder: Path, lock: Lock, turn: Lock) -> Serv
     return options if followed is None else options._replace(http_wish=followed.port)
 
 
-def _attach(folder: Path, lock: Lock, turn: Lock) -> int | None:
+def _attach(folder: Path, lock: Lock, turn: Lock, *, safe: bool) -> int | None:
     """Print the line of the daemon that holds the directory, waiting while it starts; None if it left us the lock."""
     from coder_ipc import spawn  # noqa: PLC0415 - a daemon that starts needs none of it
 
@@ -130,10 +144,13 @@ def _attach(folder: Path, lock: Lock, turn: Lock) -> int | None:
                 return _failed(message, "it may be starting or stopping; look at `coder-local status`", EXIT_LOCKED)
             time.sleep(0.05)
         else:
-            state = str(hello.get("state", ""))
+            state, is_safe = str(hello.get("state", "")), safe and _is_safe(folder)
             if state == "migrating":
                 _say_migrating(folder)
-            say("attached", found, state)
+            if safe and not is_safe:
+                print(f"warning: the daemon that runs (pid {found.pid}) is not in safe mode", file=sys.stderr)
+                print("hint: coder-local stop, then start it again with --safe", file=sys.stderr)
+            say("attached", found, state, safe=is_safe)
             return EXIT_OK
 
 
@@ -147,9 +164,19 @@ def _say_migrating(folder: Path) -> None:
             print(step["message"], file=sys.stderr)
 
 
-def say(event: str, found: runtime.Runtime, state: str = "") -> None:
-    """Print the one line that a parent reads from standard output; of states it names but `migrating`."""
-    line = {
+def _is_safe(folder: Path) -> bool:
+    from coder_ipc.client import Client  # noqa: PLC0415 - only who asks for safe mode needs to know
+
+    try:
+        with Client.connect(folder) as client:
+            return bool(client.call("daemon.status", {}, _ATTACH_WAIT).get("safe"))
+    except IpcError:
+        return False  # it is just stopping
+
+
+def say(event: str, found: runtime.Runtime, state: str = "", *, safe: bool = False) -> None:
+    """Print the one line that a parent reads from standard output; `migrating` and `safe` are in it when it is so."""
+    line: dict[str, object] = {
         "event": event,
         "protocol": found.protocol,
         "version": found.version,
@@ -159,6 +186,7 @@ def say(event: str, found: runtime.Runtime, state: str = "") -> None:
         "http": found.http,
         "data_dir": str(found.data_dir),
         **({"state": state} if state == "migrating" else {}),
+        **({"safe": True} if safe else {}),
     }
     try:
         print(msgspec.json.encode(line).decode(), flush=True)

@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Callable
 
 from coder_ipc import process
+from coder_local._registry.plugins import Plugin
+from coder_local._registry.troubles import Troubles
 
 _log = logging.getLogger("coder_local.watch")
 LATE = 1.0
@@ -47,21 +49,33 @@ def stdin(gone: Callable[[], None]) -> None:
 
 
 class Watchdog:
-    """Notices a blocked loop and a command that holds the writer, and writes where they stand to the log, once each."""
+    """Notices a blocked loop and a command that holds the writer, and writes where they stand to the log, once each.
 
-    def __init__(self, loop_busy_with: Callable[[], str], command: Callable[[], tuple[str, float] | None]) -> None:
+    `troubles` is told of each as well: whose code it is, and in the end for how long.
+    """
+
+    def __init__(
+        self,
+        loop_busy_with: Callable[[], str],
+        command: Callable[[], tuple[str, float] | None],
+        troubles: Troubles,
+    ) -> None:
         self._loop_busy_with = loop_busy_with
         self._command = command
+        self._troubles = troubles
         self._beat = time.monotonic()
+        self._culprit: Plugin | None = None
+        """Whose code keeps the loop from coming round, while it does."""
         self._loop_thread = threading.get_ident()
         self._stopped = threading.Event()
-        self.blocked: dict[str, int] = {}
-        """How often each operation was found blocking."""
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def beat(self) -> None:
         """Tell that the loop has come round; called on the loop, twice in `LATE` seconds."""
-        self._beat = time.monotonic()
+        before, self._beat = self._beat, time.monotonic()
+        culprit, self._culprit = self._culprit, None
+        if culprit is not None:
+            self._troubles.lasted(culprit, self._beat - before)
 
     def stop(self) -> None:
         """End."""
@@ -69,22 +83,30 @@ class Watchdog:
 
     def _run(self) -> None:
         told_loop, told_command = False, 0.0
+        holder: Plugin | None = None
         while not self._stopped.wait(LATE):
             now = time.monotonic()
             late = now - self._beat > 2 * LATE
             if late and not told_loop:
-                self._tell("the event loop", self._loop_busy_with(), now - self._beat, self._loop_thread)
+                self._culprit = self._tell(
+                    "the event loop", self._loop_busy_with(), now - self._beat, self._loop_thread
+                )
             told_loop = late
             running = self._command()
-            if running is not None and now - running[1] > 2 * LATE and running[1] != told_command:
+            if running is None or now - running[1] <= 2 * LATE:
+                continue
+            if running[1] != told_command:
                 told_command = running[1]
                 writer = next((t.ident for t in threading.enumerate() if t.name == "writer"), None)
-                self._tell("the writer", running[0], now - running[1], writer)
+                holder = self._tell("the writer", running[0], now - running[1], writer)
+            elif holder is not None:
+                self._troubles.lasted(holder, now - running[1])
 
-    def _tell(self, what: str, operation: str, seconds: float, thread: int | None) -> None:
-        name = operation or "no operation"
-        self.blocked[name] = self.blocked.get(name, 0) + 1
+    def _tell(self, what: str, operation: str, seconds: float, thread: int | None) -> Plugin | None:
         frame = sys._current_frames().get(thread or 0)  # pyright: ignore[reportPrivateUsage] - the documented way to another thread's stack
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-        plugin = name.split(".", 1)[0]
-        _log.warning("%s is blocked for %.1f s by %s\n%s", what, seconds, name, stack, extra={"plugin": plugin})
+        plugin = self._troubles.blocked(operation, frame, f"it blocked {what}", seconds)
+        name = operation or ("no operation" if plugin is None else f"plugin {plugin.name}")
+        extra = {"plugin": operation.split(".", 1)[0] if plugin is None else plugin.name}
+        _log.warning("%s is blocked for %.1f s by %s\n%s", what, seconds, name, stack, extra=extra)
+        return plugin

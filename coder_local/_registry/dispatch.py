@@ -101,6 +101,7 @@ class Dispatcher:
         self.streams = 0
         """How many streams run."""
         self._waiting: dict[_Command, float] = {}
+        self._queries: set[_Query] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self.closing = False
         """Set when the daemon stops: no new work is taken."""
@@ -112,6 +113,8 @@ class Dispatcher:
         """Keeps the calls that wait for the plugins, until `release`."""
         self.audit: Callable[[Call, Operation], Callable[[], None]] | None = None
         """Told of each call that is not mild, and what it returns once that was admitted; it may exchange `answer`."""
+        self.troubled: Callable[[str, BaseException, str], object] = lambda _name, _error, _report: None
+        """Told of each call that ended in an exception which nobody expected, with the report's id."""
 
     def hold(self, *besides: str) -> None:
         """Let calls wait for `release`, besides those of the operations named: plugins are not loaded yet."""
@@ -131,6 +134,19 @@ class Dispatcher:
         """Answer the calls that have been held for longer than `over` seconds with an error."""
         if self.held is not None:
             self.held.refuse(lambda call: call.answer(None, error), over)
+
+    def under_way(self, domain: str) -> int:
+        """Return how many calls of a domain have begun and have not been answered."""
+        begun = [each.name for each in self._waiting] + [each.name for each in self._queries]
+        begun += [task.get_name() for task in self._tasks]
+        return sum(name.startswith(f"{domain}.") for name in begun)
+
+    def cut(self, domain: str, kind: Kind, reason: Error) -> None:
+        """Cancel the actions or streams of a domain that run, and answer them with a reason."""
+        for task in list(self._tasks):
+            declared = self.registry.declared(task.get_name())
+            if declared is not None and declared.kind is kind and declared.name.startswith(f"{domain}."):
+                task.cancel(reason)
 
     def release(self) -> None:
         """Begin the calls that were held, in the order in which they came; their deadlines count from now."""
@@ -172,6 +188,7 @@ class Dispatcher:
             if not prepared.bounded(input):
                 return None
             self.registry.gate.admit(principal, prepared.operation, raw, None)
+            prepared.calls += 1
             return self._read(prepared, input, caller_of(principal, name, request_id))
         except Error:
             raise
@@ -187,8 +204,9 @@ class Dispatcher:
 
     def start(self, call: Call) -> Cancel | None:
         """Begin a call; the answer may come before this returns. The result, if any, cancels it."""
-        if self.held is not None and call.name not in self.held.besides:
-            return self.held.take(call)
+        held = self.held
+        if held is not None and held.holds(call.name) and (held.inner or call.principal.confirmed is None):
+            return held.take(call)
         try:
             if self.closing and call.principal.confirmed is None:  # what runs to its end may still call
                 raise Locked("the daemon is stopping", hint="start it again, then call again")
@@ -215,6 +233,7 @@ class Dispatcher:
         self.registry.gate.admit(call.principal, operation, call.raw, confirm)
         if begun is not None:
             begun()
+        prepared.calls += 1
         caller = caller_of(call.principal, call.name, call.request_id)
         if operation.kind is Kind.QUERY:
             if prepared.bounded(input):
@@ -240,6 +259,7 @@ class Dispatcher:
 
     def _query(self, call: Call, prepared: Prepared, input: Any, caller: Caller) -> Cancel | None:
         query = _Query(self, call, prepared, input)
+        self._queries.add(query)
         token = self.store.read_apart(query.work, caller, query.done)
         if token is None:
             return None
@@ -256,9 +276,12 @@ class Dispatcher:
         self.store.submit(command.work, caller, command.done, expected=expected, deadline=prepared.operation.deadline)
         return command.cancel
 
-    def forget(self, command: _Command) -> None:
-        """Take a command that was answered off the list of those that wait."""
-        self._waiting.pop(command, None)
+    def forget(self, asked: _Command | _Query) -> None:
+        """Take a command or a query that was answered off the list of those that wait."""
+        if isinstance(asked, _Query):
+            self._queries.discard(asked)
+        else:
+            self._waiting.pop(asked, None)
 
     def sweep(self) -> None:
         """Answer the commands that wait over their deadline behind one that does not end; call again and again."""
@@ -287,8 +310,9 @@ class Dispatcher:
                     body = b"null"
                 else:
                     body = prepared.encode(await prepared.run(context, input))
-        except asyncio.CancelledError:
-            call.answer(None, cancelled(call.name))
+        except asyncio.CancelledError as error:
+            reason = error.args[0] if error.args else None  # as `cut` gave it
+            call.answer(None, reason if isinstance(reason, Error) else cancelled(call.name))
         except BaseException as error:  # noqa: BLE001 - the caller must get an answer
             if isinstance(error, TimeoutError) and limit.expired():  # another one is the plugin's own
                 error = late(call.name, operation.deadline)
@@ -326,6 +350,7 @@ class Dispatcher:
             data={"report_id": report},
         )
         answer.__cause__ = error  # never sent; a test in memory shows it
+        self.troubled(name, error, report)
         return answer
 
     async def call(self, name: str, raw: bytes, principal: Principal, request_id: str = "") -> bytes:
@@ -377,6 +402,11 @@ class _Query:
         self._stopped: Error | None = None
         self.timer: asyncio.TimerHandle | None = None
 
+    @property
+    def name(self) -> str:
+        """The operation."""
+        return self._prepared.operation.name
+
     def work(self, scope: ReadScope) -> bytes:
         """Run in a snapshot, on the reader's thread."""
         scope.go_on = self._go_on
@@ -391,6 +421,7 @@ class _Query:
         call, self._call = self._call, None
         if call is None:
             return
+        self._dispatcher.forget(self)
         if self.timer is not None:
             self.timer.cancel()
         call.answer(body, None if error is None else self._dispatcher.named(call, error))
@@ -413,6 +444,11 @@ class _Command:
         self._prepared = prepared
         self._input = input
         self._cancelled = False
+
+    @property
+    def name(self) -> str:
+        """The operation."""
+        return self._prepared.operation.name
 
     def work(self, scope: WriteScope) -> bytes:
         """Run in the transaction, on the writer's thread."""

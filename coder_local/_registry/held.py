@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Generic, TypeVar
 
 Cancel = Callable[[], None]
@@ -13,17 +13,43 @@ Cancel = Callable[[], None]
 C = TypeVar("C")
 
 
-class Held(Generic[C]):
-    """Keeps calls in the order in which they came. `start` begins one, `drop` answers one that was cancelled before."""
+class AllBut(Container[str]):
+    """All names of operations but those of one domain."""
 
-    def __init__(self, besides: frozenset[str], start: Callable[[C], Cancel | None], drop: Callable[[C], None]) -> None:
-        self.besides = besides
-        """Names of operations that need not wait."""
+    def __init__(self, domain: str) -> None:
+        self._prefix = f"{domain}."
+
+    def __contains__(self, name: object) -> bool:
+        return not str(name).startswith(self._prefix)
+
+
+class Held(Generic[C]):
+    """Keeps calls in the order in which they came, but for those of the operations of `besides`.
+
+    `start` begins one, `drop` answers one that was cancelled before.
+    """
+
+    def __init__(
+        self,
+        besides: Container[str],
+        start: Callable[[C], Cancel | None],
+        drop: Callable[[C], None],
+        *,
+        inner: bool = True,
+    ) -> None:
+        self._besides = besides
+        self._let: set[str] = set()
+        self.inner = inner
+        """Whether calls made inside another one wait too; where that one is waited for, they must not."""
         self.ended = asyncio.Event()
         """Set when nothing is held any more."""
         self._start = start
         self._drop = drop
         self._waiting: list[_Waiting[C]] = []
+
+    def holds(self, name: str) -> bool:
+        """Tell whether calls of an operation wait."""
+        return name not in self._besides and name not in self._let
 
     def take(self, call: C) -> Cancel:
         """Keep a call, and return what cancels it, now and once it has begun."""
@@ -40,7 +66,7 @@ class Held(Generic[C]):
 
     def let(self, names: frozenset[str], name_of: Callable[[C], str]) -> None:
         """Begin those of some operations, and let such ones wait no more."""
-        self.besides |= names
+        self._let |= names
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if each.call is not None and name_of(each.call) in names:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coder_local._store.clock import Clock
 from coder_local._store.feed import Feed
@@ -23,7 +23,11 @@ from .listeners import Listeners
 from .plugins import Plugin, Source, Status
 from .principal import Gate, OpenGate
 from .registry import Registry
-from .settings import SettingsManager
+from .settings import DaemonSettings, SettingsManager
+from .troubles import Troubles
+
+if TYPE_CHECKING:
+    from .growth import Growth
 
 T = TypeVar("T")
 
@@ -49,7 +53,23 @@ class Kernel:
         self.host: Host | None = None
         self.settings = SettingsManager(self.registry, self.store, folder, os.environ)
         self.registry.settings_of = self.settings.current
-        self.listeners = Listeners(self.store)
+        self.troubles = Troubles(
+            lambda: list(self.registry.plugins.values()), lambda: self.settings.current(DaemonSettings)
+        )
+        self.dispatcher.troubled = self.troubles.fault
+        self.listeners = Listeners(self.store, self.troubles.fault)
+        self.growth: Growth | None = None
+        """Whether the process grows, and who worked meanwhile; there while somebody looks."""
+        self.safe = False
+        """Whether this start leaves the plugins of others out."""
+        self.changing = asyncio.Lock()
+        """Held while a plugin comes, goes, or has its content exchanged."""
+        self.post: Loop = _at_once
+        """The loop's `call_soon_threadsafe`, once it runs."""
+        self.working: Callable[[Plugin, str], None] = lambda _plugin, _what: None
+        """Told before a third party's code is imported or started, and with nothing when that was done."""
+        self.decided: Callable[[str], None] = lambda _name: None
+        """Told when the person enabled or disabled a plugin: what was held against it is void."""
         self._begun: list[Plugin] = []
         self._starting: dict[Plugin, asyncio.Task[None]] = {}
         self._hooks: Any = None
@@ -98,7 +118,7 @@ class Kernel:
 
     def start(self, post: Loop, soon: Loop | None = None) -> None:
         """Begin to write on the writer's thread; `post` is the loop's `call_soon_threadsafe`, `soon` `call_soon`."""
-        self.feed.soon = soon
+        self.feed.soon, self.post = soon, post
         self.store.start(post, self.feed.publish, soon)
 
     def load(self, plugins: Iterable[Plugin]) -> None:
@@ -119,15 +139,21 @@ class Kernel:
         """
         if hook not in hooks.SPECIFICATIONS:
             raise DeclarationError(f"there is no hook {hook!r}; there are {', '.join(sorted(hooks.SPECIFICATIONS))}")
-        answers: list[Any] = []
+        return [answer for _, answer in self.answers(hook, **arguments)]
+
+    def answers(self, hook: str, /, **arguments: Any) -> list[tuple[str, Any]]:
+        """Return what the plugins answer to a hook that there is, each with the plugin's name."""
+        found: list[tuple[str, Any]] = []
         for implementation in getattr(self._manager().hook, hook).get_hookimpls():
-            function = implementation.function
+            function, plugin = implementation.function, implementation.plugin_name
             known = hooks.arguments_of(function)  # a plugin may take fewer than the hook has
+            given = {name: value for name, value in arguments.items() if name in known}
             try:
-                answers += list(function(**{name: value for name, value in arguments.items() if name in known}))
-            except Exception:  # noqa: BLE001 - a plugin's fault, which is in the log
-                _log.exception("hook %s of plugin %s failed", hook, implementation.plugin_name)
-        return answers
+                found += [(plugin, answer) for answer in function(**given)]
+            except Exception as error:  # noqa: BLE001 - a plugin's fault, which is in the log
+                _log.exception("hook %s of plugin %s failed", hook, plugin)
+                self.troubles.fault(f"{plugin}.{hook}", error)
+        return found
 
     async def begin(self, plugin: Plugin) -> None:
         """Run what a loaded plugin declared with `on_start`, then let its listeners listen.
@@ -150,6 +176,7 @@ class Kernel:
         """Run a plugin's start as a task of its own, which `end` can cancel and wait for; false if that was done."""
         task = self._starting[plugin] = asyncio.get_running_loop().create_task(self._start(plugin, domain))
         plugin.start_since = time.monotonic()
+        self.working(plugin, "starting")
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError:
@@ -159,6 +186,7 @@ class Kernel:
             return False
         del self._starting[plugin]
         plugin.start_since = None
+        self.working(plugin, "")
         if not task.cancelled():  # as a plugin may do to itself
             task.result()
         return True
@@ -228,3 +256,7 @@ class Kernel:
         if found is None:
             found = self._hooks = hooks.manager(self.registry.plugins.values())
         return found
+
+
+def _at_once(function: Callable[..., Any], *arguments: Any) -> None:
+    function(*arguments)

@@ -42,8 +42,10 @@ _BRIEF = 1.0
 class Listeners:
     """The listeners of the plugins that began."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, troubled: Callable[[str, BaseException], str] = lambda _name, _error: "") -> None:
         self.back_off = BACK_OFF
+        self.troubled = troubled
+        """Told of each attempt that failed, on the writer's thread; returns the report's id."""
         self._store = store
         self._running: dict[str, _Running] = {}
 
@@ -232,12 +234,13 @@ class _Running:
         """Count a failure, and park the event after the last one; return the place that was saved."""
         name, attempts = self._listener.name, place.failures + 1
         text = f"{type(error).__name__}: {error}"[:1000]
+        extra = {"plugin": self.plugin.name, "report_id": self._owner.troubled(name, error)}
         if at_once or attempts > len(self._owner.back_off):
-            _log.error("%s parked event %d: %s", name, seq, text, exc_info=error)
+            _log.error("%s parked event %d: %s", name, seq, text, exc_info=error, extra=extra)
             consumers.park(scope, name, seq, text, attempts)
             place = Place(seq)
         else:
-            _log.warning("%s failed at event %d: %s", name, seq, text, exc_info=error)
+            _log.warning("%s failed at event %d: %s", name, seq, text, exc_info=error, extra=extra)
             place = place._replace(failures=attempts)
         consumers.keep(scope, name, place, text)
         return place

@@ -18,7 +18,10 @@ from pathlib import Path
 from types import ModuleType
 
 from coder_ipc import program
+from coder_local._store.migrations import find_files
 from coder_local.api import DeclarationError, Domain
+
+from . import memory, modules
 
 _log = logging.getLogger("coder_local.plugins")
 BUNDLED = "coder_plugins"
@@ -26,6 +29,8 @@ ENTRY_POINTS = "coder_local.plugins"
 _NO_PACKAGES = (
     "this build has Python's own modules and what coder-local requires: put other packages into the plugin's folder"
 )
+LINK = ".link"
+_LONGEST_PATH = 32 * 1024
 
 
 class Source(StrEnum):
@@ -35,6 +40,10 @@ class Source(StrEnum):
     BUNDLED = "bundled"
     ENTRY_POINT = "entry_point"
     FOLDER = "folder"
+
+
+FOREIGN = frozenset({Source.FOLDER, Source.ENTRY_POINT})
+"""Sources of code that runs only after the person enabled it."""
 
 
 class Status(StrEnum):
@@ -49,6 +58,23 @@ class Status(StrEnum):
     STOPPED_BY_MIGRATION = "stopped_by_migration"
     STOPPED_BY_NEWER_DATA = "stopped_by_newer_data"
     STOPPED_BY_START_ERROR = "stopped_by_start_error"
+    QUARANTINED = "quarantined"
+    """It failed again and again, and was set aside until the person enables it."""
+    LEFT_OUT = "left_out"
+    """It is not loaded in this start: in safe mode, or while the plugin is looked for that ended the last starts."""
+
+
+class Costs:
+    """What a plugin cost since its content was loaded."""
+
+    def __init__(self) -> None:
+        self.faults = 0
+        """Calls, events and hooks that ended in an exception which nobody expected."""
+        self.blocked = 0
+        """How often it kept the event loop or the writer from coming round."""
+        self.blocked_worst_ms = 0.0
+        self.memory_import_kb: int | None = None
+        """By how much the process grew while it was imported, by other threads too; None where nobody looked."""
 
 
 class Plugin:
@@ -65,8 +91,12 @@ class Plugin:
         self.module: ModuleType | None = None
         self.content = ""
         """Hash of the content that was loaded, of a plugin that had to be enabled."""
+        self._migrations: tuple[Path, ...] | None = None
+        self.edition = 0
+        """How often its content was exchanged for another since the daemon started."""
         self.import_ms = 0.0
         self.start_ms = 0.0
+        self.costs = Costs()
         self.import_since: float | None = None
         """When its import began, monotonic, while it is imported."""
         self.start_since: float | None = None
@@ -84,6 +114,23 @@ class Plugin:
         return None if file is None else Path(file).parent
 
     @property
+    def migrations(self) -> tuple[Path, ...]:
+        """Its migration files as they were when they were first asked for: its folder may hold a newer content's."""
+        if self._migrations is None and self.folder is not None:
+            self._migrations = find_files(self.folder / "migrations")
+        return self._migrations or ()
+
+    @property
+    def root(self) -> str:
+        """Name of the module that all of its modules are below; of an installed one, of its top package.
+
+        Each edition of a folder has a root of its own, so that old and new code run side by side for a while.
+        """
+        if self.source is Source.FOLDER:  # no plugin's name begins with a digit, so this is never another one's
+            return f"coder_local_plugin_{f'{self.edition}_' if self.edition else ''}{self.name}"
+        return self.location.partition(".")[0] if self.source is Source.ENTRY_POINT else self.location
+
+    @property
     def at_work(self) -> str:
         """What it does that is not done yet, and for how long it has; empty when nothing is."""
         since, start = self.import_since, self.start_since  # read once: they are asked for on other threads too
@@ -97,10 +144,16 @@ class Plugin:
 
     def stop(self, status: Status, reason: str) -> None:
         """Mark it as stopped, with the reason a person reads."""
-        self.status, self.reason = status, reason
+        self.reason = reason  # first: who reads the status on another thread, then finds its reason
+        self.status = status
 
-    def load(self) -> Domain | None:
-        """Import it and return its domain; None, with status and reason set, if it cannot be."""
+    def load(self, *, anew: bool = False) -> Domain | None:
+        """Import it and return its domain; None, with status and reason set, if it cannot be.
+
+        With `anew` it is imported although its modules are loaded; if it cannot be, those stay as they are.
+        """
+        before = modules.take(self.root) if anew else {}
+        grown = memory.resident() if self.source in FOREIGN else None
         begun = time.perf_counter()
         try:
             self.module = self._import()
@@ -116,15 +169,18 @@ class Plugin:
             self.stop(Status.STOPPED_BY_IMPORT_ERROR, f"{type(error).__name__}: {error}{_place(error)}")
             _log.error("plugin %s cannot be imported", self.name, exc_info=error, extra={"plugin": self.name})
         self.import_ms = (time.perf_counter() - begun) * 1000
+        if grown is not None and (now := memory.resident()) is not None:
+            self.costs.memory_import_kb = max(now - grown, 0) // 1024
+        if before and self.domain is None:
+            modules.put_back(self.root, before)
         return self.domain
 
     def _import(self) -> ModuleType:
         if self.source is not Source.FOLDER:
             return importlib.import_module(self.location)
-        name = f"coder_local_plugin_{self.name}"
-        folder = Path(self.location)
-        _forget(name)
-        _remove_bytecode(folder)
+        name, folder = self.root, Path(self.location)
+        modules.take(name)  # or its submodules of an earlier content would be imported again
+        modules.remove_bytecode(folder)
         spec = importlib.util.spec_from_file_location(
             name, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
@@ -135,37 +191,22 @@ class Plugin:
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            _forget(name)
+            modules.take(name)
             raise
         return module
 
 
-def _forget(name: str) -> None:
-    """Take a plugin's modules away, or its submodules of an earlier content would be imported again."""
-    for loaded in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
-        del sys.modules[loaded]
-
-
-def _remove_bytecode(folder: Path) -> None:
-    """Remove compiled files: they are not part of the hash, and one made by hand would run in place of its source."""
-    import shutil  # noqa: PLC0415 - 2 ms, and only for a plugin of others
-
-    for cache in list(folder.rglob("__pycache__")):
-        try:
-            cache.unlink() if cache.is_symlink() else shutil.rmtree(cache)
-        except OSError as error:
-            raise DeclarationError(f"{cache} cannot be removed: {error}; remove it, then enable the plugin") from error
-
-
 def _place(error: BaseException) -> str:
     """Return where an error came from, for the author who has only the reason to read."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith("<frozen "):  # of a syntax error the innermost frames are the import system's
+            place = f" ({file}:{trace.tb_lineno})"
         trace = trace.tb_next
-    place = "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
     if isinstance(error, ModuleNotFoundError) and program.is_frozen():
-        place += f"; {_NO_PACKAGES}"
-    return place
+        return f"{place}; {_NO_PACKAGES}"
+    return "" if isinstance(error, SyntaxError) else place  # it names its own place
 
 
 def bundled() -> Iterator[Plugin]:
@@ -176,11 +217,26 @@ def bundled() -> Iterator[Plugin]:
 
 
 def in_folder(folder: Path) -> Iterator[Plugin]:
-    """Yield the plugins of the data directory's plugin folder, without importing anything."""
+    """Yield the plugins of the data directory's plugin folder, without importing anything.
+
+    A file `NAME.link` there holds the path of a plugin that stands elsewhere; a link of the file system would need a
+    privilege on Windows.
+    """
     if folder.is_dir():
         for each in sorted(folder.iterdir()):
-            if (each / "__init__.py").is_file() and each.name.isidentifier():
-                yield Plugin(each.name, Source.FOLDER, str(each))
+            name, place = (each.stem, _linked(each)) if each.suffix == LINK else (each.name, each)
+            if place is not None and name.isidentifier() and (place / "__init__.py").is_file():
+                yield Plugin(name, Source.FOLDER, str(place))
+
+
+def _linked(file: Path) -> Path | None:
+    """Return the folder that a file names; None if it cannot be read, or names none."""
+    try:
+        with file.open(encoding="utf-8") as opened:
+            path = Path(opened.read(_LONGEST_PATH).strip())
+    except (OSError, ValueError):
+        return None
+    return path if path.is_absolute() else None
 
 
 def installed() -> Iterator[Plugin]:

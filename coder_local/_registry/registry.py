@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from coder_local._store import migrations
 from coder_local._store.caller import Caller
 from coder_local._store.migrations import MigrationSet, NewerData
 from coder_local._store.scope import ReadScope, WriteScope
@@ -43,11 +42,13 @@ _PAST = ("created", "updated", "deleted", "restored")
 class Prepared:
     """An operation with everything that a call needs, made once at its first call."""
 
-    __slots__ = ("bounded", "operation", "plugin", "run", "signature", "summary")
+    __slots__ = ("bounded", "calls", "operation", "plugin", "run", "signature", "summary")
 
     def __init__(self, operation: Operation, plugin: str, tables: Tables) -> None:
         self.operation = operation
         self.plugin = plugin
+        self.calls = 0
+        """How often it was called from outside, for who looks which plugin is busy."""
         self.bounded: Callable[[Any], bool] = lambda _: operation.quick
         if operation.standard is not None:
             ready = standard.build(operation, tables.of(operation.standard.record))
@@ -197,7 +198,7 @@ class Registry:
         return [
             MigrationSet(
                 plugin.name,
-                migrations.find_files(plugin.folder / "migrations"),
+                plugin.migrations,
                 self._own_tables(plugin),
                 plugin.content,
             )
@@ -234,6 +235,13 @@ class Registry:
             prepared = self.find(name)
             assert prepared is not None  # noqa: S101 - it was in the dict
             yield prepared
+
+    def calls(self) -> dict[str, int]:
+        """Return how often operations were called from outside, by plugin, since their content was loaded."""
+        found: dict[str, int] = {}
+        for prepared in list(self._prepared.values()):
+            found[prepared.plugin] = found.get(prepared.plugin, 0) + prepared.calls
+        return found
 
     def uncallable(self, plugin: Plugin) -> dict[str, str]:
         """Return the operations of a loaded plugin that nobody can call, with why: their signature cannot be read.
@@ -370,12 +378,15 @@ class Registry:
         plugin = self.plugins.get(named)
         if plugin is None:
             return Unsupported(f"{name} is not there", hint=f"enable the plugin {named}", data={"plugin": named})
-        mend = "mend what stopped it, then start the daemon again"
-        curable = plugin.status in {Status.DISABLED, Status.NEEDS_ENABLING}
+        hint = "mend what stopped it, then start the daemon again"
+        if plugin.status in {Status.DISABLED, Status.NEEDS_ENABLING}:
+            hint = f"enable the plugin {named}"
+        elif plugin.status in {Status.QUARANTINED, Status.LEFT_OUT}:
+            hint = f"look at why, then: coder-local plugins enable {named}"
         return Unsupported(
             f"{name} is not there: plugin {named} is {plugin.status}"
             + (f" ({plugin.reason})" if plugin.reason else ""),
-            hint=f"enable the plugin {named}" if curable else mend,
+            hint=hint,
             data={"plugin": named, "status": str(plugin.status)},
         )
 

@@ -52,6 +52,22 @@ class DaemonSettings(Settings):
     """Seconds to stay after the last client has left; null to stay until stopped. `serve --linger` comes before it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe lines that the log takes."""
+    keep_daily: Annotated[int, Meta(ge=1, le=366)] = 7
+    """Daily snapshots that are kept, of days on which something was written."""
+    keep_weekly: Annotated[int, Meta(ge=0, le=520)] = 4
+    """Daily snapshots that are kept beyond those, the last one of each week."""
+    quarantine_faults: Annotated[int, Meta(ge=0, le=10_000)] = 20
+    """So many unexpected exceptions of a third party's plugin within `quarantine_window` set it aside; 0 for never."""
+    quarantine_blocks: Annotated[int, Meta(ge=0, le=10_000)] = 5
+    """The same for keeping the event loop or the writer from coming round for two seconds or more."""
+    quarantine_window: Annotated[float, Meta(gt=0, le=86_400)] = 300.0
+    """Seconds in which faults and blocks are counted."""
+    import_budget_ms: Annotated[float, Meta(gt=0)] = 500.0
+    """Milliseconds that the import of a third party's plugin may take; one that takes longer is named."""
+    memory_budget_mb: Annotated[float, Meta(gt=0)] = 200.0
+    """MiB that the process may grow by at a plugin's import, or while it does nearly all the work."""
+    start_watch: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    """Seconds after a start in which the end of the daemon is laid to the third parties' plugins that were loaded."""
 
 
 class Place(StrEnum):

@@ -65,10 +65,15 @@ class AuditLine(Value):
 
 def add(scope: WriteScope, entry: Entry) -> None:
     """Add a line to the end of the chain."""
-    execute = scope.connection.execute
+    add_line(scope.connection, scope.ms, entry)
+
+
+def add_line(connection: sqlite3.Connection, ms: int, entry: Entry) -> None:
+    """Add a line of a moment to the end of the chain, inside a transaction."""
+    execute = connection.execute
     last = execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
     before = execute("SELECT hash FROM audit WHERE hash != '' ORDER BY seq DESC LIMIT 1").fetchone()
-    line = (1 if last is None else last[0] + 1, scope.ms, *entry)
+    line = (1 if last is None else last[0] + 1, ms, *entry)
     previous = "" if before is None else before[0]
     execute(
         f"INSERT INTO audit ({_COLUMNS}, prev_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from coder_local.api import Invalid, Locked
 
-from .connection import open_reader
+from . import keeping
+from .connection import open_reader, open_unchanged
+from .keeping import Keep
 
 SNAPSHOTS = 5
-"""Snapshots of each kind that are kept; the oldest go first."""
+"""Snapshots of each kind but the daily ones that are kept; the oldest go first."""
 BEFORE_MIGRATION, DAILY = "_before-migration", "_daily"
 """Kinds of snapshots that the daemon writes by itself; those written by hand, `-<name>`, never push one of them out."""
 
@@ -58,7 +60,7 @@ def copy(connection: sqlite3.Connection, target: Path, progress: CopyProgress | 
 def check(path: Path) -> list[str]:
     """Return what is wrong with a database file; nothing if it is whole."""
     try:
-        connection = open_reader(path)
+        connection = open_unchanged(path)
     except sqlite3.Error as error:
         return [str(error)]
     try:
@@ -71,10 +73,17 @@ def check(path: Path) -> list[str]:
     return [] if found == ["ok"] else found
 
 
-def snapshot(connection: sqlite3.Connection, folder: Path, name: str, progress: CopyProgress | None = None) -> Path:
-    """Write a snapshot into a folder and let the oldest of its kind go.
+def snapshot(
+    connection: sqlite3.Connection,
+    folder: Path,
+    name: str,
+    progress: CopyProgress | None = None,
+    *,
+    keep: Keep = keeping.DAILY,
+) -> Path:
+    """Write a snapshot into a folder, read it whole again, and let the oldest of its kind go.
 
-    Raises `Locked` if there is not twice the room for it.
+    Raises `Locked` if there is not twice the room for it, or if it is not whole: then no other goes for it.
     """
     import shutil  # noqa: PLC0415 - 2 ms, and not at every start
 
@@ -93,9 +102,13 @@ def snapshot(connection: sqlite3.Connection, folder: Path, name: str, progress: 
         )
     target = folder / f"{name}.db"
     copy(connection, target, progress)
+    if faults := check(target):
+        target.unlink()
+        raise Locked(f"the snapshot is not whole: {faults[0]}", hint="the database may be damaged: coder-local doctor")
+    keeping.note(target, ())
     # Never the one just written: after the clock was set back, its name is not the newest.
     same = [each for each in snapshots(folder) if each != target and _kind(each.stem) == _kind(name)]
-    for old in same[SNAPSHOTS - 1 :]:
+    for old in keeping.over(same, keep) if _kind(name) == DAILY else same[SNAPSHOTS - 1 :]:
         old.unlink(missing_ok=True)
     return target
 
@@ -120,6 +133,15 @@ def snapshots(folder: Path) -> list[Path]:
 def newest_before_migration(folder: Path) -> Path | None:
     """Return the newest of the snapshots that were written before a migration."""
     return next((path for path in snapshots(folder) if _kind(path.stem) == BEFORE_MIGRATION), None)
+
+
+def tested(path: Path) -> list[str]:
+    """Return what is wrong with a snapshot, as it was when it was last read whole; reads it if it has changed since."""
+    known = keeping.noted(path)
+    if known is None:
+        known = check(path)
+        keeping.note(path, known)
+    return known
 
 
 def newest_daily(folder: Path) -> Path | None:

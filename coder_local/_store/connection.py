@@ -47,9 +47,23 @@ def _prepare_writer(connection: sqlite3.Connection, *, in_memory: bool) -> None:
     connection.create_function("fold", 1, fold, deterministic=True)
 
 
+def open_unchanged(path: Path) -> sqlite3.Connection:
+    """Open a connection that leaves the file as it is; any other writes the log into it when it is the last to close.
+
+    A damaged file must not be written to, and one whose log is left must not lose it to whoever only looks.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return _reading(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5))
+
+
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open a connection that cannot write: SQLite before 3.51.3 may corrupt a WAL that two connections reset."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=5)
+    return _reading(
+        sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=5)
+    )
+
+
+def _reading(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA trusted_schema = OFF")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from coder_local.api import Error, Locked
 
-from . import audit, backup, consumers, eventlog, tombstones
+from . import audit, backup, consumers, eventlog, keeping, tombstones
 from .airlock import Airlock, stopped
 from .caller import Caller, Calls
 from .clock import Clock, SystemClock, instant
@@ -20,6 +20,7 @@ from .connection import MEMORY, open_reader, open_writer
 from .eventlog import Bounds, EventRow, Published
 from .faults import is_damage, translate
 from .folders import Folders
+from .keeping import Keep
 from .lane import Lane, Token
 from .migrations import MigrationSet
 from .scope import ReadScope, WriteScope
@@ -344,6 +345,15 @@ class Store:
         else:
             done(result, None)
 
+    def read_alone(self, work: Callable[[ReadScope], T]) -> T:
+        """Run a read as long as it takes, in a snapshot and on a connection of its own, on the calling thread."""
+        connection = open_reader(self.path)
+        try:
+            connection.execute("BEGIN")
+            return work(ReadScope(connection, self.tables, self._calls, Caller(), self.clock.now_ms()))
+        finally:
+            connection.close()
+
     def _note(self, error: BaseException) -> None:
         if is_damage(error):
             self.note_damage(error)
@@ -364,7 +374,7 @@ class Store:
         """Write a snapshot by hand into the data directory. Raises `Locked` when there is no room."""
         return self._snapshot(f"-{name}")
 
-    def snapshot_daily(self) -> Path | None:
+    def snapshot_daily(self, keep: Keep = keeping.DAILY) -> Path | None:
         """Write a snapshot if the last daily one is a day old and something was written since. Raises `Locked`.
 
         Reads and copies on the calling thread, beside everything else.
@@ -379,15 +389,15 @@ class Store:
                 return None
         elif not any(written):
             return None
-        return self._snapshot(backup.DAILY)
+        return self._snapshot(backup.DAILY, keep)
 
-    def _snapshot(self, suffix: str) -> Path:
+    def _snapshot(self, suffix: str, keep: Keep = keeping.DAILY) -> Path:
         if self.folder is None:
             raise Locked("a store in memory has no snapshots")
         stamp = instant(self.clock.now_ms()).replace(":", "")
         connection = open_reader(self.path)
         try:
-            return backup.snapshot(connection, self.folder / "snapshots", stamp + suffix)
+            return backup.snapshot(connection, self.folder / "snapshots", stamp + suffix, keep=keep)
         finally:
             connection.close()
 

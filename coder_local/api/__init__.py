@@ -22,6 +22,7 @@ from .errors import (
     TooLarge,
     Unsupported,
 )
+from .health import HealthCheck, Symptom
 from .hearing import Heard, Subscription
 from .operations import Index, Kind, Operation, Safety
 from .ranks import between, sequence
@@ -61,6 +62,7 @@ __all__ = [
     "Fault",
     "FilePath",
     "Found",
+    "HealthCheck",
     "Heard",
     "Id",
     "Index",
@@ -90,6 +92,7 @@ __all__ = [
     "StepKind",
     "StepRun",
     "Subscription",
+    "Symptom",
     "TimedOut",
     "Title",
     "TooLarge",

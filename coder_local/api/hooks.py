@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .health import HealthCheck
 from .records import Record
 from .steps import StepKind
 
@@ -19,6 +20,10 @@ class Hooks:
 
     def step_kinds(self) -> list[StepKind[Any]]:
         """Return kinds of steps that a run may have."""
+        raise NotImplementedError
+
+    def health_checks(self) -> list[HealthCheck]:
+        """Return what the doctor looks at beside the database (used by the daemon)."""
         raise NotImplementedError
 
     def searchable_records(self) -> list[type[Record]]:

@@ -24,10 +24,12 @@ SUMMARIES = {
     "call": "call any operation by its wire name",
     "events": "show what happened, and with --follow what happens",
     "undo": "take back the last change, or a named one",
-    "plugins": "list, enable, disable, write and check plugins",
+    "plugins": "list, enable, disable, reload, write and check plugins",
     "backup": "write a copy of the database to a file",
     "restore": "put a backup in the database's place",
-    "doctor": "look for what is wrong, and say what to do",
+    "doctor": "look for what is wrong, and say what to do, or do it",
+    "salvage": "put what can be read of a damaged database in its place",
+    "support-bundle": "write facts for whoever helps to a file, without secrets and content",
     "completion": "print a script that completes commands in bash, zsh or fish",
     "help": "show the groups of operations, or the help of a command",
 }
@@ -154,6 +156,10 @@ def _load(name: str) -> Command | None:
             from .backup import COMMANDS  # noqa: PLC0415
         case "doctor":
             from .doctor import COMMANDS  # noqa: PLC0415
+        case "salvage":
+            from .salvage import COMMANDS  # noqa: PLC0415
+        case "support-bundle":
+            from .bundle import COMMANDS  # noqa: PLC0415
         case "completion":
             from .completion import COMMANDS  # noqa: PLC0415
         case _:

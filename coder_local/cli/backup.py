@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .app import Command
 from .errors import Failure, NoDirectory, invalid
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from .session import Session
 
 DATABASE = "coder-local.db"
+SNAPSHOTS = "snapshots"
 REPLACED = "replaced"
 """Folder of the data directory for what a restore replaced."""
 _ABOUT_BACKUP = """\
 The copy is consistent, and the daemon goes on working meanwhile. Restore it with `coder-local restore FILE`.
 """
 _ABOUT_RESTORE = """\
+Without FILE it lists the snapshots, with their age and whether they are whole.
 The daemon is stopped, and started again if it ran. The database as it is now is set aside, and the answer says where.
 Event cursors of before are answered with a reset.
 """
@@ -35,7 +37,8 @@ def _backup_arguments(parser: Parser) -> None:
 
 
 def _restore_arguments(parser: Parser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="a backup, or a file of the data directory's snapshots")
+    what = "a backup, or the name of a snapshot; without it the snapshots are listed"
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help=what)
 
 
 def _backup(session: Session, arguments: Namespace) -> int:
@@ -47,8 +50,11 @@ def _backup(session: Session, arguments: Namespace) -> int:
 
 
 def _restore(session: Session, arguments: Namespace) -> int:
-    source: Path = arguments.file.expanduser().absolute()
     folder = session.settings.data_dir
+    if arguments.file is None:
+        session.output.answer(_snapshots(folder))
+        return 0
+    source = _named(folder, arguments.file)
     _check(source)
     question = f"The database in {folder} is replaced by {source}; the one of now is set aside."
     if not (session.settings.yes or ask(question)):
@@ -61,6 +67,34 @@ def _restore(session: Session, arguments: Namespace) -> int:
             session.start()
     session.output.answer({"restored": str(source), "set_aside": str(old) if old else None, "started": ran})
     return 0
+
+
+def _named(folder: Path, given: Path) -> Path:
+    """Return the file that is meant: a path, or the name of a snapshot as the list has it."""
+    path = given.expanduser().absolute()
+    snapshot = folder / SNAPSHOTS / f"{given.name.removesuffix('.db')}.db"
+    return snapshot if given.parent == Path() and not path.exists() and snapshot.is_file() else path
+
+
+def _snapshots(folder: Path) -> dict[str, Any]:
+    """Return the snapshots with their age and state; one that was not read whole yet is read now."""
+    from coder_local._store import backup  # noqa: PLC0415 - loads sqlite3 and msgspec
+
+    items: list[dict[str, Any]] = []
+    now = datetime.now(UTC)
+    for path in backup.snapshots(folder / SNAPSHOTS):
+        faults, stat = backup.tested(path), path.stat()
+        made = datetime.fromtimestamp(stat.st_mtime, UTC)
+        items.append(
+            {
+                "name": path.stem,
+                "made": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "age_hours": round((now - made).total_seconds() / 3600, 1),
+                "bytes": stat.st_size,
+                "state": f"damaged: {faults[0]}" if faults else "whole",
+            }
+        )
+    return {"items": items}
 
 
 def _check(source: Path) -> None:

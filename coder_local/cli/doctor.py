@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import stat
 import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from coder_ipc import runtime
 from coder_ipc.errors import ConnectionLost, IpcError, NotRunning
 
 from . import stopped
@@ -46,16 +44,42 @@ class Check(NamedTuple):
     """`ok`, `warning` or `error`."""
     message: str
     hint: str | None = None
+    fix: str = ""
+    """What `--fix` would do about it."""
 
 
-def _doctor(session: Session, _: Namespace) -> int:
-    checks = list(_checks(session))
-    failed = any(check.state == "error" for check in checks)
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("--fix", action="store_true", help="ask what to mend, mend it, and look again; --yes for all")
+    parser.add_argument("--boot", action="store_true", help="show the last starts of the daemon, stage by stage")
+
+
+def _doctor(session: Session, arguments: Namespace) -> int:
+    if arguments.boot:
+        from .booting import show  # noqa: PLC0415 - for this option only
+
+        return show(session)
+    if not arguments.fix:
+        return _tell(session, list(checks(session)))
+    from .fixing import fix  # noqa: PLC0415 - for this option only
+
+    fixed, left = fix(session, lambda: list(checks(session)))
+    if not session.output.as_json:
+        lines = [f"{'fixed' if each.done else 'not fixed':<10}{each.check}: {each.said}" for each in fixed]
+        session.output.text("\n".join([*(clean(line) for line in lines), ""] if lines else ["nothing was mended", ""]))
+    return _tell(session, left, fixed=[each._asdict() for each in fixed])
+
+
+def _tell(session: Session, found: list[Check], **more: Any) -> int:
+    """Print the checks and return the exit code."""
+    failed = any(check.state == "error" for check in found)
     if session.output.as_json:
-        session.output.json({"healthy": not failed, "items": [check._asdict() for check in checks]})
-    else:
-        room = width()
-        session.output.text("\n".join(_line(check, room) for check in checks))
+        session.output.json({"healthy": not failed, "items": [check._asdict() for check in found], **more})
+        return FAILED if failed else 0
+    room = width()
+    lines = [_line(check, room) for check in found]
+    if not more and (fixable := sum(bool(check.fix) for check in found)):
+        lines += ["", f"coder-local doctor --fix mends {fixable} of these"]
+    session.output.text("\n".join(lines))
     return FAILED if failed else 0
 
 
@@ -68,7 +92,8 @@ def _line(check: Check, room: int) -> str:
     return first + "\n".join(wrapped)[len(first) :]
 
 
-def _checks(session: Session) -> Iterator[Check]:
+def checks(session: Session) -> Iterator[Check]:
+    """Yield all findings: those of the daemon where one answers, else of what is on disk."""
     folder = session.settings.data_dir
     yield python()
     yield sqlite()
@@ -78,10 +103,8 @@ def _checks(session: Session) -> Iterator[Check]:
         if fault := unusable(folder):
             yield Check("directory", "error", f"{folder} cannot be used: {fault}", DIRECTORY_HINT)
             return
-        yield stale(folder)
-        yield from permissions(folder)
         yield disk(folder)
-        yield from database(folder)
+        yield from offline(folder)
     except IpcError as error:
         yield Check("daemon", "error", error.message, error.hint or "look into its log")
     else:
@@ -129,24 +152,6 @@ def unusable(folder: Path) -> str:
     return ""
 
 
-def permissions(folder: Path) -> Iterator[Check]:
-    """Check who may look into the data directory and the file that holds the token."""
-    if not folder.is_dir():
-        yield Check("permissions", "ok", f"{folder} is not there yet; the first start makes it")
-        return
-    if sys.platform == "win32":
-        yield Check("permissions", "ok", f"{folder}, guarded by the access list of the user's profile")
-        return
-    secret = [path for path in (folder, folder / runtime.RUNTIME_FILE) if path.exists()]
-    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in secret}
-    wrong = {path: mode for path, mode in modes.items() if mode & 0o077}
-    for path, mode in wrong.items():
-        cure = f"chmod {'700' if path == folder else '600'} '{path}'"
-        yield Check("permissions", "error", f"{path} has mode {mode:o}: other users can look in", cure)
-    if not wrong:
-        yield Check("permissions", "ok", f"{folder}, for its owner only")
-
-
 def disk(folder: Path) -> Check:
     """Check the free disk: a migration needs room for a snapshot of the database."""
     place = next(path for path in (folder, *folder.parents) if path.exists())
@@ -163,65 +168,37 @@ def disk(folder: Path) -> Check:
     return Check("disk", "ok", message)
 
 
-def stale(folder: Path) -> Check:
-    """Check what a daemon that was killed left behind."""
-    found = runtime.read(folder)
-    left = [path.name for path in (folder / runtime.RUNTIME_FILE, folder / "daemon.sock") if path.exists()]
-    if not left:
-        return Check("daemon", "ok", "not running")
-    whose = f" of a daemon (pid {found.pid}) that has ended" if found else ""
-    return Check(
-        "daemon",
-        "warning",
-        f"not running; {', '.join(left)}{whose} left behind",
-        "harmless: the next start replaces it",
-    )
-
-
-def database(folder: Path) -> Iterator[Check]:
-    """Check the database without a daemon, holding its lock so that none starts meanwhile."""
-    path = folder / DATABASE
-    if not path.exists():
-        yield Check("database", "ok", "none yet")
+def offline(folder: Path) -> Iterator[Check]:
+    """Look at a data directory without a daemon, holding its lock so that none starts meanwhile."""
+    if not folder.is_dir():
+        yield Check("permissions", "ok", f"{folder} is not there yet; the first start makes it")
         return
-    from coder_local._daemon.lock import Lock  # noqa: PLC0415 - only when no daemon answers
-    from coder_local._store import backup  # noqa: PLC0415 - only when no daemon answers
+    from coder_local._daemon.repair.offline import Held  # noqa: PLC0415 - only when no daemon answers
+    from coder_local.api import Error  # noqa: PLC0415 - see above
 
-    lock = Lock(folder)
     try:
-        if not lock.take():
-            yield Check(
-                "database", "error", "a process holds the lock and does not answer", "it may be starting; try again"
-            )
-            return
-        faults = backup.check(path)
-    except OSError as fault:
-        yield Check(
-            "database", "error", f"it cannot be looked at: {fault}", "check the permissions of the data directory"
-        )
+        with Held(folder) as held:
+            found = [each.finding for each in held.look()]
+    except Error as error:
+        yield Check("daemon", "error", error.message, error.hint)
         return
-    finally:
-        lock.release()
-    if faults:
-        hint = "the next start sets it aside; then `coder-local restore` the newest file of snapshots/"
-        yield Check("database", "error", "; ".join(faults[:3]), hint)
-    else:
-        yield Check("database", "ok", f"{path.stat().st_size / 1024**2:.1f} MiB, whole")
+    except OSError as fault:
+        yield Check("directory", "error", f"{folder} cannot be used: {fault}", DIRECTORY_HINT)
+        return
+    for item in found:
+        message = "not running" if item.check == "daemon" and item.state == "ok" else item.message
+        yield Check(item.check, item.state, message, item.hint or None, item.fix)
 
 
 def _asked(client: Client, timeout: float | None) -> Iterator[Check]:
     """Yield what the daemon says about itself."""
-    plugins = {str(plugin["name"]): plugin for plugin in stopped.known(client)}
+    plugins = {str(plugin["name"]): plugin for plugin in stopped.known(client, timeout)}
     for item in cast("list[dict[str, Any]]", client.call("daemon.doctor", {}, timeout)["items"]):
         hint = item.get("hint") or None
         named = str(item["message"]).partition(" ")[0]
         if item["check"] == "plugins" and item["state"] != "ok" and named in plugins:
             hint = hint or stopped.cure(plugins[named])
-        yield Check(item["check"], item["state"], item["message"], hint)
+        yield Check(item["check"], item["state"], item["message"], hint, item.get("fix", ""))
 
 
-def _nothing(_: Parser) -> None:
-    """Take no arguments."""
-
-
-COMMANDS = {"doctor": Command(_nothing, _doctor, "Exits with 1 when something is wrong.")}
+COMMANDS = {"doctor": Command(_arguments, _doctor, "Exits with 1 when something is wrong.")}

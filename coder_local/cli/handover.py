@@ -176,7 +176,9 @@ def _back(session: Session, old: Old) -> tuple[str, bool]:
             return "the old one goes on" if stayed else "another one runs", True
     except IpcError:
         pass  # it has gone, or is just going
-    spawn.wait_stopped(old.found, _LIMIT)
+    for each in (old.found, runtime.read(folder)):  # the new one may be just going as well
+        if each is not None:
+            spawn.wait_stopped(each, _LIMIT)
     try:
         found = spawn.attach_or_spawn(folder, [*old.program, *old.options], _LIMIT)
     except (IpcError, OSError) as error:

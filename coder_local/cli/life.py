@@ -55,10 +55,13 @@ def _for_people(state: dict[str, Any], plugins: list[dict[str, Any]]) -> str:
     ]
     if migrating := state.get("migrating"):
         lines.insert(1, f"          {migrating['message']}")
+    if state.get("safe"):
+        lines.append("safe mode plugins of others are left out; coder-local stop, then start it without --safe")
     if damage := state.get("damage"):
         aside = f"; set aside in {damage['set_aside']}" if damage["set_aside"] else ""
         lines.append(f"damage    {damage['message']}{aside}")
         lines.append(f"          to go back: coder-local restore '{damage['snapshot']}'" if damage["snapshot"] else "")
+        lines.append("          to keep what can be read of it: coder-local salvage" if damage["set_aside"] else "")
     shown = table(plugins, _width(), columns=("name", "version", "status", "reason"))
     return "\n".join([*(clean(line) for line in lines if line), "", shown])
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SHOWN = 10
+_OF_A_PLUGIN = ("name", "status", "version", "source", "reason", "over_budget", "operations", "import_ms", "start_ms")
 _OF_A_CHANGE = ("change_set", "at", "operation")
 
 
@@ -42,6 +43,32 @@ def _changes(value: dict[str, Any], width: int, bold: bool) -> str | None:
     return table(told, width, columns=_filled(told), bold=bold) + more
 
 
+def _plugins(value: dict[str, Any], width: int, bold: bool) -> str | None:
+    rows = rows_of(value.get("items"))
+    if not rows:
+        return None
+    told = [{**row, "over_budget": _over_budget(row.get("costs"))} for row in rows]
+    filled = tuple(name for name in _OF_A_PLUGIN if any(row.get(name) for row in told))
+    return table(told, width, columns=filled, bold=bold)
+
+
+def _over_budget(costs: object) -> str:
+    return "; ".join(map(str, costs.get("over", ()))) if is_object(costs) else ""
+
+
+def reloaded(found: dict[str, Any]) -> str:
+    """Return what a reload came to: what changed and how long it took, or why the old content goes on."""
+    plugin, took = found["plugin"], f"{found['took_ms']:.0f} ms"
+    name = plugin["name"]
+    if not found["reloaded"]:
+        goes_on = "; the content before goes on" if plugin["status"] == "loaded" else ""
+        return clean(f"{name} was not loaded ({took}): {found['fault']}{goes_on}")
+    signs = (("+", found["added"]), ("-", found["removed"]), ("~", found["changed"]))
+    differs = " ".join(f"{sign}{operation}" for sign, operations in signs for operation in operations)
+    same = f"the same {plugin['operations']} operations"
+    return "\n".join(map(clean, [f"{name} loaded in {took}: {differs or same}", *found["left"]]))
+
+
 def _filled(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(name for name in rows[0] if any(row[name] for row in rows))
 
@@ -62,4 +89,6 @@ def _what(change: dict[str, Any]) -> dict[str, Any]:
 _PHRASES: dict[str, Callable[[dict[str, Any], int, bool], str | None]] = {
     "changes.undo": _undone,
     "changes.list": _changes,
+    "plugins.list": _plugins,
+    "plugins.reload": lambda value, _width, _bold: reloaded(value),
 }

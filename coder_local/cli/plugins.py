@@ -1,4 +1,4 @@
-"""`plugins`: the daemon's operations on plugins, and two commands for who writes one."""
+"""`plugins`: the daemon's operations on plugins, and three commands for who writes one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _OWN = {
     "new": "write a working plugin, with a test, into a new folder",
+    "dev": "run a plugin from the folder it is written in, and reload it at each save",
     "check": "look a plugin's folder over, and say what is wrong with it",
 }
 
@@ -31,8 +32,12 @@ def run(session: Session, rest: list[str], before: Sequence[str]) -> int:
         return _new(session, [*before, *rest[1:]])
     if word == "check":
         return _check(session, [*before, *rest[1:]])
+    if word == "dev":
+        from . import develop  # noqa: PLC0415 - each command loads what it needs
+
+        return develop.run(session, [*before, *rest[1:]])
     named = next((argument for argument in rest[1:] if not argument.startswith("-")), "")
-    if word == "enable" and _is_path(named):
+    if word in {"enable", "reload"} and _is_path(named):
         raise _not_put(session, Path(named).expanduser().absolute())
     return group.run(session, ["plugins", *rest], before=before, extra=_OWN)
 

@@ -5,6 +5,7 @@ Its arguments are read by hand: argparse costs more than a tenth of the time a d
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,10 +23,12 @@ _VALUES = {
 }
 _FLAGS = {
     "--no-http": "open no HTTP door",
+    "--safe": "load no plugins of others (or CODER_LOCAL_SAFE=1)",
     "--watch-stdin": "stop when standard input ends and no other client is attached",
     "--take-over": "follow the daemon that runs instead of attaching to it: it is asked to go",
     "--allow-network-directory": "take a data directory on a network drive that no other machine uses",
 }
+_ON = ("1", "true", "yes", "on")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 _ABOUT = """
@@ -90,6 +93,7 @@ def _run(arguments: Sequence[str]) -> int:
             watch_stdin="--watch-stdin" in given,
             linger=linger,
             log_level=level,
+            safe="--safe" in given or os.environ.get("CODER_LOCAL_SAFE", "").lower() in _ON,
             take_over="--take-over" in given,
             allow_network="--allow-network-directory" in given,
         )

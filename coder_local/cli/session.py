@@ -38,6 +38,8 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self._client: Client | None = None
         self._waits_for = ""
+        self.patience = 10.0
+        """Seconds that a daemon has to take the connection."""
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
@@ -60,7 +62,7 @@ class Session:
         """Return the connection, without starting a daemon. Raises as `Client.connect` does."""
         if self._client is None:
             workspace = os.environ.get("CODER_LOCAL_WORKSPACE")
-            self._client = Client.connect(self.settings.data_dir, name=_NAME, workspace=workspace)
+            self._client = Client.connect(self.settings.data_dir, self.patience, name=_NAME, workspace=workspace)
             self._client.on_progress = self._say_wait
         return self._client
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _CURES = {
     "disabled": "coder-local plugins enable {name}",
     "needs_enabling": "look at what it does in {location}, then: coder-local plugins enable {name}",
+    "quarantined": "look at why, and at the log; then: coder-local plugins enable {name}",
+    "left_out": "it is not loaded in this start; to have it all the same: coder-local plugins enable {name}",
     "stopped_by_newer_data": "install the version of it that made the data, then: coder-local stop",
 }
 _BY_SOURCE = {
@@ -30,9 +32,9 @@ def failure(client: Client, word: str) -> Failure | None:
     return None
 
 
-def known(client: Client) -> list[dict[str, Any]]:
+def known(client: Client, timeout: float | None = None) -> list[dict[str, Any]]:
     """Return all plugins as `plugins.list` has them."""
-    return cast("list[dict[str, Any]]", client.call("plugins.list")["items"])
+    return cast("list[dict[str, Any]]", client.call("plugins.list", {}, timeout)["items"])
 
 
 def cure(plugin: dict[str, Any]) -> str:

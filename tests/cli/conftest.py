@@ -8,7 +8,7 @@ import pytest
 
 from coder_ipc.client import Client
 from coder_local.cli import main
-from coder_local.testing.daemon import running
+from coder_local.testing.daemon import environment, running
 
 HERE = Path(__file__).parent
 
@@ -53,3 +53,18 @@ def run(command, daemon):
 def client(daemon):
     with Client.connect(daemon.data_dir) as connected:
         yield connected
+
+
+@pytest.fixture
+def own(command, tmp_path, monkeypatch):
+    """The command on a data directory of its own; what daemon it leaves is stopped."""
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    folder = tmp_path / "d"
+    yield lambda *arguments, **options: command(*arguments, data_dir=folder, **options)
+    done = command("stop", data_dir=folder)
+    assert done.code == 0, done.err
+
+
+@pytest.fixture
+def folder(own, tmp_path):
+    return tmp_path / "d"

@@ -20,21 +20,6 @@ from tests.cli.conftest import copy_plugins
 pytestmark = pytest.mark.alone
 
 
-@pytest.fixture
-def own(command, tmp_path, monkeypatch):
-    """The command on a data directory of its own; what daemon it leaves is stopped."""
-    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
-    folder = tmp_path / "d"
-    yield lambda *arguments, **options: command(*arguments, data_dir=folder, **options)
-    done = command("stop", data_dir=folder)
-    assert done.code == 0, done.err
-
-
-@pytest.fixture
-def folder(own, tmp_path):
-    return tmp_path / "d"
-
-
 def answer(done):
     assert done.code == 0, done.err
     return json.loads(done.out)

@@ -20,7 +20,7 @@ from coder_local.cli import main
     [
         ServeOptions(Path("/d")),
         ServeOptions(Path("/d"), socket="/s/s", http_port=8080, parent_pid=7, linger=1.5, log_level="DEBUG"),
-        ServeOptions(Path("/d"), http_port=None, linger=0.0, allow_network=True),
+        ServeOptions(Path("/d"), http_port=None, linger=0.0, allow_network=True, safe=True),
     ],
 )
 def test_they_are_read_as_what_they_were(options: ServeOptions, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coder_local._daemon import loading
-from coder_local._daemon.core import core_domains, grants
+from coder_local._daemon.core import core_domains, grants, taking
 from coder_local._daemon.core.grants import keep_grant, read_grants
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Source, Status, content_hash
@@ -28,7 +28,7 @@ def _enabled(kernel: Kernel, folder: Path, name: str, body: str) -> None:
 async def test_a_plugin_whose_import_does_not_end_is_stopped_and_the_next_one_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "IMPORT_DEADLINE", 0.2)
+    monkeypatch.setattr(taking, "IMPORT_DEADLINE", 2)
     kernel = Kernel(tmp_path)
     for domain in core_domains(kernel):
         kernel.take(domain)
@@ -39,7 +39,7 @@ async def test_a_plugin_whose_import_does_not_end_is_stopped_and_the_next_one_is
     await loading.load(kernel, read_grants(kernel))
     plugins = kernel.registry.plugins
     assert plugins["endless"].status is Status.STOPPED_BY_IMPORT_ERROR
-    assert plugins["endless"].reason == "its import took longer than 0.2 s"
+    assert plugins["endless"].reason == "its import took longer than 2 s"
     assert plugins["good"].loaded
     assert plugins["planning"].loaded
     assert await asyncio.to_thread(kernel.store.close)

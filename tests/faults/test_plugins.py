@@ -150,9 +150,15 @@ def test_an_operation_that_raises_is_broken_with_a_report_and_no_trace_goes_out(
 def test_what_blocks_the_loop_or_the_writer_is_named_in_the_log(daemon: Process, operation: str, what: str) -> None:
     write(daemon.data_dir, "faulty", GOOD.format(name="faulty"))
     enable(daemon, "faulty")
+    daemon.call("settings.set", plugin="daemon", name="quarantine_blocks", value=1)
     daemon.call(operation, seconds=4.5)
     lines = [line for line in daemon.log.read_text().splitlines() if "is blocked" in line]
     assert any(what in line and operation in line and "time.sleep" in line for line in lines), lines
+    while (found := status_of(daemon, "faulty"))["status"] != "quarantined":
+        pass
+    assert f"it blocked the {what} for" in found["reason"]
+    assert found["costs"]["blocked"] == 1
+    assert found["costs"]["blocked_worst_ms"] > 2000
     assert daemon.call("notes.list")["items"] == []
 
 

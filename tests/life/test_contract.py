@@ -18,7 +18,8 @@ import pytest
 
 from coder_ipc import process, runtime
 from coder_ipc.client import Client
-from coder_local._daemon import daemon, loading, main, takeover
+from coder_local._daemon import daemon, main, takeover
+from coder_local._daemon.core import taking
 from coder_local._daemon.lock import Lock
 from coder_local.cli import serve as options
 from coder_local.cli import session
@@ -30,7 +31,13 @@ pytestmark = pytest.mark.alone
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes, signals and Unix sockets are POSIX")
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "spawn-contract.md").read_text("utf-8")
-TYPES = {"string": (str,), "integer": (int,), "string or null": (str, type(None)), "string, optional": (str,)}
+TYPES = {
+    "string": (str,),
+    "integer": (int,),
+    "string or null": (str, type(None)),
+    "string, optional": (str,),
+    "boolean, optional": (bool,),
+}
 
 
 def table(section: str) -> list[dict[str, str]]:
@@ -88,7 +95,7 @@ def test_the_line_has_these_fields_of_these_types(running: Running, program: lis
         attached = second.ready()
         assert second.end() == 0
         assert second.rest() == b""
-    required = [name for name in told if name != "state"]
+    required = [words(row["field"])[0] for row in table("The ready line") if "optional" not in row["type"]]
     for line in (running.line, attached):
         assert list(line) == required
         assert [name for name, value in line.items() if type(value) not in told[name]] == []
@@ -315,7 +322,7 @@ def test_the_times_are_those_of_the_program() -> None:
         daemon._ANSWERING,
         main._ATTACH_WAIT,
         takeover._WAIT,
-        loading.IMPORT_DEADLINE,
+        taking.IMPORT_DEADLINE,
         session.LINGER,
     ]
 

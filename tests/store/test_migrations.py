@@ -57,7 +57,7 @@ def test_a_plugin_s_tables_are_made_and_a_warm_start_does_nothing(tmp_path: Path
     write_plugin(tmp_path, {"0001_things.sql": "-- Why: to keep things; with a semicolon.\n{table}"})
     kernel, plugin = open_kernel(tmp_path)
     assert plugin.status is Status.LOADED
-    core = ["0001_core", "0002_listeners", "0003_audit", "0004_audit_chain"]
+    core = ["0001_core", "0002_listeners", "0003_audit", "0004_audit_chain", "0005_quarantine"]
     assert migrations.applied(kernel.store.writer.connection) == {"core": core, "things": ["0001_things"]}
     kernel.store.close()
     again, plugin = open_kernel(tmp_path)

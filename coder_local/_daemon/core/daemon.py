@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from coder_ipc import program
 from coder_local import __version__
+from coder_local._daemon.repair.finding import Report
+from coder_local._daemon.repair.references import declared
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.settings import DaemonSettings
 from coder_local._store import backup
@@ -20,9 +22,7 @@ from coder_local._store.progress import Migrating
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Context, Domain, Instant, Safety, Snapshot, Unsupported, Value
 
-from . import handover
-from .doctor import Report, examine
-from .references import declared
+from . import handover, repair
 from .work import apart
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -77,6 +77,8 @@ class DaemonStatus(Value):
     """Words that start this very program; `serve` and the like stand behind them."""
     options: list[str]
     """Options of `serve` that start this daemon again as it is, its data directory left out."""
+    safe: bool = False
+    """Whether the plugins of others are left out: `serve --safe`."""
     damage: Damage | None = None
     migrating: Migrating | None = None
     """The migration that runs: at a start, or of a plugin that was just enabled."""
@@ -123,10 +125,15 @@ def declare(kernel: Kernel) -> Domain:
     async def doctor(ctx: Context) -> Report:  # noqa: ARG001
         """Look for what is wrong: database, tables, references, plugins, settings, permissions, snapshots, disk.
 
-        Reads the whole database on a connection of its own; changes nothing, and everything else goes on.
+        Reads the whole database on a connection of its own; changes nothing, and everything else goes on. What a
+        finding says under `fix` is what `daemon.repair` would do about it.
         """
-        tables, references = kernel.registry.tables.all(), declared(kernel.registry)
-        return await apart(lambda: examine(kernel, tables, references))
+        from .doctor import examine, health_checks  # noqa: PLC0415 - 5 ms, and not at every start
+
+        tables, references, health = kernel.registry.tables.all(), declared(kernel.registry), health_checks(kernel)
+        return await apart(lambda: examine(kernel, tables, references, health))
+
+    repair.declare(kernel, domain)
 
     @domain.action("daemon.log_level", safety=Safety.WRITE)
     async def log_level(ctx: Context, *, level: LogLevel | None = None) -> LogLevels:  # noqa: ARG001
@@ -160,13 +167,14 @@ def _status(kernel: Kernel, damage: Damage | None) -> DaemonStatus:
         event_head=f"{feed.epoch}:{feed.head}",
         subscribers=len(feed),
         plugins_loaded=sum(plugin.loaded for plugin in plugins),
-        plugins_stopped=sum(plugin.status.startswith("stopped") for plugin in plugins),
+        plugins_stopped=sum(plugin.status.startswith(("stopped", "quarantined")) for plugin in plugins),
         at_work={plugin.name: plugin.at_work for plugin in plugins if plugin.at_work},
         memory_bytes=_memory(),
         sqlite_version=sqlite3.sqlite_version,
         python_version=sys.version.split(" ", 1)[0],
         program=program.command(),
         options=[] if host is None else host.again,
+        safe=kernel.safe,
         damage=damage,
         migrating=None if step is None else step.told(),
     )

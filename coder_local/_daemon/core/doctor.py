@@ -1,89 +1,129 @@
-"""Looking for what is wrong with the data directory and with what is loaded. Reads, and changes nothing."""
+"""Looking for what is wrong with the data directory and with what is loaded. Changes nothing unless asked to mend."""
 
 from __future__ import annotations
 
-import os
+import logging
 import sqlite3
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
+from coder_local._daemon.repair import data, files
+from coder_local._daemon.repair.finding import (
+    HINT,
+    SALVAGE,
+    Check,
+    Finding,
+    Problem,
+    Report,
+    State,
+    problem,
+    report,
+    run,
+)
+from coder_local._daemon.repair.references import Reference
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Status
 from coder_local._store import audit, backup, migrations
 from coder_local._store.airlock import CORE
 from coder_local._store.connection import open_reader
+from coder_local._store.salvage import damaged_tables
 from coder_local._store.tables import Table
-from coder_local.api import Value
+from coder_local.api import HealthCheck
 
-from . import references
-from .references import Reference
+from . import budgets
+
+_log = logging.getLogger("coder_local.doctor")
 
 OLD_SNAPSHOT_DAYS = 30
 LARGE_LOG = 256 * 2**20
 """Bytes of the write-ahead log above which something keeps it from being begun anew."""
 _DAY = 24 * 3600
 _HOUR_MS = 3600 * 1000
-
-State = Literal["ok", "warning", "error"]
-
-
-class Finding(Value):
-    """What one check found."""
-
-    check: str
-    state: State
-    message: str
-    hint: str = ""
-    """What to do about it."""
+_LATELY = 100_000
+_SET_BACK = (
+    "SELECT count(*), max(back), max(seq) FROM (SELECT seq, lag(at) OVER (ORDER BY seq) - at AS back FROM event"
+    " WHERE seq > (SELECT coalesce(max(seq), 0) FROM event) - ?) WHERE back > ?"
+)
+"""How often the clock was set back among the last events, by how much at most, and the last event after it."""
 
 
-class Report(Value):
-    """What the doctor found."""
-
-    healthy: bool
-    """Whether there is no error; warnings may be there."""
-    items: list[Finding]
-
-
-Check = Iterator[Finding]
-
-
-def examine(kernel: Kernel, tables: Sequence[Table], named: Sequence[Reference]) -> Report:
+def examine(
+    kernel: Kernel, tables: Sequence[Table], named: Sequence[Reference], health: Sequence[Health] = ()
+) -> Report:
     """Run all checks; one that fails is itself a finding. Takes as long as reading the whole database."""
+    return report(problems(kernel, tables, named, health))
+
+
+def problems(
+    kernel: Kernel, tables: Sequence[Table], named: Sequence[Reference], health: Sequence[Health], actor: str = ""
+) -> list[Problem]:
+    """Return all that the checks find, with what mends it, which is done in the name of `actor`."""
     checks: list[tuple[str, Callable[[], Check]]] = [
         ("plugins", lambda: _plugins(kernel)),
         ("settings", lambda: _settings(kernel)),
+        ("keyring", files.keyring),
+        ("budgets", lambda: _budgets(kernel)),
     ]
     folder = kernel.store.folder
     if folder is not None:
         connected: list[tuple[str, Callable[[sqlite3.Connection], Check]]] = [
-            ("database", _database),
-            ("tables", lambda connection: _tables(connection, tables)),
+            ("database", lambda connection: _database(connection, kernel.store.path)),
+            ("tables", lambda connection: data.tables(connection, tables, kernel)),
             ("migrations", lambda connection: _migrations(connection, [CORE, *kernel.registry.migration_sets()])),
-            ("references", lambda connection: _references(connection, named)),
+            ("references", lambda connection: data.references(connection, named, kernel, actor)),
             ("clock", lambda connection: _clock(connection, kernel.store.clock.now_ms())),
             ("listeners", _listeners),
             ("audit", _audit),
         ]
         checks += [(name, _connected(kernel.store.path, check)) for name, check in connected]
         checks += [
-            ("permissions", lambda: _permissions(folder)),
+            ("permissions", lambda: files.permissions(folder)),
+            ("leftovers", lambda: files.leftovers(folder)),
+            ("mount", lambda: files.disk(folder)),
             ("snapshots", lambda: _snapshots(kernel, folder)),
             ("quarantine", lambda: _quarantine(folder)),
             ("disk", lambda: _disk(kernel.store.path)),
         ]
-    items = [finding for name, check in checks for finding in _run(name, check)]
-    return Report(healthy=all(each.state != "error" for each in items), items=items)
+        checks += [(each.name, _looking(kernel, each, folder)) for each in health]
+    return [found for name, check in checks for found in run(name, check)]
 
 
-def _run(name: str, check: Callable[[], Check]) -> list[Finding]:
-    try:
-        found = list(check())
-    except (OSError, sqlite3.Error) as error:
-        return [Finding(check=name, state="error", message=f"it cannot be checked: {error}")]
-    return found or [Finding(check=name, state="ok", message="nothing is wrong")]
+class Health(NamedTuple):
+    """A check of a plugin."""
+
+    plugin: str
+    check: HealthCheck
+
+    @property
+    def name(self) -> str:
+        """Return what its findings stand under."""
+        return f"{self.plugin}.{self.check.name}"
+
+
+def health_checks(kernel: Kernel) -> list[Health]:
+    """Return the checks that the loaded plugins bring. Call it on the loop."""
+    return [Health(*each) for each in kernel.answers("health_checks") if isinstance(each[1], HealthCheck)]
+
+
+def _looking(kernel: Kernel, health: Health, folder: Path) -> Callable[[], Check]:
+    def run() -> Check:
+        own = folder / health.plugin
+        try:
+            found = kernel.store.read_alone(lambda scope: list(health.check.look(scope, own)))
+        except Exception as error:  # noqa: BLE001 - a plugin's fault, which keeps no other check from looking
+            _log.exception("check %s failed", health.name, extra={"plugin": health.plugin})
+            yield Finding(check=health.name, state="error", message=f"it cannot be checked: {type(error).__name__}")
+            return
+        for each in found:
+            finding = Finding(
+                check=health.name, state=each.state, message=each.message, hint=each.hint,
+                fix=each.fix if each.mend is not None else "",
+            )  # fmt: skip
+            yield Problem(finding, each.mend if each.fix else None)  # what nobody was told is not done
+
+    return run
 
 
 def _connected(path: Path, check: Callable[[sqlite3.Connection], Check]) -> Callable[[], Check]:
@@ -99,40 +139,26 @@ def _connected(path: Path, check: Callable[[sqlite3.Connection], Check]) -> Call
     return run
 
 
-def _database(connection: sqlite3.Connection) -> Check:
-    faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
+def _database(connection: sqlite3.Connection, path: Path) -> Check:
+    try:
+        faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
+    except sqlite3.DatabaseError as error:  # so badly damaged that not even the check comes to its end
+        faults = [str(error)]
     if faults != ["ok"]:
-        hint = "stop the daemon and restore the newest good snapshot: coder-local restore"
-        yield from (Finding(check="database", state="error", message=fault, hint=hint) for fault in faults)
+        names = ", ".join(damaged_tables(path)) or "none that can be told"
+        yield Finding(check="database", state="error", message=f"damaged: {names}", hint=HINT, fix=SALVAGE)
+        yield from (Finding(check="database", state="error", message=fault) for fault in faults)
+        return
     broken = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
     for table, row, parent, _ in broken:
         yield Finding(check="database", state="error", message=f"row {row} of {table} points to nothing in {parent}")
 
 
-def _tables(connection: sqlite3.Connection, tables: Sequence[Table]) -> Check:
-    for fault in migrations.verify(connection, tables):
-        yield Finding(
-            check="tables", state="error", message=fault, hint="install the version of the plugin that made the data"
-        )
-
-
 def _migrations(connection: sqlite3.Connection, sets: Sequence[migrations.MigrationSet]) -> Check:
     for plugin, name in migrations.edited(connection, sets):
         message = f"{name}.sql of {plugin} was changed after it was applied; the data is as it said before"
-        yield Finding(
-            check="migrations",
-            state="warning",
-            message=message,
-            hint="put what was changed into a migration of its own",
-        )
-
-
-def _references(connection: sqlite3.Connection, named: Sequence[Reference]) -> Check:
-    for table, field, other, number, first in references.lost(connection, named):
-        message = f"{field} of {number} {table.kind} names a {other.kind} that is not there, first in {first}"
-        yield Finding(
-            check="references", state="warning", message=message, hint="give it another, or delete the record"
-        )
+        hint = "put what was changed into a migration of its own"
+        yield Finding(check="migrations", state="warning", message=message, hint=hint)
 
 
 def _clock(connection: sqlite3.Connection, now_ms: int) -> Check:
@@ -141,6 +167,11 @@ def _clock(connection: sqlite3.Connection, now_ms: int) -> Check:
     if ahead > _HOUR_MS:
         message = f"the newest event is {ahead // _HOUR_MS} h in the future: the clock was set back"
         yield Finding(check="clock", state="warning", message=message, hint="set the clock of the machine")
+    back, most, seq = connection.execute(_SET_BACK, (_LATELY, _HOUR_MS)).fetchone()
+    if back:
+        message = f"among the last events the clock was set back {back} times, by {most // _HOUR_MS} h at {seq}"
+        hint = "their times are not in order, their numbers are; have the machine's clock kept by the network"
+        yield Finding(check="clock", state="warning", message=message, hint=hint)
 
 
 def _listeners(connection: sqlite3.Connection) -> Check:
@@ -164,7 +195,9 @@ def _plugins(kernel: Kernel) -> Check:
             yield Finding(check="plugins", state="error", message=f"an operation cannot be called: {fault}", hint=hint)
         if plugin.loaded or plugin.status is Status.DISABLED:
             continue
-        state: State = "warning" if plugin.status in {Status.LOADING, Status.NEEDS_ENABLING} else "error"
+        state: State = (
+            "warning" if plugin.status in {Status.LOADING, Status.NEEDS_ENABLING, Status.LEFT_OUT} else "error"
+        )
         reason = plugin.reason or plugin.at_work
         yield Finding(check="plugins", state=state, message=f"{plugin.name} is {plugin.status}: {reason}")
 
@@ -175,48 +208,34 @@ def _settings(kernel: Kernel) -> Check:
         yield Finding(check="settings", state="warning", message=fault, hint=hint)
 
 
-def _permissions(folder: Path) -> Check:
-    if os.name != "posix":
-        return
-    open_folder = stat.S_IMODE(folder.stat().st_mode) & 0o077
-    if open_folder:
-        yield Finding(
-            check="permissions",
-            state="error",
-            message=f"other users may enter {folder}",
-            hint=f"chmod 700 {folder}",
-        )
-    for name, forbidden in (("runtime.json", 0o077), ("settings.toml", 0o022), ("daemon.lock", 0o022)):
-        path = folder / name
-        if path.exists() and stat.S_IMODE(path.stat().st_mode) & forbidden:
-            state: State = "error" if open_folder else "warning"
-            yield Finding(
-                check="permissions", state=state, message=f"other users may use {path}", hint=f"chmod 600 {path}"
-            )
+def _budgets(kernel: Kernel) -> Check:
+    for message, hint in budgets.findings(kernel):
+        yield Finding(check="budgets", state="warning", message=message, hint=hint)
 
 
 def _snapshots(kernel: Kernel, folder: Path) -> Check:
+    yield from files.snapshots(folder)
     found = backup.snapshots(folder / "snapshots")
-    for path in found:
-        if faults := backup.check(path):
-            hint = "delete it, then make another: coder-local store snapshot"
-            yield Finding(
-                check="snapshots", state="warning", message=f"{path.name} is not whole: {faults[0]}", hint=hint
-            )
-    if found:
-        days = int((kernel.store.clock.now_ms() / 1000 - found[0].stat().st_mtime) // _DAY)
-        if days > OLD_SNAPSHOT_DAYS:
-            hint = "make one: coder-local store snapshot; or keep a backup elsewhere: coder-local backup FILE"
-            message = f"the newest snapshot is {days} days old"
-            yield Finding(check="snapshots", state="warning", message=message, hint=hint)
+    if not found:
+        return
+    days = int((kernel.store.clock.now_ms() / 1000 - found[0].stat().st_mtime) // _DAY)
+    if days > OLD_SNAPSHOT_DAYS:
+        hint = "make one: coder-local store snapshot; or keep a backup elsewhere: coder-local backup FILE"
+        message = f"the newest snapshot is {days} days old"
+        mend = partial(_make_snapshot, kernel)
+        yield problem("snapshots", message, hint, fix="make a snapshot", mend=mend)
+
+
+def _make_snapshot(kernel: Kernel) -> str:
+    return f"{kernel.store.snapshot('by-doctor').name} was made"
 
 
 def _quarantine(folder: Path) -> Check:
     aside = folder / "quarantine"
     found = sorted(aside.iterdir()) if aside.is_dir() else []
     if found:
-        message = f"{len(found)} damaged databases were set aside, the last in {found[-1]}"
-        hint = "restore a snapshot if you miss something, then delete what you do not need"
+        message = f"{len(found)} damaged databases or snapshots were set aside, the last in {found[-1]}"
+        hint = "coder-local salvage, or restore a snapshot, if you miss something; then delete what you do not need"
         yield Finding(check="quarantine", state="warning", message=message, hint=hint)
 
 

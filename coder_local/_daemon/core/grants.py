@@ -6,17 +6,16 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from coder_local._registry.kernel import Kernel
-from coder_local._registry.plugins import Plugin, Source, Status, content_hash, in_folder, installed
+from coder_local._registry.plugins import FOREIGN, Plugin, Source, Status, content_hash, in_folder, installed
 from coder_local._store.caller import Caller
 from coder_local._store.scope import ReadScope, WriteScope
 from coder_local.api import DeclarationError
 
 FOLDER = "plugins"
 """Folder of the data directory that a plugin can be put into without being installed."""
-FOREIGN = frozenset({Source.FOLDER, Source.ENTRY_POINT})
-"""Sources of code that runs only after the person enabled it."""
 CHANGED = "its content changed since it was enabled; look at what changed, then enable it again with plugins.enable"
 NOT_ENABLED = "it is not enabled; look at what it does, then enable it with plugins.enable"
+SAFE = "the daemon runs in safe mode, without plugins of others; stop it, then start it without --safe"
 DISABLED = "it was disabled; plugins.enable brings it back"
 
 
@@ -28,6 +27,8 @@ class Grant(NamedTuple):
     location: str
     content_hash: str
     enabled: bool
+    quarantined: str = ""
+    """Why it was set aside; empty while it may run."""
 
 
 def granted_plugins(kernel: Kernel) -> list[Plugin]:
@@ -68,6 +69,10 @@ def may_load(plugin: Plugin, grant: Grant) -> bool:
     if not grant.enabled:
         plugin.stop(Status.DISABLED, DISABLED)
         return False
+    if grant.quarantined:
+        plugin.content = grant.content_hash
+        plugin.stop(Status.QUARANTINED, grant.quarantined)
+        return False
     try:
         plugin.content = content_hash(plugin)
     except (OSError, DeclarationError) as error:
@@ -83,8 +88,8 @@ def read_grants(kernel: Kernel) -> list[Grant]:
     """Return all decisions, the oldest first: of two plugins that claim one name the first enabled one keeps it."""
 
     def work(scope: ReadScope) -> list[Grant]:
-        rows = scope.rows("SELECT name, source, location, content_hash, enabled FROM plugin_grant ORDER BY at, name")
-        return [Grant(name, source, location, content, bool(on)) for name, source, location, content, on in rows]
+        sql = "SELECT name, source, location, content_hash, enabled, quarantined FROM plugin_grant ORDER BY at, name"
+        return [Grant(*row)._replace(enabled=bool(row[4])) for row in scope.rows(sql)]
 
     return kernel.store.read(work, Caller("daemon"))
 
@@ -96,6 +101,11 @@ def keep_grant(scope: WriteScope, plugin: Plugin, content: str, *, enabled: bool
         " VALUES (?, ?, ?, ?, ?, ?)",
         (plugin.name, str(plugin.source), plugin.location, content, int(enabled), scope.ms),
     )
+
+
+def keep_quarantine(scope: WriteScope, name: str, reason: str) -> None:
+    """Write that a third party's plugin was set aside, and why."""
+    scope.connection.execute("UPDATE plugin_grant SET quarantined = ? WHERE name = ?", (reason, name))
 
 
 def not_loaded(kernel: Kernel) -> Iterator[Plugin]:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
 from coder_local import __version__
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.nearest import did_you_mean
-from coder_local._registry.plugins import Plugin, Source, Status, content_hash
+from coder_local._registry.plugins import FOREIGN, Plugin, Source, Status, content_hash, in_folder
 from coder_local._store.scope import WriteScope
-from coder_local.api import Conflict, Context, DeclarationError, Domain, Event, NotFound, Safety, Snapshot, Value
+from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFound, Safety, Snapshot, Value
 
-from .grants import CHANGED, DISABLED, FOREIGN, keep_grant, not_loaded
-from .work import alone, apart, write
+from .budgets import PluginCosts, costs_of
+from .grants import CHANGED, DISABLED, FOLDER, SAFE, keep_grant, not_loaded
+from .taking import PluginChanged, bring_up, imported, in_background, watch_troubles
+from .work import apart, write
 
 PluginName = Annotated[str, Meta(min_length=1, max_length=64)]
 ContentHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-_RESTART = "it is enabled, but another content of it is loaded; restart the daemon"
+
+if TYPE_CHECKING:
+    from .reloading import Outcome
 
 
 class PluginInfo(Value):
@@ -42,6 +47,7 @@ class PluginInfo(Value):
     """Plugins that it cannot do without."""
     import_ms: float
     start_ms: float
+    costs: PluginCosts
     content_hash: str | None
     """SHA-256 of its present files, for a third party's: what `plugins.enable` lets run."""
 
@@ -52,18 +58,30 @@ class PluginList(Value):
     items: list[PluginInfo]
 
 
-class PluginChanged(Event):
-    """A plugin was enabled, disabled or stopped: the operations that there are may be others now."""
+class Reloaded(Value):
+    """What became of a reload."""
 
-    plugin: str
-    status: Status
+    plugin: PluginInfo
+    """The plugin as it runs now."""
+    reloaded: bool
+    """Whether the new content runs; if not, the old one goes on, and `fault` says why."""
+    fault: str
+    added: list[str]
+    """Operations that the new content has and the old one had not."""
+    removed: list[str]
+    changed: list[str]
+    """Operations that are declared otherwise: another input, answer, safety word, deadline or description."""
+    left: list[str]
+    """What of the old content could not be taken away, in words: extensions in C, threads of its own."""
+    took_ms: float
+    """Milliseconds from the reading of its files to the first call that the new content could answer."""
 
 
 def declare(kernel: Kernel) -> Domain:
     """Return the domain."""
     domain = Domain("plugins")
     domain.event("plugins.plugin.changed")(PluginChanged)
-    changing = asyncio.Lock()
+    watch_troubles(kernel)
 
     @domain.query("plugins.list")
     def list_plugins(read: Snapshot) -> PluginList:  # noqa: ARG001
@@ -71,16 +89,25 @@ def declare(kernel: Kernel) -> Domain:
         known = list(kernel.registry.plugins.values())
         return PluginList(items=[_info(kernel, plugin) for plugin in (*known, *not_loaded(kernel))])
 
-    @domain.action("plugins.enable", safety=Safety.DESTRUCTIVE, person_only=True)
+    @domain.action("plugins.enable", safety=Safety.DESTRUCTIVE, person_only=True, deadline=120)
     async def enable(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> PluginInfo:
         """Let a plugin's code run, from now on and at every start, for exactly its present content.
 
         A third party's plugin may do whatever the person may: look at it first. With `content_hash`, as `plugins.list`
         gives it, a content that changed since is refused with `conflict`. If it cannot be loaded, `status` and `reason`
-        of the answer say why.
+        of the answer say why; one that ran with another content goes on with that. Lifts a quarantine.
         """
-        async with changing:
-            return await _enable(kernel, ctx, name, content_hash)
+        return await asyncio.shield(in_background(_enable(kernel, ctx, name, content_hash)))
+
+    @domain.action("plugins.reload", safety=Safety.DESTRUCTIVE, person_only=True, deadline=120)
+    async def reload_plugin(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> Reloaded:
+        """Exchange the content of a plugin that runs for the present one, and enable exactly that, without a restart.
+
+        Calls under way end first, for at most 30 s; those that come meanwhile wait. Listeners go on from their places.
+        A content that cannot be loaded leaves the old one running, and `fault` says why. A plugin that does not run is
+        enabled. `content_hash` is as in `plugins.enable`.
+        """
+        return await asyncio.shield(in_background(_reload(kernel, ctx, name, content_hash)))
 
     @domain.action("plugins.disable", safety=Safety.WRITE, person_only=True)
     async def disable(ctx: Context, *, name: PluginName) -> PluginInfo:
@@ -88,25 +115,49 @@ def declare(kernel: Kernel) -> Domain:
 
         What it keeps stays, and `plugins.enable` brings it back.
         """
-        async with changing:
+        async with kernel.changing:
             return await _disable(kernel, ctx, name)
 
     return domain
 
 
 async def _enable(kernel: Kernel, ctx: Context, name: str, expected: str | None) -> PluginInfo:
-    plugin = await apart(lambda: _named(kernel, name))
-    if plugin.source is Source.BUNDLED:
-        await write(kernel, ctx, "plugins.enable", lambda scope: keep_grant(scope, plugin, "", enabled=True))
-        if not plugin.loaded:
-            await _load(kernel, plugin)
-    else:
-        plugin = await _enable_foreign(kernel, ctx, plugin, expected)
-    await _say(kernel, ctx, plugin)
+    async with kernel.changing:
+        plugin = await apart(lambda: _named(kernel, name))
+        kernel.decided(name)
+        if plugin.source is Source.BUNDLED:
+            await write(kernel, ctx, "plugins.enable", lambda scope: keep_grant(scope, plugin, "", enabled=True))
+            if not plugin.loaded:
+                await _load(kernel, plugin)
+        else:
+            plugin = await _enable_foreign(kernel, ctx, plugin, expected)
+        await _say(kernel, ctx, plugin)
     return await apart(lambda: _info(kernel, plugin))
 
 
 async def _enable_foreign(kernel: Kernel, ctx: Context, plugin: Plugin, expected: str | None) -> Plugin:
+    present = await _present(plugin, expected)
+    if plugin.loaded and plugin.content != present:
+        return (await _exchange(kernel, ctx, plugin, present)).plugin
+    await _grant(kernel, ctx, plugin, present)
+    if plugin.loaded:
+        plugin.reason = ""
+        return plugin
+    fresh = Plugin(plugin.name, plugin.source, plugin.location)
+    fresh.content = present
+    anew = plugin.module is not None and plugin.content != present
+    if anew:
+        from .reloading import shares_its_package  # noqa: PLC0415 - no start reloads anything
+
+        if shared := shares_its_package(kernel, plugin):
+            plugin.stop(Status.DISABLED, shared)
+            return plugin
+    await _load(kernel, fresh, anew=anew)
+    return fresh
+
+
+async def _present(plugin: Plugin, expected: str | None) -> str:
+    """Return the hash of a third party's files. Raises `Conflict` if they cannot be read, or were not looked at."""
     try:
         present = await apart(lambda: content_hash(plugin))
     except (OSError, DeclarationError) as error:
@@ -118,31 +169,63 @@ async def _enable_foreign(kernel: Kernel, ctx: Context, plugin: Plugin, expected
             hint="look at it again, then enable the hash that plugins.list gives now",
             data={"content_hash": present},
         )
+    return present
+
+
+async def _grant(kernel: Kernel, ctx: Context, plugin: Plugin, present: str) -> None:
     await write(kernel, ctx, "plugins.enable", lambda scope: keep_grant(scope, plugin, present, enabled=True))
-    if plugin.loaded:
-        plugin.reason = "" if plugin.content == present else _RESTART
-        return plugin
-    if plugin.source is Source.ENTRY_POINT and plugin.module is not None and plugin.content != present:
-        plugin.stop(Status.DISABLED, _RESTART)
-        return plugin
-    fresh = Plugin(plugin.name, plugin.source, plugin.location)
-    fresh.content = present
-    await _load(kernel, fresh)
-    return fresh
 
 
-async def _load(kernel: Kernel, plugin: Plugin) -> None:
+async def _load(kernel: Kernel, plugin: Plugin, *, anew: bool = False) -> None:
     """Import a plugin, take it in, and bring its tables up to date, or mark it with the reason why not."""
     kernel.registry.plugins[plugin.name] = plugin
-    domain = plugin.domain or await apart(plugin.load)
-    if domain is None:
+    if kernel.safe and plugin.source in FOREIGN:
+        plugin.stop(Status.LEFT_OUT, SAFE)
         return
-    kernel.registry.take(plugin, domain)
-    if plugin.loaded:
-        sets = kernel.registry.migration_sets()
-        kernel.registry.stop_unmigrated(await alone(kernel, "plugins.migrate", lambda: kernel.store.migrate(sets)))
-        await kernel.begin(plugin)
-    kernel.forget_hooks()
+    domain = plugin.domain or await imported(kernel, plugin, lambda: plugin.load(anew=anew))
+    if domain is not None:
+        await bring_up(kernel, plugin, domain)
+
+
+async def _reload(kernel: Kernel, ctx: Context, name: str, expected: str | None) -> Reloaded:
+    from .reloading import Outcome  # noqa: PLC0415 - no start reloads anything
+
+    async with kernel.changing:
+        plugin = await apart(lambda: _named(kernel, name))
+        kernel.decided(name)
+        if plugin.source is Source.BUNDLED:
+            raise Conflict(f"{name} comes with the daemon", field="/name", hint="restart the daemon to load it anew")
+        begun = time.monotonic()
+        if plugin.loaded:
+            outcome = await _exchange(kernel, ctx, plugin, await _present(plugin, expected))
+        else:
+            fresh = await _enable_foreign(kernel, ctx, plugin, expected)
+            added = tuple(sorted(fresh.domain.operations)) if fresh.loaded and fresh.domain else ()
+            fault = "" if fresh.loaded else f"{fresh.status}: {fresh.reason}"
+            outcome = Outcome(fresh, fault, added=added, took_ms=round((time.monotonic() - begun) * 1000, 1))
+        if not outcome.fault or not outcome.plugin.loaded:  # else all is as it was
+            await _say(kernel, ctx, outcome.plugin)
+        info = await apart(lambda: _info(kernel, outcome.plugin))
+    return Reloaded(
+        plugin=info,
+        reloaded=not outcome.fault,
+        fault=outcome.fault,
+        added=list(outcome.added),
+        removed=list(outcome.removed),
+        changed=list(outcome.changed),
+        left=list(outcome.left),
+        took_ms=outcome.took_ms,
+    )
+
+
+async def _exchange(kernel: Kernel, ctx: Context, plugin: Plugin, present: str) -> Outcome:
+    """Exchange the content of a plugin that runs, and enable the new one if it does."""
+    from .reloading import reload  # noqa: PLC0415 - no start reloads anything
+
+    outcome = await reload(kernel, plugin, present)
+    if not outcome.fault:
+        await _grant(kernel, ctx, outcome.plugin, present)
+    return outcome
 
 
 async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
@@ -153,6 +236,7 @@ async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
         scope.emit(PluginChanged(plugin=plugin.name, status=Status.DISABLED))
 
     await write(kernel, ctx, "plugins.disable", work)
+    kernel.decided(name)
     kernel.registry.plugins[plugin.name] = plugin
     await kernel.end(plugin)
     kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
@@ -169,7 +253,7 @@ def _named(kernel: Kernel, name: str) -> Plugin:
     """Return a plugin that can be enabled and disabled. Raises `NotFound`, or `Conflict` for a part of the daemon."""
     known = kernel.registry.plugins
     others = [] if name in known else list(not_loaded(kernel))
-    plugin = known.get(name) or next((each for each in others if each.name == name), None)
+    plugin = _moved(kernel, known.get(name)) or next((each for each in others if each.name == name), None)
     if plugin is None:
         names = [*known, *(each.name for each in others)]
         hint = did_you_mean(name, names, "see plugins.list")
@@ -179,8 +263,17 @@ def _named(kernel: Kernel, name: str) -> Plugin:
     return plugin
 
 
+def _moved(kernel: Kernel, plugin: Plugin | None) -> Plugin | None:
+    """Return a plugin, or of one that does not run the one that stands under its name in another folder by now."""
+    folder = kernel.store.folder
+    if plugin is None or plugin.loaded or plugin.source is not Source.FOLDER or folder is None:
+        return plugin
+    same = [each for each in in_folder(folder / FOLDER) if each.name == plugin.name]
+    return plugin if any(each.location == plugin.location for each in same) else next(iter(same), plugin)
+
+
 def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
-    domain = plugin.domain
+    status, domain = plugin.status, plugin.domain  # the status before the reason, which is set before it
     # Not of bundled ones, which were tested: to read the signatures of all operations takes 100 ms.
     uncallable = {} if plugin.source is Source.BUNDLED else kernel.registry.uncallable(plugin)
     present: str | None = None
@@ -199,12 +292,13 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
         version=own or ("" if plugin.source in FOREIGN else __version__),
         source=plugin.source,
         location=plugin.location,
-        status=plugin.status,
+        status=status,
         reason=reason,
         domain=None if domain is None else domain.name,
         operations=len(domain.operations) - len(uncallable) if domain is not None and plugin.loaded else 0,
         requires=[] if domain is None else list(domain.requires),
         import_ms=round(plugin.import_ms, 3),
         start_ms=round(plugin.start_ms, 3),
+        costs=costs_of(kernel, plugin),
         content_hash=present,
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from coder_local._registry.kernel import Kernel
-from coder_local._store import backup
+from coder_local._store import backup, keeping
 from coder_local._store.clock import instant
 from coder_local.api import Conflict, Context, Domain, FilePath, Instant, Invalid, Safety, Snapshot, Unsupported, Value
 
@@ -26,6 +26,8 @@ class CopyInfo(Value):
     bytes: int
     at: Instant
     """When it was written."""
+    whole: bool | None = None
+    """Whether it was whole when it was last read from end to end; null for what was never read so."""
 
 
 class CopyList(Value):
@@ -49,7 +51,7 @@ def declare(kernel: Kernel) -> Domain:
 
     @domain.action("store.snapshot", safety=Safety.WRITE)
     async def snapshot(ctx: Context, *, name: SnapshotName = "by-hand") -> CopyInfo:  # noqa: ARG001
-        """Write a copy into the data directory's `snapshots`, which keeps the newest five."""
+        """Write a copy into the data directory's `snapshots`, which keeps the newest five, and read it whole again."""
         return await apart(lambda: _info(kernel.store.snapshot(name)))
 
     @domain.query("store.snapshots")
@@ -98,4 +100,8 @@ def _check_target(kernel: Kernel, target: Path, *, overwrite: bool) -> None:
 
 def _info(path: Path) -> CopyInfo:
     stat = path.stat()
-    return CopyInfo(name=path.stem, path=str(path), bytes=stat.st_size, at=instant(round(stat.st_mtime * 1000)))
+    known = keeping.noted(path)
+    return CopyInfo(
+        name=path.stem, path=str(path), bytes=stat.st_size, at=instant(round(stat.st_mtime * 1000)),
+        whole=None if known is None else not known,
+    )  # fmt: skip

@@ -18,8 +18,13 @@ T = TypeVar("T")
 
 async def write(kernel: Kernel, ctx: Context, operation: str, work: Callable[[WriteScope], T]) -> T:
     """Run a function as one transaction of an action's caller, and return its answer after the commit."""
+    return await submit(kernel, Caller(ctx.actor, ctx.workspace, operation), work)
+
+
+async def submit(kernel: Kernel, caller: Caller, work: Callable[[WriteScope], T]) -> T:
+    """Run a function as one transaction, and return its answer after the commit."""
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    kernel.store.submit(work, Caller(ctx.actor, ctx.workspace, operation), _settle(future))
+    kernel.store.submit(work, caller, _settle(future))
     return await future
 
 

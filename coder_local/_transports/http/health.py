@@ -38,7 +38,8 @@ def health(kernel: Kernel, uptime: float) -> dict[str, Any]:
     """
     found = database(kernel)
     plugins = kernel.registry.plugins
-    failed = any(plugin.status not in _FINE for plugin in plugins.values())
+    fine = _FINE | {Status.LEFT_OUT} if kernel.safe else _FINE
+    failed = any(plugin.status not in fine for plugin in plugins.values())
     state = "" if kernel.host is None else kernel.host.state
     status = state if state in _NOT_YET else "degraded" if failed else "healthy"
     return {

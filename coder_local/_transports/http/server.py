@@ -171,7 +171,7 @@ class HttpServer:
             return
         with contextlib.suppress(Error):
             target = self._routes.find(exchange.path).methods.get(exchange.method)
-            if target is not None and target.name in held.besides:
+            if target is not None and not held.holds(target.name):
                 return
         await held.ended.wait()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from coder_local.api import HealthCheck
+
 from .artifacts import jobs as clearing
 from .artifacts import operations as artifacts
 from .definitions import operations as definitions
@@ -20,6 +22,7 @@ __all__ = [
     "clearing",
     "definitions",
     "forking",
+    "health_checks",
     "jobs",
     "logs",
     "runs",
@@ -35,3 +38,11 @@ def step_kinds() -> list[Any]:
     from .kinds import bundled  # noqa: PLC0415 - 10 ms, and no kind is asked for at start
 
     return list(bundled.KINDS)
+
+
+@domain.hook
+def health_checks() -> list[HealthCheck]:
+    """Return what the doctor looks at: programs that nobody follows any more."""
+    from .processes import orphans  # noqa: PLC0415 - not at every start
+
+    return [HealthCheck("processes", orphans.look)]

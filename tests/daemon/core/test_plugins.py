@@ -153,8 +153,10 @@ async def test_a_loaded_plugin_whose_files_changed_says_so(disk: Core, data_dir:
     found = await disk.plugin("traced")
     assert found["status"] == "loaded"
     assert "its content changed" in found["reason"]
-    assert "restart" in (await disk.call("plugins.enable", name="traced"))["reason"]
     assert await disk.call("traced.word") == "first"
+    enabled = await disk.call("plugins.enable", name="traced")
+    assert (enabled["status"], enabled["reason"]) == ("loaded", "")
+    assert await disk.call("traced.word") == "second"
 
 
 async def test_files_that_are_gone_are_named_at_the_next_start(data_dir: Path, trace: Path) -> None:
@@ -283,6 +285,26 @@ async def test_a_plugin_cannot_take_the_name_of_a_part_of_the_daemon(disk: Core,
         ("folder", "stopped_by_declaration"),
     ]
     assert (await disk.refused("plugins.enable", name="changes")).kind == "conflict"
+
+
+async def test_a_file_may_name_the_folder_of_a_plugin_that_stands_elsewhere(
+    disk: Core, data_dir: Path, trace: Path, tmp_path: Path
+) -> None:
+    copy = put(data_dir, trace)
+    await disk.call("plugins.enable", name="traced")
+    moved = tmp_path / "elsewhere" / "traced"
+    shutil.copytree(copy, moved)
+    (moved / "words.py").write_text("WORD = 'moved'\n")
+    link = data_dir / "plugins" / "traced.link"
+    link.write_text(f"{moved}\n")
+    await disk.call("plugins.disable", name="traced")
+    shutil.rmtree(copy)
+    enabled = await disk.call("plugins.enable", name="traced")
+    assert (enabled["status"], enabled["location"]) == ("loaded", str(moved))
+    assert await disk.call("traced.word") == "moved"
+    for text in ("", "not/whole", "\0", str(tmp_path / "nowhere")):
+        (data_dir / "plugins" / "other.link").write_text(text)
+        assert "other" not in [each["name"] for each in (await disk.call("plugins.list"))["items"]]
 
 
 async def test_only_a_person_enables_and_only_after_confirming(disk: Core, data_dir: Path, trace: Path) -> None:

@@ -263,5 +263,13 @@ async def test_a_plugin_without_settings_is_not_asked_for_them(core: Core) -> No
         "http_connections": 1024,
         "linger": None,
         "log_level": "info",
+        "keep_daily": 7,
+        "keep_weekly": 4,
+        "quarantine_faults": 20,
+        "quarantine_blocks": 5,
+        "quarantine_window": 300.0,
+        "import_budget_ms": 500.0,
+        "memory_budget_mb": 200.0,
+        "start_watch": 10.0,
     }
     assert core.kernel.settings.current(Settings) == Settings()

@@ -44,7 +44,7 @@ export type Source = "core" | "bundled" | "entry_point" | "folder";
 export type State = "ok" | "warning" | "error";
 
 /** What has become of a plugin. */
-export type Status = "loading" | "loaded" | "disabled" | "needs_enabling" | "stopped_by_import_error" | "stopped_by_declaration" | "stopped_by_migration" | "stopped_by_newer_data" | "stopped_by_start_error";
+export type Status = "loading" | "loaded" | "disabled" | "needs_enabling" | "stopped_by_import_error" | "stopped_by_declaration" | "stopped_by_migration" | "stopped_by_newer_data" | "stopped_by_start_error" | "quarantined" | "left_out";
 
 /** Of a step. The last five are ends. */
 export type StepStatus = "pending" | "ready" | "running" | "waiting" | "needs_decision" | "succeeded" | "reused" | "skipped" | "failed" | "cancelled";
@@ -351,6 +351,8 @@ export interface CopyInfo {
   bytes: number;
   /** When it was written. */
   at: Instant;
+  /** Whether it was whole when it was last read from end to end; null for what was never read so. */
+  whole: boolean | null;
 }
 
 /** The snapshots, the newest first. */
@@ -367,6 +369,12 @@ export interface DaemonHandoverInput {
 /** Input of `daemon.log_level`. */
 export interface DaemonLogLevelInput {
   level?: LogLevel | null;
+}
+
+/** Input of `daemon.repair`. */
+export interface DaemonRepairInput {
+  /** At most 100 items. */
+  checks?: string[] | null;
 }
 
 /** How the daemon is. */
@@ -410,6 +418,8 @@ export interface DaemonStatus {
   program: string[];
   /** Options of `serve` that start this daemon again as it is, its data directory left out. */
   options: string[];
+  /** Whether the plugins of others are left out: `serve --safe`. */
+  safe: boolean;
   damage: Damage | null;
   /** The migration that runs: at a start, or of a plugin that was just enabled. */
   migrating: Migrating | null;
@@ -835,6 +845,8 @@ export interface Finding {
   message: string;
   /** What to do about it. */
   hint: string;
+  /** What `doctor --fix` would do about it; empty where a person must. */
+  fix: string;
 }
 
 /** Weeks until all is done, by confidence; empty beyond two years. */
@@ -2143,10 +2155,28 @@ export interface PlanningUnlinkInput {
   kind: LinkKind;
 }
 
-/** A plugin was enabled, disabled or stopped: the operations that there are may be others now. */
+/** A plugin was enabled, disabled, reloaded or stopped: the operations that there are may be others now. */
 export interface PluginChanged {
   plugin: string;
   status: Open<Status>;
+}
+
+/** What a plugin cost since its content was loaded. */
+export interface PluginCosts {
+  import_ms: number;
+  start_ms: number;
+  /** Calls, events and hooks that ended in an exception which nobody expected. */
+  faults: number;
+  /** How often it kept the event loop or the writer from coming round for two seconds or more. */
+  blocked: number;
+  blocked_worst_ms: number;
+  /**
+   * By how much the process grew while it was imported, by other threads too; null where nobody looked, as
+   * for bundled plugins.
+   */
+  memory_import_kb: number | null;
+  /** What of it is over its budget, in words; empty when all is well. */
+  over: string[];
 }
 
 /** One plugin and what became of it. */
@@ -2170,6 +2200,7 @@ export interface PluginInfo {
   requires: string[];
   import_ms: number;
   start_ms: number;
+  costs: PluginCosts;
   /** SHA-256 of its present files, for a third party's: what `plugins.enable` lets run. */
   content_hash: string | null;
 }
@@ -2193,6 +2224,13 @@ export interface PluginsDisableInput {
 
 /** Input of `plugins.enable`. */
 export interface PluginsEnableInput {
+  /** 1 to 64 characters. */
+  name: string;
+  content_hash?: string | null;
+}
+
+/** Input of `plugins.reload`. */
+export interface PluginsReloadInput {
   /** 1 to 64 characters. */
   name: string;
   content_hash?: string | null;
@@ -2361,6 +2399,24 @@ export interface RefusedLink {
   cycle: string[];
 }
 
+/** What became of a reload. */
+export interface Reloaded {
+  /** The plugin as it runs now. */
+  plugin: PluginInfo;
+  /** Whether the new content runs; if not, the old one goes on, and `fault` says why. */
+  reloaded: boolean;
+  fault: string;
+  /** Operations that the new content has and the old one had not. */
+  added: string[];
+  removed: string[];
+  /** Operations that are declared otherwise: another input, answer, safety word, deadline or description. */
+  changed: string[];
+  /** What of the old content could not be taken away, in words: extensions in C, threads of its own. */
+  left: string[];
+  /** Milliseconds from the reading of its files to the first call that the new content could answer. */
+  took_ms: number;
+}
+
 /** What was done about something, or why nothing was. */
 export interface Remark {
   /** Key of the step that failed; None for the feedback. */
@@ -2368,6 +2424,25 @@ export interface Remark {
   /** How it failed, as execution calls it: `timeout`, `exit`, ...; or `feedback`. */
   word: string;
   message: string;
+}
+
+/** One thing that was to be mended. */
+export interface Repair {
+  check: string;
+  /** What was wrong. */
+  message: string;
+  done: boolean;
+  /** What was done, or why it could not be. */
+  said: string;
+}
+
+/** What was mended, and what is left. */
+export interface Repairs {
+  items: Repair[];
+  /** Whether no error is left; warnings may be. */
+  healthy: boolean;
+  /** What the checks find now that is not well. */
+  left: Finding[];
 }
 
 /** What the doctor found. */
@@ -3428,6 +3503,7 @@ export interface Operations {
   "daemon.doctor": { kind: "action"; safety: "read"; input: NoInput; output: Report };
   "daemon.handover": { kind: "action"; safety: "write"; input: DaemonHandoverInput; output: HandingOver };
   "daemon.log_level": { kind: "action"; safety: "write"; input: DaemonLogLevelInput; output: LogLevels };
+  "daemon.repair": { kind: "action"; safety: "destructive"; input: DaemonRepairInput; output: Repairs };
   "daemon.status": { kind: "query"; safety: "read"; input: NoInput; output: DaemonStatus };
   "daemon.stop": { kind: "action"; safety: "write"; input: NoInput; output: Stopping };
   "events.list": { kind: "query"; safety: "read"; input: EventsListInput; output: EventPage };
@@ -3532,6 +3608,7 @@ export interface Operations {
   "plugins.disable": { kind: "action"; safety: "write"; input: PluginsDisableInput; output: PluginInfo };
   "plugins.enable": { kind: "action"; safety: "destructive"; input: PluginsEnableInput; output: PluginInfo };
   "plugins.list": { kind: "query"; safety: "read"; input: NoInput; output: PluginList };
+  "plugins.reload": { kind: "action"; safety: "destructive"; input: PluginsReloadInput; output: Reloaded };
   "settings.explain": { kind: "query"; safety: "read"; input: SettingsExplainInput; output: Setting };
   "settings.get": { kind: "query"; safety: "read"; input: SettingsGetInput; output: SettingsList };
   "settings.reset": { kind: "action"; safety: "write"; input: SettingsResetInput; output: SettingChange };
@@ -3574,7 +3651,8 @@ export interface Api {
     /**
      * Look for what is wrong: database, tables, references, plugins, settings, permissions, snapshots, disk.
      *
-     * Reads the whole database on a connection of its own; changes nothing, and everything else goes on.
+     * Reads the whole database on a connection of its own; changes nothing, and everything else goes on. What
+     * a finding says under `fix` is what `daemon.repair` would do about it.
      */
     doctor(input?: NoInput, options?: ActionOptions): Promise<Report>;
     /**
@@ -3591,6 +3669,13 @@ export interface Api {
      * stays.
      */
     log_level(input?: DaemonLogLevelInput, options?: ActionOptions): Promise<LogLevels>;
+    /**
+     * Mend what `daemon.doctor` names a `fix` for, of some checks or of all, then look again.
+     *
+     * What holds data is put into `quarantine`, never deleted; references are let go by a command that undo
+     * takes back. A damaged database is mended by `coder-local doctor --fix`, which stops the daemon for it.
+     */
+    repair(input?: DaemonRepairInput, options?: ActionOptions): Promise<Repairs>;
     /** Say how the daemon is: version, process, addresses, load, and whether its database was damaged. */
     status(input?: NoInput, options?: CallOptions): Promise<DaemonStatus>;
     /**
@@ -4102,13 +4187,23 @@ export interface Api {
      *
      * A third party's plugin may do whatever the person may: look at it first. With `content_hash`, as
      * `plugins.list` gives it, a content that changed since is refused with `conflict`. If it cannot be
-     * loaded, `status` and `reason` of the answer say why.
+     * loaded, `status` and `reason` of the answer say why; one that ran with another content goes on with
+     * that. Lifts a quarantine.
      */
     enable(input: PluginsEnableInput, options?: ActionOptions): Promise<PluginInfo>;
     /**
      * List the plugins with version, source, status and reason, also those that were found but not enabled.
      */
     list(input?: NoInput, options?: CallOptions): Promise<PluginList>;
+    /**
+     * Exchange the content of a plugin that runs for the present one, and enable exactly that, without a
+     * restart.
+     *
+     * Calls under way end first, for at most 30 s; those that come meanwhile wait. Listeners go on from their
+     * places. A content that cannot be loaded leaves the old one running, and `fault` says why. A plugin that
+     * does not run is enabled. `content_hash` is as in `plugins.enable`.
+     */
+    reload(input: PluginsReloadInput, options?: ActionOptions): Promise<Reloaded>;
   };
   settings: {
     /** Say where the value of a setting comes from, what other places say of it, and what it means. */
@@ -4136,7 +4231,10 @@ export interface Api {
      * a database. `coder-local restore` puts a copy in place of the data again.
      */
     backup(input: StoreBackupInput, options?: ActionOptions): Promise<CopyInfo>;
-    /** Write a copy into the data directory's `snapshots`, which keeps the newest five. */
+    /**
+     * Write a copy into the data directory's `snapshots`, which keeps the newest five, and read it whole
+     * again.
+     */
     snapshot(input?: StoreSnapshotInput, options?: ActionOptions): Promise<CopyInfo>;
     /** List the snapshots, the newest first. */
     snapshots(input?: NoInput, options?: CallOptions): Promise<CopyList>;
@@ -4167,6 +4265,7 @@ export const operationKinds = {
   "daemon.doctor": "action",
   "daemon.handover": "action",
   "daemon.log_level": "action",
+  "daemon.repair": "action",
   "daemon.status": "query",
   "daemon.stop": "action",
   "events.list": "query",
@@ -4271,6 +4370,7 @@ export const operationKinds = {
   "plugins.disable": "action",
   "plugins.enable": "action",
   "plugins.list": "query",
+  "plugins.reload": "action",
   "settings.explain": "query",
   "settings.get": "query",
   "settings.reset": "action",

@@ -54,16 +54,26 @@ def lost(connection: sqlite3.Connection, references: Sequence[Reference]) -> Ite
     `source`) are looked at: of the others nothing can be told, they may be another plugin's.
     """
     for table, field, others in references:
-        kind = f"{field}_type"
-        told = kind in table.by_name
-        if len(others) != 1 and not told:
+        if len(others) != 1 and f"{field}_type" not in table.by_name:
             continue
         for other in others:
-            count, first = connection.execute(
-                f"SELECT count(*), min(id) FROM {table.name} AS one WHERE deleted_at IS NULL AND {field} <> ''"  # noqa: S608
-                f" AND {kind if told else '?1'} = ?1"
-                f" AND NOT EXISTS (SELECT 1 FROM {other.name} AS other WHERE other.id = one.{field})",
-                (other.kind,),
-            ).fetchone()
+            sql = f"SELECT count(*), min(id) {_dangling(table, field, other)}"
+            count, first = connection.execute(sql, (other.kind,)).fetchone()
             if count:
                 yield Lost(table, field, other, count, first)
+
+
+def holders(connection: sqlite3.Connection, found: Lost) -> list[tuple[str, str]]:
+    """Return workspace and id of each record that holds such a reference, oldest first."""
+    sql = f"SELECT workspace_id, id {_dangling(found.table, found.field, found.other)} ORDER BY id"
+    return connection.execute(sql, (found.other.kind,)).fetchall()
+
+
+def _dangling(table: Table, field: str, other: Table) -> str:
+    """Return the part of a query that finds the live records whose field names none of `other`, whose kind is `?1`."""
+    kind = f"{field}_type"
+    return (  # names that plugins declared
+        f"FROM {table.name} AS one WHERE deleted_at IS NULL AND {field} <> ''"  # noqa: S608 - declared names
+        f" AND {kind if kind in table.by_name else '?1'} = ?1"
+        f" AND NOT EXISTS (SELECT 1 FROM {other.name} AS other WHERE other.id = one.{field})"
+    )

@@ -1,0 +1,97 @@
+"""Mending a data directory that no daemon runs on; its lock is held all the while, so that none starts."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from coder_local._daemon.lock import Lock
+from coder_local._store import audit, backup
+from coder_local._store.clock import SystemClock
+from coder_local._store.connection import open_writer
+from coder_local.api import Locked, Safety
+
+from . import files
+from .finding import HINT, OPERATION, SALVAGE, Check, Finding, Problem, Repair, mend, run
+
+DATABASE = "coder-local.db"
+_DETAIL = 500
+
+
+def examine(folder: Path) -> list[Problem]:
+    """Return what can be looked at without a daemon; needs the lock."""
+    checks: list[tuple[str, Callable[[], Check]]] = [
+        ("daemon", lambda: files.abandoned(folder)),
+        ("permissions", lambda: files.permissions(folder)),
+        ("mount", lambda: files.disk(folder)),
+        ("leftovers", lambda: files.leftovers(folder)),
+        ("snapshots", lambda: files.snapshots(folder)),
+        ("log", lambda: files.log_left(folder)),
+        ("database", lambda: _database(folder / DATABASE)),
+    ]
+    return [found for name, check in checks for found in run(name, check)]
+
+
+def _database(path: Path) -> Check:
+    if not path.exists():
+        yield Finding(check="database", state="ok", message="none yet")
+    elif faults := backup.check(path):
+        yield Finding(check="database", state="error", message="; ".join(faults[:3]), hint=HINT, fix=SALVAGE)
+    else:
+        yield Finding(check="database", state="ok", message=f"{path.stat().st_size / 1024**2:.1f} MiB, whole")
+
+
+class Held:
+    """A data directory without a daemon, in a `with` statement. Raises `Locked` if a daemon holds it, or `OSError`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = Lock(folder)
+
+    def __enter__(self) -> Held:
+        if not self._lock.take():
+            raise Locked("a process holds the lock and does not answer", hint="it may be starting; try again")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def look(self) -> list[Problem]:
+        """Return what is to be seen."""
+        return examine(self.folder)
+
+    def repair(self, checks: Sequence[str]) -> list[Repair]:
+        """Mend what some checks find, but for a damaged database, with a line of audit for each cure."""
+        found = [each for each in self.look() if each.mend is not None and each.finding.check in checks]
+        done = [mend(each) for each in found]
+        self.note(done)
+        return done
+
+    def note(self, done: Sequence[Repair]) -> None:
+        """Add lines of audit, if there is a database that takes them."""
+        path = self.folder / DATABASE
+        if not done or not path.exists():
+            return
+        now = SystemClock().now_ms()
+        try:
+            writer = open_writer(path)
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                for each in done:
+                    audit.add_line(writer, now, entry("person", "", each))
+                writer.execute("COMMIT")
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                writer.close()
+        except sqlite3.Error:
+            return  # a damaged database, or one of an older version: there is nowhere to note it
+
+
+def entry(actor: str, workspace: str, done: Repair) -> audit.Entry:
+    """Return the line of audit of one cure."""
+    return audit.Entry(
+        actor=actor, token=None, workspace=workspace, operation=OPERATION, safety=str(Safety.DESTRUCTIVE),
+        outcome=audit.OK if done.done else "broken", request_id="", input_hash="",
+        detail=f"{done.check}: {done.message}; {done.said}"[:_DETAIL],
+    )  # fmt: skip
