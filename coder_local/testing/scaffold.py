@@ -30,6 +30,7 @@ _COMMANDS = frozenset(
         "help",
         "plugins",
         "restore",
+        "salvage",
         "selfcheck",
         "serve",
         "status",

@@ -97,7 +97,7 @@ def test_a_name_that_cannot_be_is_refused_with_the_reason(tmp_path: Path, name: 
 
 def test_no_name_of_the_core_and_no_built_in_command_can_be_taken() -> None:
     for name in {*SUMMARIES, *(domain.name for domain in core_domains(Kernel()))}:
-        with pytest.raises(ValueError, match="take another"):
+        with pytest.raises(ValueError, match="take another" if name.isidentifier() else "must be"):
             refuse_name(name)
 
 
