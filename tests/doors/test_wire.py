@@ -23,6 +23,7 @@ from coder_local._daemon import main
 from coder_local._store.progress import Migrating
 from coder_local._transports.jsonrpc import session
 from coder_local.api.errors import KINDS
+from coder_local.cli import serve
 from coder_local.testing.daemon import RunningDaemon, running
 
 pytestmark = [
@@ -126,13 +127,14 @@ def test_the_table_of_errors_is_the_code_s() -> None:
 
 
 def test_the_table_of_exit_codes_is_the_code_s() -> None:
-    codes = {main.EXIT_OK, 2, main.EXIT_LOCKED, main.EXIT_DATA, main.EXIT_BROKEN, main.EXIT_NO_DIRECTORY}
+    codes = {main.EXIT_OK, main.EXIT_LOCKED, main.EXIT_DATA, main.EXIT_BROKEN, main.EXIT_NO_DIRECTORY}
+    codes |= {serve.EXIT_INVALID, serve.EXIT_INTERRUPTED}
     assert {int(row[0]) for row in _rows("Exit codes of `serve`", 2)} == codes
 
 
 def test_the_table_of_notifications_is_complete() -> None:
     assert [row[0] for row in _rows("Notifications from the daemon", 2)] == [
-        "events.event", "events.reset", "$/progress", "$/item",
+        "events.event", "events.reset", "$/progress", "daemon.handing_over", "$/item",
     ]  # fmt: skip
 
 

@@ -366,6 +366,12 @@ export interface CopyList {
   items: CopyInfo[];
 }
 
+/** Input of `daemon.handover`. */
+export interface DaemonHandoverInput {
+  incarnation: string;
+  version: string;
+}
+
 /** Input of `daemon.log_level`. */
 export interface DaemonLogLevelInput {
   level?: LogLevel | null;
@@ -414,6 +420,10 @@ export interface DaemonStatus {
   memory_bytes: number;
   sqlite_version: string;
   python_version: string;
+  /** Words that start this very program; `serve` and the like stand behind them. */
+  program: string[];
+  /** Options of `serve` that start this daemon again as it is, its data directory left out. */
+  options: string[];
   /** Whether the plugins of others are left out: `serve --safe`. */
   safe: boolean;
   damage: Damage | null;
@@ -933,6 +943,13 @@ export interface Forked {
   run: Run;
   /** Keys of the steps whose results were taken over, in order. */
   reused: string[];
+}
+
+/** The daemon is about to stop, because another one follows it. */
+export interface HandingOver {
+  pid: number;
+  incarnation: string;
+  version: string;
 }
 
 /** How a project stands, with the reasons; the weightiest first. */
@@ -3517,6 +3534,7 @@ export interface Operations {
   "changes.list": { kind: "query"; safety: "read"; input: ChangesListInput; output: Page<RecordChange> };
   "changes.undo": { kind: "command"; safety: "write"; input: ChangesUndoInput; output: Undone };
   "daemon.doctor": { kind: "action"; safety: "read"; input: NoInput; output: Report };
+  "daemon.handover": { kind: "action"; safety: "write"; input: DaemonHandoverInput; output: HandingOver };
   "daemon.log_level": { kind: "action"; safety: "write"; input: DaemonLogLevelInput; output: LogLevels };
   "daemon.repair": { kind: "action"; safety: "destructive"; input: DaemonRepairInput; output: Repairs };
   "daemon.status": { kind: "query"; safety: "read"; input: NoInput; output: DaemonStatus };
@@ -3670,6 +3688,15 @@ export interface Api {
      * a finding says under `fix` is what `daemon.repair` would do about it.
      */
     doctor(input?: NoInput, options?: ActionOptions): Promise<Report>;
+    /**
+     * Let the daemon stop as `daemon.stop` does, for one that waits to follow it: `coder-local daemon
+     * handover`.
+     *
+     * `incarnation` is that of the daemon that is meant, `version` that of the next one. Clients of the
+     * socket are told by `daemon.handing_over`, so that they come back and start none of their own. Raises
+     * `Conflict` when another daemon answers than the one that was meant.
+     */
+    handover(input: DaemonHandoverInput, options?: ActionOptions): Promise<HandingOver>;
     /**
      * Set what the log takes until the daemon stops, or only tell; `settings.set` on `daemon.log_level`
      * stays.
@@ -4270,6 +4297,7 @@ export const operationKinds = {
   "changes.list": "query",
   "changes.undo": "command",
   "daemon.doctor": "action",
+  "daemon.handover": "action",
   "daemon.log_level": "action",
   "daemon.repair": "action",
   "daemon.status": "query",
