@@ -145,12 +145,12 @@ class Registry:
             plugin.stop(Status.STOPPED_BY_DECLARATION, f"{type(error).__name__}: {error}")
             _log.exception("plugin %s cannot be taken in", plugin.name, extra={"plugin": plugin.name})
             return
-        self.generation += 1
         for operation in domain.operations.values():
             self._operations[operation.name] = operation, plugin.name
         for name, event in domain.events.items():
             self._events[event] = name, name.rpartition(".")[0]
         plugin.status, plugin.reason = Status.LOADED, ""
+        self.generation += 1  # last: what another thread derives meanwhile is of the generation before
         if plugin.process is not None:
             plugin.process.resume()
 
@@ -193,7 +193,6 @@ class Registry:
         plugin.stop(status, reason)
         if plugin.domain is None or not taken_in:
             return
-        self.generation += 1
         for name in plugin.domain.operations:
             self._operations.pop(name, None)
             self._prepared.pop(name, None)
@@ -201,6 +200,7 @@ class Registry:
             self.tables.discard(record)
         for event in plugin.domain.events.values():
             self._events.pop(event, None)
+        self.generation += 1  # last, as above
 
     def migration_sets(self) -> list[MigrationSet]:
         """Return the migrations of every loaded plugin."""

@@ -200,7 +200,7 @@ def test_the_daemon_answers_in_the_middle_of_migrations_and_a_kill_there_does_no
     assert "state" not in again
     assert (gated.call("daemon.status")["migrating"], titles(gated)) == (None, ["kept"])
     gated.kill()
-    assert set((data_dir / "snapshots").iterdir()) - set(snapshots) == added
+    assert set(backup.snapshots(data_dir / "snapshots")) - set(snapshots) == added
     with closing(database(data_dir)) as connection:
         assert connection.execute("SELECT a FROM slow").fetchall() == [("once",)]
 
