@@ -32,7 +32,7 @@ class Permissions(Value, forbid_unknown_fields=True):
     """What a plugin in a process of its own may do beyond its own domain."""
 
     operations: tuple[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?$(?!\n)")], ...] = ()
-    """Operations of others that it may call: wire names, or all of a domain or a group by `planning.tasks.*`."""
+    """Operations of others that it may call: wire names, or all of a domain or a group by `notes.pages.*`."""
     events: tuple[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?$(?!\n)")], ...] = ()
     """Types of events of others that it may hear, in the same way."""
     secrets: tuple[Name, ...] = ()
@@ -108,8 +108,8 @@ def _cure(key: str) -> str:
 
 
 _EXAMPLES = {
-    "operations": '["planning.tasks.list", "planning.projects.*"]',
-    "events": '["planning.task.*"]',
+    "operations": '["notes.list", "notes.pages.*"]',
+    "events": '["notes.note.*"]',
     "secrets": '["github-token"]',
     "hosts": '["api.example.org"]',
     "commands": '["git"]',

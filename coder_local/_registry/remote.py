@@ -44,7 +44,7 @@ _READY = 5.0
 _MOST = 256
 """Runs of one plugin at a time."""
 _SECRET = re.compile(re.escape(SECRET) + r"([A-Za-z0-9_.~/-]*[A-Za-z0-9_~])")
-"""As execution reads a reference in a text."""
+"""As a reference is read in a text where it is resolved."""
 _json = msgspec.json.Encoder().encode
 Commit = Callable[[Plan], Awaitable[bytes]]
 

@@ -32,7 +32,7 @@ class Migrating(Value):
     instructions: int
     """What SQLite has computed in this step, in instructions of its virtual machine: while it grows, it works."""
     message: str
-    """All of it for a person: `migrating execution 0003 (2 of 3), 12 s`."""
+    """All of it for a person: `migrating notes 0003 (2 of 3), 12 s`."""
     fraction: float | None = None
     """From 0 to 1, how much of the snapshot is written; null in any other step."""
 

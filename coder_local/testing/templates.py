@@ -30,8 +30,8 @@ MANIFEST = """\
 isolation = "process"   # "in_process": in the daemon itself, where it may do whatever the person may
 
 [permissions]
-operations = []         # of other domains: "planning.tasks.create", or all of a group: "planning.tasks.*"
-events = []             # "planning.task.*"
+operations = []         # of other domains: "notes.create", or all of a group: "notes.pages.*"
+events = []             # "notes.note.*"
 secrets = []            # that it names in what it calls, as behind secret://
 hosts = []              # "api.example.org", "api.example.org:443"
 commands = []           # "git"

@@ -1116,7 +1116,7 @@ export interface Migrating {
    * What SQLite has computed in this step, in instructions of its virtual machine: while it grows, it works.
    */
   instructions: number;
-  /** All of it for a person: `migrating execution 0003 (2 of 3), 12 s`. */
+  /** All of it for a person: `migrating notes 0003 (2 of 3), 12 s`. */
   message: string;
   /** From 0 to 1, how much of the snapshot is written; null in any other step. */
   fraction: number | null;
@@ -1199,9 +1199,7 @@ export interface OperationsListInput {
 
 /** What a plugin in a process of its own may do beyond its own domain. */
 export interface Permissions {
-  /**
-   * Operations of others that it may call: wire names, or all of a domain or a group by `planning.tasks.*`.
-   */
+  /** Operations of others that it may call: wire names, or all of a domain or a group by `notes.pages.*`. */
   operations: string[];
   /** Types of events of others that it may hear, in the same way. */
   events: string[];

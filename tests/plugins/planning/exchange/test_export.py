@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from coder_local.api import Conflict, Invalid, NotFound
 from coder_local.testing.memory import Sandbox
 from coder_plugins.planning.formats import FORMATS
+from coder_plugins.planning.links.records import LinkKind
 
 
 async def test_what_nobody_changed_goes_out_as_it_came_in(
@@ -48,7 +49,7 @@ async def test_all_tasks_can_go_out_in_any_format(
     parsed = FORMATS[format].parse(answer["text"])
     assert parsed.faults == []
     assert len(parsed.tasks) == answer["count"] == report["created"]
-    kinds = {"parent"} if format == "markdown" else {"blocks", "parent", "relates", "discovered_from", "duplicates"}
+    kinds = {"parent"} if format == "markdown" else set(get_args(LinkKind))
     stated = {link.kind for task in parsed.tasks for link in task.links}
     assert stated <= kinds
     assert {"parent"} <= stated

@@ -32,10 +32,11 @@ def ready_in_file(path: Path) -> set[str]:
 
 
 def edges_in_file(path: Path) -> Counter[str]:
-    words = {"parent-child": "parent", "related": "relates", "discovered-from": "discovered_from", "blocks": "blocks"}
+    words = {"parent-child": "parent", "related": "relates"}
     found: Counter[str] = Counter()
     for record in map(json.loads, path.read_text("utf-8").splitlines()):
-        found.update(words[edge["type"]] for edge in record.get("dependencies", []))
+        types = [edge["type"] for edge in record.get("dependencies", [])]
+        found.update(words.get(each, each.replace("-", "_")) for each in types)
         found.update({"duplicates": "duplicate_of" in record, "relates": "superseded_by" in record})
     return +found
 
