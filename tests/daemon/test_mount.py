@@ -15,8 +15,8 @@ from coder_local._daemon import mount
 
 INFO = b"""\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-30 22 0:44 / /srv/a\\040b rw,relatime shared:9 master:2 - nfs4 host:/a rw,vers=4.2
-31 22 0:45 / /srv/c rw - fuse.sshfs me@host:/c rw
+30 22 0:44 / /media/a\\040b rw,relatime shared:9 master:2 - nfs4 host:/a rw,vers=4.2
+31 22 0:45 / /media/c rw - fuse.sshfs me@host:/c rw
 32 22 0:46 / /opt ro,nosuid - squashfs /dev/loop1 ro
 33 22 0:47 / /srv rw - ext4 /dev/sdb1 ro
 34 22 0:48 / /opt rw - tmpfs tmpfs rw
@@ -33,9 +33,9 @@ MAC = """\
     ("path", "expected"),
     [
         ("/var/lib", mount.MountKind("/", "ext4", False, False)),
-        ("/srv/a b/data", mount.MountKind("/srv/a b", "nfs4", True, False)),
-        ("/srv/a bc", mount.MountKind("/", "ext4", False, False)),
-        ("/srv/c", mount.MountKind("/srv/c", "fuse.sshfs", True, False)),
+        ("/media/a b/data", mount.MountKind("/media/a b", "nfs4", True, False)),
+        ("/media/a bc", mount.MountKind("/", "ext4", False, False)),
+        ("/media/c", mount.MountKind("/media/c", "fuse.sshfs", True, False)),
         ("/srv/x", mount.MountKind("/srv", "ext4", False, True)),
         ("/opt/x", mount.MountKind("/opt", "tmpfs", False, False)),  # the later one hides the first
     ],
