@@ -105,7 +105,7 @@ def test_a_disk_that_becomes_read_only_is_said(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(AssertionError, match="exit code 73"):
         process.start()
-    assert "permissions" in process.log.read_text()
+    assert "mounted read-only" in process.log.read_text()
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     process.start()
     assert process.call("notes.get", id=kept)["title"] == "before"

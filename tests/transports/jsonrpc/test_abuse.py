@@ -502,12 +502,12 @@ def test_a_long_replay_to_a_client_that_does_not_read_costs_little_and_hinders_n
             deaf = connected(address)
             deaf.sendall(framing.encode(json.dumps(call(1, "events.subscribe", cursor=f"{epoch}:0")).encode()))
             assert b'"id":1' in deaf.recv(200)
-            slowest = 0.0
+            waits: list[float] = []
             for _ in range(100):
                 begun = time.perf_counter()
                 other.call("settings.get", {"plugin": "daemon"})
-                slowest = max(slowest, time.perf_counter() - begun)
+                waits.append(time.perf_counter() - begun)
         assert resident(process.pid) - before < 24 * 2**20
-        assert slowest < 0.5
+        assert sorted(waits)[90] < 0.25, "a few may meet what the daemon imports after its start"
     finally:
         process.kill()
