@@ -50,16 +50,17 @@ export class Allowed {
   }
 
   /** Raises `ForbiddenError` for an operation that is not on the list. */
-  checkOperation(name: string): void {
-    if (this.#has(name)) return;
-    throw new ForbiddenError(`this window may not call ${name}`, { hint: `put ${JSON.stringify(name)} into the \`operations\` it is allowed`, data: { operation: name } });
+  checkOperation(name: unknown): void {
+    if (typeof name === "string" && this.#has(name)) return;
+    throw new ForbiddenError(`this window may not call ${String(name)}`, { hint: `put ${JSON.stringify(name)} into the \`operations\` it is allowed`, data: { operation: name } });
   }
 
   /** Raises `ForbiddenError` for types of events that are not all on the list; without any, all are asked for. */
-  checkEvents(types: readonly string[] | undefined): void {
-    for (const type of types ?? ["*"]) {
-      if (this.#events.some((allowed) => covers(allowed, type))) continue;
-      throw new ForbiddenError(`this window may not hear ${type}`, { hint: `put ${JSON.stringify(type)} into the \`events\` it is allowed, or ask for fewer`, data: { event: type } });
+  checkEvents(types: unknown): void {
+    // What comes from a page is of any shape; and no types at all is, to the daemon, no limit.
+    for (const type of Array.isArray(types) && types.length > 0 ? (types as unknown[]) : ["*"]) {
+      if (typeof type === "string" && this.#events.some((allowed) => covers(allowed, type))) continue;
+      throw new ForbiddenError(`this window may not hear ${String(type)}`, { hint: `put ${JSON.stringify(type)} into the \`events\` it is allowed, or ask for fewer`, data: { event: type } });
     }
   }
 

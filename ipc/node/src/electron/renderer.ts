@@ -8,11 +8,13 @@ import type { Answer, Bridge, Hello, OpenRequest, WindowOptions, WindowState, Wi
 export type { Bridge, Hello, WindowState } from "./wire.js";
 export * from "../errors.js";
 
-/** What a page hears by; leaving the loop, or `close`, ends it. */
+/** What a page hears; leaving the loop ends it. */
 export interface EventsOptions<Pattern extends string> {
   cursor?: Cursor;
   types: readonly Pattern[];
   subjects?: readonly string[];
+  /** Ends it while the loop waits for the next event; the loop then raises the signal's reason. */
+  signal?: AbortSignal;
 }
 
 /** A page's client. */
@@ -93,8 +95,8 @@ class Page implements PageClient {
     return this.#read<Item>({ id: 0, of: "stream", name, ...(input === undefined ? {} : { input }), options: passed(options) }, options.signal);
   }
 
-  events<const Pattern extends EventPattern>(options: EventsOptions<Pattern>): AsyncGenerator<EventMatching<Pattern> | Reset, void> {
-    return this.#read<EventMatching<Pattern> | Reset>({ id: 0, of: "events", events: options });
+  events<const Pattern extends EventPattern>({ signal, ...events }: EventsOptions<Pattern>): AsyncGenerator<EventMatching<Pattern> | Reset, void> {
+    return this.#read<EventMatching<Pattern> | Reset>({ id: 0, of: "events", events }, signal);
   }
 
   async *#read<Item>(asked: OpenRequest, signal?: AbortSignal): AsyncGenerator<Item, void> {
