@@ -120,6 +120,14 @@ describe("attach or spawn", () => {
     assert.notEqual(one.client.server.pid, pid);
   });
 
+  test("stop by a shell that attached resolves when the directory is given up", LIMIT, async () => {
+    const one = await shell({ handoverMs: 100 });
+    const two = await shell();
+    await two.stop();
+    assert.ok(!existsSync(join(dataDir, "runtime.json")));
+    await until(() => one.state.name === "stopped" && !alive(pids[0] as number));
+  });
+
   test("asking for one that is there changes nothing; letting go while it starts leaves it stopped", LIMIT, async () => {
     const one = await shell();
     const { client } = one;

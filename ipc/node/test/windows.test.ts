@@ -263,7 +263,8 @@ test("events go on over a daemon that was stopped and one that is started in its
   const made = await create(1);
   heard.push(await hear());
   await daemon.stop();
-  await daemon.retry();
+  await refused((await page()).retry(), "`retry: true`");
+  await (await page({ ...GRANT, retry: true })).retry();
   made.push(...(await create(5)));
   while (heard.length < made.length) heard.push(await hear());
   assert.deepEqual(heard.toSorted(), made.toSorted());

@@ -8,6 +8,8 @@ export interface Grant {
   operations: readonly string[];
   /** Types of events, or ones that end in `*`; none when missing. */
   events?: readonly string[];
+  /** Whether its page may have a daemon started that was given up or stopped; not when missing. */
+  retry?: boolean;
   /** Origin of the page, for example `app://shell`, or `file://`. A page that was navigated elsewhere is refused. */
   origin: string;
 }
@@ -62,6 +64,12 @@ export class Allowed {
       if (typeof type === "string" && this.#events.some((allowed) => covers(allowed, type))) continue;
       throw new ForbiddenError(`this window may not hear ${String(type)}`, { hint: `put ${JSON.stringify(type)} into the \`events\` it is allowed, or ask for fewer`, data: { event: type } });
     }
+  }
+
+  /** Raises `ForbiddenError` unless the page may have the daemon started. */
+  checkRetry(): void {
+    if (this.#grant.retry === true) return;
+    throw new ForbiddenError("this window may not have the daemon started", { hint: "put `retry: true` into what it is allowed" });
   }
 
   #has(name: string): boolean {

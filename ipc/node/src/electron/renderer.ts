@@ -26,6 +26,8 @@ export interface PageClient {
   readonly state: WindowState;
   /** Tell of each change of the state, and of the present one at once. */
   onState(told: (state: WindowState) => void): () => void;
+  /** Have the daemon started that was given up or stopped; resolves when it answers. Raises why it does not. */
+  retry(): Promise<void>;
   /** Call an operation by its wire name. */
   request(name: string, input?: object, options?: AnyOptions): Promise<unknown>;
   /** Read a stream operation by its wire name. */
@@ -73,6 +75,10 @@ class Page implements PageClient {
     this.#told.add(told);
     told(this.#state);
     return () => this.#told.delete(told);
+  }
+
+  async retry(): Promise<void> {
+    settled(await this.#bridge.retry());
   }
 
   async request(name: string, input?: object, options: AnyOptions = {}): Promise<unknown> {

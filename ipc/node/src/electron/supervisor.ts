@@ -1,5 +1,5 @@
 /** One daemon for a shell: attached to or started, watched, started again when it dies, and given up in the open. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, type Client, type ConnectOptions } from "../client.js";
@@ -106,15 +106,16 @@ export class Supervisor implements AsyncDisposable {
   }
 
   /**
-   * Stop the daemon in order, for all who use it: it ends what runs, within 10 s, and removes its socket. Raises
-   * `TimeoutError_` when it is there and does not answer.
+   * Stop the daemon in order, for all who use it; resolves when it has ended what runs, within 10 s, and given the
+   * data directory up. Raises `TimeoutError_` when it is there and does not answer.
    */
   async stop(): Promise<void> {
     this.#leave("stop");
     await this.#working?.catch(() => undefined);
     try {
+      const before = this.#runtime();
       await this.#askToStop();
-      await this.#child?.wait(STOP_MS);
+      await (this.#child?.wait(STOP_MS) ?? this.#whileThere(before));
     } finally {
       await this.#end({ name: "stopped", by: "shell" });
     }
@@ -361,6 +362,21 @@ export class Supervisor implements AsyncDisposable {
     } catch (error) {
       if (!(error instanceof ConnectionLostError)) throw error; // else nobody is there
     }
+  }
+
+  /** What the directory says of its daemon; empty when there is none. */
+  #runtime(): string {
+    try {
+      return readFileSync(join(this.dataDir, "runtime.json"), "utf8");
+    } catch {
+      return "";
+    }
+  }
+
+  /** Wait until the daemon that said this of itself is gone, for one that is not this shell's own child. */
+  async #whileThere(runtime: string): Promise<void> {
+    const end = performance.now() + STOP_MS;
+    while (runtime !== "" && this.#runtime() === runtime && performance.now() < end) await sleep(RECONNECT.initialMs);
   }
 
   async #fail(error: unknown): Promise<void> {

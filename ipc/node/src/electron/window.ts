@@ -51,6 +51,12 @@ export class Window {
     for (const { events } of this.#going.values()) events?.resume(this.#options.daemon.client);
   }
 
+  async retry(): Promise<Answer> {
+    this.allowed.checkRetry();
+    await this.#options.daemon.retry();
+    return { ok: null };
+  }
+
   async call({ id, name, input, options }: CallRequest): Promise<Answer> {
     this.allowed.checkOperation(name);
     checkInput(input);

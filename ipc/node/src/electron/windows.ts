@@ -41,6 +41,7 @@ export interface Source {
   readonly client: Client;
   readonly state: DaemonState;
   onState(told: (state: DaemonState) => void): () => void;
+  retry(): Promise<void>;
 }
 
 export interface ServeOptions {
@@ -64,6 +65,7 @@ export class Windows {
   constructor(options: ServeOptions) {
     this.#options = options;
     this.#handle("coder-local:hello", (window) => Promise.resolve(window.hello()));
+    this.#handle("coder-local:retry", (window) => window.retry());
     this.#handle("coder-local:call", (window, request) => window.call(request as CallRequest));
     this.#handle("coder-local:open", (window, request) => window.open(request as OpenRequest));
     this.#on("coder-local:cancel", (window, id) => window.cancel(id as number));
