@@ -354,10 +354,11 @@ export class Supervisor implements AsyncDisposable {
   /** Also where this shell is not connected: a daemon that it has just started must not outlive the wish. */
   async #askToStop(): Promise<void> {
     try {
-      if (this.#isBack()) await this.client.daemon.stop();
+      // By name: this must compile whatever operations were generated.
+      if (this.#isBack()) await this.client.request("daemon.stop");
       else {
         await using client = await connect(this.dataDir, { ...this.#options.connect, reconnect: false });
-        await client.daemon.stop();
+        await client.request("daemon.stop");
       }
     } catch (error) {
       if (!(error instanceof ConnectionLostError)) throw error; // else nobody is there
