@@ -118,15 +118,15 @@ def check_sources(runner: Runner, *, fast: bool) -> None:
 
 
 def check_python_tests(runner: Runner, *, fast: bool, selection: Sequence[str]) -> None:
-    """Run pytest twice: on two processes what can share a machine, then by themselves the tests marked alone."""
-    pytest = ["pytest", "-ra", "--durations=5", *selection]
-    parallel = [runner.python, "-m", *pytest, "-m", "not alone", "-n", "2", "--dist=worksteal"]
-    codes = [runner.check("pytest", parallel, harmless=[NO_TESTS_COLLECTED])]
+    """Run pytest twice, on two processes each: first what runs inside of one, then the tests marked alone."""
+    pytest = [runner.python, "-m", "pytest", "-ra", "--durations=15", "-n", "2", "--dist=worksteal", *selection]
+    codes = [runner.check("pytest", [*pytest, "-m", "not alone"], harmless=[NO_TESTS_COLLECTED])]
     if fast:
         runner.leave_out("pytest, tests marked alone", "--fast was given")
     else:
-        alone = [runner.python, "-m", *pytest, "-m", "alone"]
-        codes.append(runner.check("pytest, tests marked alone", alone, harmless=[NO_TESTS_COLLECTED]))
+        codes.append(
+            runner.check("pytest, tests marked alone", [*pytest, "-m", "alone"], harmless=[NO_TESTS_COLLECTED])
+        )
     if all(code == NO_TESTS_COLLECTED for code in codes):
         runner.outcomes.append(Outcome("pytest", FAILED, note="no test was selected"))
 

@@ -22,6 +22,7 @@ def of_fields(cls: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(getattr(origin, "__mro__", ())):
         found.update(_in_module(sys.modules.get(base.__module__)).get(base.__qualname__, {}))
+        found.update(vars(base).get("__field_docs__", {}))  # of a class that stands for one in another process
     return found
 
 

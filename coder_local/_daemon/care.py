@@ -35,9 +35,13 @@ class PluginCare:
 
     def watch_start(self, plugins: Sequence[Plugin]) -> Starts | None:
         """Return the record of starts, if this one is to be watched. In safe mode it rests, and keeps what it knows."""
-        if self._kernel.safe or not (plugins or (self._folder / FILE).exists()):
+        if self._kernel.safe or not self._watches or not (plugins or (self._folder / FILE).exists()):
             return None
         return self._record()
+
+    @property
+    def _watches(self) -> bool:
+        return self._kernel.settings.current(DaemonSettings).start_watch > 0
 
     def _record(self) -> Starts:
         from .starts import Starts  # noqa: PLC0415 - most starts have no plugins of others
@@ -47,7 +51,7 @@ class PluginCare:
         return self._starts
 
     def _at_work(self, plugin: Plugin, doing: str) -> None:
-        if plugin.source in FOREIGN:
+        if plugin.source in FOREIGN and self._watches:
             self._record().at_work(plugin, doing)
 
     def _decided(self, name: str) -> None:

@@ -18,7 +18,7 @@ import sqlite3
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from coder_local._transports.jsonrpc.server import SocketServer
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Error
 
-from . import boot, log, runtimefile, watch
+from . import again, boot, log, runtimefile, watch
 from .care import PluginCare
 from .core import EARLY, UNREADY, core_domains, read_grants
 from .core.grants import Grant
@@ -61,8 +61,12 @@ _LOOK_EVERY = 1.0
 class Daemon:
     """One daemon process; `run` serves until it is told to stop."""
 
-    def __init__(self, options: ServeOptions) -> None:
+    def __init__(self, options: ServeOptions, answering: Callable[[], None] = lambda: None) -> None:
         self.options = options
+        self.again = again.options_of(options)
+        """Options of `serve` that start it again as it is."""
+        self._answering = answering
+        """Called once, with the ready line."""
         self.data_dir: Path = options.data_dir
         self.incarnation = uuid.uuid4().hex
         self.started_at = process.started_at(os.getpid()) or time.time()
@@ -95,6 +99,7 @@ class Daemon:
         """Serve until stopped, and return the exit code."""
         log.configure(self.options.log_level)
         self._loop = asyncio.get_running_loop()
+        self._signals()  # before the database is opened: a start that is interrupted ends as in order as a stop
         kernel = self.kernel = Kernel(self.data_dir)
         self._admission = Admission(kernel)
         kernel.dispatcher.gate = self._admission
@@ -110,7 +115,7 @@ class Daemon:
         self._reporter = Reporter(kernel, self._post)
         kernel.start(self._loop.call_soon_threadsafe, self._loop.call_soon)
         kernel.dispatcher.hold(*(UNREADY if grants is None else EARLY))
-        server = SocketServer(kernel, self.socket, self._admission.authenticate)
+        server = self._server = SocketServer(kernel, self.socket, self._admission.authenticate)
         runtime.make_socket_folder(self.socket)
         await server.start()
         boot.mark("socket")
@@ -119,6 +124,7 @@ class Daemon:
         try:
             self._watch()
             say("ready", found, self.state, safe=self.options.safe)
+            self._answering()
             boot.mark("ready")
             self._timers["http"] = self._loop.call_later(_HTTP_WAITS, self._begin_http)
             if await self._load(grants):
@@ -132,6 +138,7 @@ class Daemon:
             raise
         finally:
             runtimefile.remove(self.data_dir, self.incarnation)
+            self._heed_no_signals()
         return self._code
 
     def about(self) -> dict[str, Any]:
@@ -148,6 +155,12 @@ class Daemon:
         """Begin to stop; returns at once."""
         self.state = "stopping"
         self._stopping.set()
+
+    def hand_over(self, version: str) -> None:
+        """Begin to stop because a daemon of that version follows; clients of the socket are told to come back to it."""
+        _log.info("going, to be followed by version %s", version)
+        self._server.tell("daemon.handing_over", {"incarnation": self.incarnation, "version": version})
+        self.stop()
 
     def _announce(self) -> runtime.Runtime:
         found = runtime.Runtime(
@@ -266,6 +279,7 @@ class Daemon:
             await asyncio.sleep(0.01)
         ending.cancel()  # it logged what failed; what hangs is left behind
         await dispatcher.stop_tasks()
+        self.kernel.end_processes()
         store.cancel_reads()
         while store.reading and time.monotonic() < end + _ANSWERING:  # interrupted, they are answered in a moment
             await asyncio.sleep(0.01)
@@ -280,14 +294,11 @@ class Daemon:
     def _bind_http(self) -> socket.socket | None:
         if self.options.http_port is None:
             return None
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if sys.platform != "win32":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port = self.options.http_port
         try:
-            listening.bind(("127.0.0.1", self.options.http_port))
+            listening = _bind(*([self.options.http_wish] if not port and self.options.http_wish else []), port)
         except OSError as error:
-            listening.close()
-            _log.error("HTTP is off: port %s cannot be bound: %s", self.options.http_port, error)
+            _log.error("HTTP is off: port %s cannot be bound: %s", port, error)
             return None
         listening.listen(1024)
         listening.setblocking(False)
@@ -331,7 +342,6 @@ class Daemon:
 
         self._watchdog = watch.Watchdog(dispatcher.running, command, self.kernel.troubles)
         self._beat()
-        self._signals()
         if self.options.parent_pid is not None:
             watch.parent(self.options.parent_pid, lambda: self._post(self._parent_gone))
         if self.options.watch_stdin:
@@ -355,6 +365,13 @@ class Daemon:
         for name in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(name, self.stop)
         self._loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a closed terminal is not the end of the daemon
+
+    def _heed_no_signals(self) -> None:
+        """Let one more Ctrl-C not spoil the exit code of a stop in order; the loop would take the default back."""
+        if sys.platform != "win32":
+            for name in (signal.SIGTERM, signal.SIGINT):
+                self._loop.remove_signal_handler(name)
+                signal.signal(name, signal.SIG_IGN)
 
     def _parent_gone(self) -> None:
         self._orphan = True
@@ -382,6 +399,23 @@ class Daemon:
             self._linger = self._loop.call_later(_LOOK_EVERY, self._lingered)
         else:
             self.stop()
+
+
+def _bind(*ports: int) -> socket.socket:
+    """Return a socket at the first of the ports on loopback that is free. Raises the `OSError` of the last."""
+    for index, port in enumerate(ports, 1):
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if sys.platform != "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", port))
+        except OSError:
+            listening.close()
+            if index == len(ports):
+                raise
+        else:
+            return listening
+    raise ValueError("no port was given")
 
 
 def _import_http(kernel: Kernel, admission: Admission) -> Any:

@@ -88,7 +88,7 @@ async def _tried(kernel: Kernel, care: PluginCare | None, allowed: list[Plugin])
 async def _add(kernel: Kernel, plugin: Plugin) -> None:
     boot.mark("import", plugin=plugin.name)
     plugin.import_since = time.monotonic()
-    domain = await imported(kernel, plugin, plugin.load)
+    domain = await imported(kernel, plugin, lambda: kernel.registry.load(plugin))
     plugin.import_since = None
     if domain is not None:
         kernel.registry.take(plugin, domain)

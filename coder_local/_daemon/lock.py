@@ -10,8 +10,8 @@ from pathlib import Path
 class Lock:
     """An exclusive lock on a file of the data directory."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "daemon.lock"
+    def __init__(self, folder: Path, name: str = "daemon.lock") -> None:
+        self._path = folder / name
         self._file: int | None = None
 
     def take(self) -> bool:
@@ -30,6 +30,25 @@ class Lock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def successor(folder: Path) -> Lock:
+    """Return the lock that a daemon holds from the moment it asks the old one to go until it answers itself.
+
+    Without it whoever starts a daemon in between, of the old build perhaps, would be the one that follows.
+    """
+    return Lock(folder, "handover.lock")
+
+
+def take_between(lock: Lock, turn: Lock) -> bool:
+    """Take the lock of the daemon, but not out of the hands of one that waits for it as the old one's successor."""
+    if not lock.take():
+        return False
+    if not turn.take():
+        lock.release()
+        return False
+    turn.release()
+    return True
 
 
 if sys.platform == "win32":

@@ -8,21 +8,22 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from coder_ipc import runtime
-from coder_ipc.errors import IpcError
+from coder_ipc.errors import IpcError, RemoteError
 from coder_local import __version__
 
-from . import boot, place
-from .lock import Lock
+from . import boot, directory, place
+from .lock import Lock, successor, take_between
 
 EXIT_OK = 0
 EXIT_LOCKED = 8
-"""Another process holds the data directory, and does not answer."""
+"""Another process holds the data directory, and does not answer, or does not go for the one that takes over."""
 EXIT_DATA = 65
 """The data was written by a newer version, or cannot be brought up to date; it is as it was."""
 EXIT_BROKEN = 70
@@ -31,6 +32,10 @@ EXIT_NO_DIRECTORY = 73
 """The data directory, or the place of the socket, cannot be made or written."""
 
 _ATTACH_WAIT = 15.0
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coder_local.api import Error
 
 
 class ServeOptions(NamedTuple):
@@ -48,39 +53,79 @@ class ServeOptions(NamedTuple):
     log_level: str = "INFO"
     safe: bool = False
     """Whether to leave the plugins of others out."""
+    take_over: bool = False
+    """Follow the daemon that runs, instead of attaching to it."""
+    allow_network: bool = False
+    """Take a data directory on a network drive."""
+    http_wish: int = 0
+    """Port to try first when any would do."""
 
 
 def serve(options: ServeOptions) -> int:
     """Print the one ready line and serve until stopped; return the exit code."""
     folder = options.data_dir
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = folder.resolve()
-        if os.name == "posix":
-            folder.chmod(0o700)
-        lock = Lock(folder)
-        taken = lock.take()
-    except OSError as error:
-        print(f"error: the data directory {folder} cannot be used: {error}", file=sys.stderr)
-        print("hint: check its permissions, or give another with --data-dir", file=sys.stderr)
-        return EXIT_NO_DIRECTORY
-    if not taken and (code := _attach(folder, lock, safe=options.safe)) is not None:
-        return code
-    boot.begin(folder, __version__)
+        folder = directory.prepare(folder, allow_network=options.allow_network)
+        lock, turn = Lock(folder), successor(folder)
+        taken = not options.take_over and take_between(lock, turn)
+    except (OSError, directory.DirectoryError) as error:
+        known = error if isinstance(error, directory.DirectoryError) else directory.cannot(folder, error)
+        return _failed(known, known.hint, EXIT_NO_DIRECTORY)
+    try:
+        if options.take_over:
+            options = _follow(options, folder, lock, turn)
+        elif not taken and (code := _attach(folder, lock, turn, safe=options.safe)) is not None:
+            return code
+        return _traced(options._replace(data_dir=folder), turn.release)
+    except _Ended as end:
+        return end.code
+    finally:
+        lock.release()
+        turn.release()
+
+
+def _traced(options: ServeOptions, answering: Callable[[], None]) -> int:
+    """Serve, and keep a trace of how far the start came."""
+    boot.begin(options.data_dir, __version__)
     code = EXIT_BROKEN
     try:
         address = None if options.socket is None else place.usable(options.socket)
-        code = _run(options._replace(data_dir=folder, socket=address))
+        code = _run(options._replace(socket=address), answering)
     except place.PlaceError as error:
-        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr)
-        code = EXIT_NO_DIRECTORY
+        code = _failed(error, error.hint, EXIT_NO_DIRECTORY)
     finally:
         boot.end(code)
-        lock.release()
     return code
 
 
-def _attach(folder: Path, lock: Lock, *, safe: bool) -> int | None:
+class _Ended(Exception):
+    """The daemon is not to run; what is to be said is said."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+def _failed(error: object, hint: str, code: int) -> int:
+    print(f"error: {error}\nhint: {hint}", file=sys.stderr)
+    return code
+
+
+def _follow(options: ServeOptions, folder: Path, lock: Lock, turn: Lock) -> ServeOptions:
+    """Take the place of the daemon that runs; return the options, with the port of its HTTP to try first."""
+    from coder_local._store.migrations import MigrationError  # noqa: PLC0415 - for this option only
+
+    from . import takeover  # noqa: PLC0415 - see above
+
+    try:
+        followed = takeover.follow(folder, lock, turn)
+    except takeover.TakeOverError as error:
+        raise _Ended(_failed(error, error.hint, EXIT_LOCKED)) from None
+    except MigrationError as error:
+        raise _Ended(_no_migration(folder, error)) from None
+    return options if followed is None else options._replace(http_wish=followed.port)
+
+
+def _attach(folder: Path, lock: Lock, turn: Lock, *, safe: bool) -> int | None:
     """Print the line of the daemon that holds the directory, waiting while it starts; None if it left us the lock."""
     from coder_ipc import spawn  # noqa: PLC0415 - a daemon that starts needs none of it
 
@@ -89,12 +134,14 @@ def _attach(folder: Path, lock: Lock, *, safe: bool) -> int | None:
         try:
             found, hello = spawn.greet(folder)
         except IpcError as error:
-            if lock.take():
+            if isinstance(error, RemoteError):  # it answers, and will say the same again
+                message = f"the daemon of {folder} was not attached to: {error.message}"
+                return _failed(message, error.hint or "look into its log", EXIT_LOCKED)
+            if take_between(lock, turn):
                 return None
             if time.monotonic() > end:
-                print(f"error: another process holds {folder} and does not answer: {error}", file=sys.stderr)
-                print("hint: it may be starting or stopping; look at `coder-local status`", file=sys.stderr)
-                return EXIT_LOCKED
+                message = f"another process holds {folder} and does not answer: {error}"
+                return _failed(message, "it may be starting or stopping; look at `coder-local status`", EXIT_LOCKED)
             time.sleep(0.05)
         else:
             state, is_safe = str(hello.get("state", "")), safe and _is_safe(folder)
@@ -141,11 +188,14 @@ def say(event: str, found: runtime.Runtime, state: str = "", *, safe: bool = Fal
         **({"state": state} if state == "migrating" else {}),
         **({"safe": True} if safe else {}),
     }
-    with contextlib.suppress(OSError):  # nobody reads our standard output; who wants to know reads runtime.json
+    try:
         print(msgspec.json.encode(line).decode(), flush=True)
+    except OSError:  # nobody reads our standard output; who wants to know reads runtime.json
+        with contextlib.suppress(OSError):  # what was not written is tried again at the end, and would make it exit 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(options: ServeOptions) -> int:
+def _run(options: ServeOptions, answering: Callable[[], None]) -> int:
     from coder_local._store.migrations import MigrationError  # noqa: PLC0415 - attaching needs none of it
     from coder_local.api import Locked  # noqa: PLC0415 - attaching needs none of it
 
@@ -154,15 +204,17 @@ def _run(options: ServeOptions) -> int:
     os.umask(0o077)  # whatever the daemon writes is its owner's alone
     os.chdir(options.data_dir)  # the folder it was started from must not be held, nor matter
     try:
-        return asyncio.run(Daemon(options).run())
+        return asyncio.run(Daemon(options, answering).run())
     except Locked as error:
-        print(f"error: the database in {options.data_dir} cannot be opened: {error.message}", file=sys.stderr)
-        print(f"hint: {error.hint or 'look who else uses it, and at its permissions'}", file=sys.stderr)
-        return EXIT_NO_DIRECTORY
+        message = f"the database in {options.data_dir} cannot be opened: {error.message}"
+        return _failed(message, error.hint or "look who else uses it, and at its permissions", EXIT_NO_DIRECTORY)
     except MigrationError as error:
-        print(f"error: the database in {options.data_dir} cannot be used: {error.message}", file=sys.stderr)
-        print(f"hint: {error.hint or 'install the version that wrote it'}", file=sys.stderr)
-        return EXIT_DATA
+        return _no_migration(options.data_dir, error)
     except Exception:
         logging.getLogger("coder_local.daemon").critical("the daemon cannot run", exc_info=True)
         return EXIT_BROKEN
+
+
+def _no_migration(folder: Path, error: Error) -> int:
+    message = f"the database in {folder} cannot be used: {error.message}"
+    return _failed(message, error.hint or "install the version that wrote it", EXIT_DATA)

@@ -6,7 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from coder_local._store import idempotency
+from coder_local._store.scope import WriteScope
 from coder_local.api import TimedOut
+
+_encode = msgspec.json.Encoder().encode
 
 
 def late(name: str, deadline: float) -> TimedOut:
@@ -31,3 +37,23 @@ def settle(future: asyncio.Future[Any]) -> Callable[[Any, BaseException | None],
             future.set_result(result)
 
     return done
+
+
+def question_of(input: Any) -> bytes:
+    """Return what must be the same in a repeated call of a command."""
+    return _encode(msgspec.structs.replace(input, idempotency_key=None, confirm=None))
+
+
+def once(scope: WriteScope, input: Any, run: Callable[[], bytes]) -> bytes:
+    """Return a command's answer, which is that of the first call where its key was used before."""
+    key = input.idempotency_key
+    if key is None:
+        return run()
+    question = question_of(input)
+    answer = idempotency.replay(scope, key, question)
+    if answer is None:
+        answer = run()
+        idempotency.keep(scope, key, question, answer)
+    else:
+        scope.expected = None  # it was held to its rev the first time
+    return answer

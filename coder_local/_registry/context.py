@@ -38,7 +38,7 @@ class OutsideContext(Context):
     def __init__(self, dispatcher: Dispatcher, call: Call, principal: Principal, *, kept: bool = False) -> None:
         self._dispatcher = dispatcher
         self._call = call
-        self._request_id = call.request_id
+        self.request_id = call.request_id
         self._principal = principal
         self._kept = kept  # rights of another day: their token may have been revoked since
         self._domain = call.name.partition(".")[0]
@@ -56,7 +56,7 @@ class OutsideContext(Context):
         registry = self._dispatcher.registry
         if not registry.offers(name):
             raise registry.unsupported(name)
-        body = await self._dispatcher.call(name, _encode(input), self._principal, self._request_id)
+        body = await self._dispatcher.call(name, _encode(input), self._principal, self.request_id)
         return msgspec.json.decode(body)
 
     def offers(self, name: LiteralString, /) -> bool:
@@ -95,7 +95,7 @@ class OutsideContext(Context):
 
     def acting(self, rights: Rights, request_id: str = "") -> Context:
         made = OutsideContext(self._dispatcher, self._call, principal_of(rights), kept=True)
-        made._request_id = request_id
+        made.request_id = request_id
         return made
 
     def _holds(self) -> bool:
@@ -150,7 +150,7 @@ class OutsideContext(Context):
             self.actor,
             self.workspace,
             f"{self._domain}.{word if word.isidentifier() else 'transaction'}",
-            self._request_id,
+            self.request_id,
             principal=None if principal.unbound else principal,
             confirmed=principal.confirmed,
         )

@@ -17,7 +17,6 @@ from typing import Any
 
 import msgspec
 
-from coder_local._store import idempotency
 from coder_local._store.caller import Caller
 from coder_local._store.faults import over_deadline
 from coder_local._store.feed import Feed
@@ -26,7 +25,8 @@ from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.store import Store
 from coder_local.api import Broken, Context, Error, Kind, Locked, Operation, Safety, TimedOut
 
-from .answers import cancelled, late, settle
+from . import elsewhere
+from .answers import cancelled, late, once, settle
 from .context import OutsideContext
 from .held import Held
 from .principal import Gate, Principal, caller_of, of_plugin
@@ -235,12 +235,12 @@ class Dispatcher:
             begun()
         prepared.calls += 1
         caller = caller_of(call.principal, call.name, call.request_id)
-        if operation.kind is Kind.QUERY:
+        if operation.kind is Kind.QUERY and prepared.apart is None:
             if prepared.bounded(input):
                 call.answer(self._read(prepared, input, caller), None)
                 return None
             return self._query(call, prepared, input, caller)
-        if operation.kind is Kind.COMMAND:
+        if operation.kind is Kind.COMMAND and prepared.apart is None:
             return self._command(call, prepared, input, caller)
         task = self.loop.create_task(self._outside(call, prepared, input), name=call.name)
         self._tasks.add(task)
@@ -308,6 +308,8 @@ class Dispatcher:
                 if operation.kind is Kind.STREAM:
                     await _pass_on(prepared.run(context, input), call.item)
                     body = b"null"
+                elif prepared.apart is not None and operation.kind is not Kind.ACTION:
+                    body = await elsewhere.answer(self, prepared.apart, call, prepared, input, context)
                 else:
                     body = prepared.encode(await prepared.run(context, input))
         except asyncio.CancelledError as error:
@@ -324,6 +326,11 @@ class Dispatcher:
         """Return a context for what a plugin does by itself: it may read and write, nothing that asks for a person."""
         call = Call(f"{domain}.start", b"{}", of_plugin(plugin), lambda _body, _error: None)
         return OutsideContext(self, call, admitted(call.principal, Safety.WRITE))
+
+    def listening(self, caller: Caller) -> OutsideContext:
+        """Return a context for a listener: its calls may write, and nothing else."""
+        principal = msgspec.structs.replace(caller.principal, confirmed=frozenset[Safety]())
+        return OutsideContext(self, Call(caller.operation, b"{}", principal, lambda _body, _error: None), principal)
 
     async def stop_tasks(self) -> None:
         """Cancel all actions and streams, and wait until they have ended."""
@@ -462,18 +469,7 @@ class _Command:
         return answer
 
     def _answer(self, scope: WriteScope) -> bytes:
-        prepared, input = self._prepared, self._input
-        key = input.idempotency_key
-        if key is None:
-            return prepared.answer(scope, input)
-        question = _encode(msgspec.structs.replace(input, idempotency_key=None, confirm=None))
-        answer = idempotency.replay(scope, key, question)
-        if answer is None:
-            answer = prepared.answer(scope, input)
-            idempotency.keep(scope, key, question, answer)
-        else:
-            scope.expected = None  # it was held to its rev the first time
-        return answer
+        return once(scope, self._input, lambda: self._prepared.answer(scope, self._input))
 
     def done(self, body: Any, error: BaseException | None) -> None:
         """Answer, on the loop, after the commit."""

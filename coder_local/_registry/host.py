@@ -17,6 +17,8 @@ class Host(Protocol):
     socket: str
     http: str | None
     """Base URL, or None when HTTP is off."""
+    again: list[str]
+    """Options of `serve` that start it again as it is, the data directory left out."""
 
     @property
     def state(self) -> str:
@@ -29,4 +31,8 @@ class Host(Protocol):
 
     def stop(self) -> None:
         """Begin to stop; returns at once."""
+        ...
+
+    def hand_over(self, version: str) -> None:
+        """Begin to stop, because a daemon of that version follows; returns at once."""
         ...

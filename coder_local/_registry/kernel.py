@@ -20,7 +20,7 @@ from .clients import Clients
 from .dispatch import Dispatcher
 from .host import Host
 from .listeners import Listeners
-from .plugins import Plugin, Source, Status
+from .plugins import FOREIGN, Plugin, Source, Status
 from .principal import Gate, OpenGate
 from .registry import Registry
 from .settings import DaemonSettings, SettingsManager
@@ -47,6 +47,7 @@ class Kernel:
         self.registry = Registry()
         self.store = Store(folder, self.registry.tables, self.registry, clock)
         self.dispatcher = Dispatcher(self.registry, self.store, gate or OpenGate())
+        self.registry.load = self._load
         self.registry.offered = self.offered
         self.registry.folder_of = self.store.folders.of
         self.clients = Clients()
@@ -58,6 +59,7 @@ class Kernel:
         )
         self.dispatcher.troubled = self.troubles.fault
         self.listeners = Listeners(self.store, self.troubles.fault)
+        self.listeners.context = self.dispatcher.listening
         self.growth: Growth | None = None
         """Whether the process grows, and who worked meanwhile; there while somebody looks."""
         self.safe = False
@@ -125,6 +127,14 @@ class Kernel:
         """Import plugins one by one."""
         for plugin in plugins:
             self.registry.add(plugin)
+
+    def _load(self, plugin: Plugin, *, anew: bool = False) -> Domain | None:
+        """Import a plugin where it is to run: that of others in a process of its own, if its manifest says so."""
+        if plugin.source not in FOREIGN or self.store.folder is None:
+            return plugin.load(anew=anew)
+        from . import isolated  # noqa: PLC0415 - only for a plugin of others
+
+        return isolated.load(self, plugin, anew=anew)
 
     def take(self, domain: Domain, source: Source = Source.CORE) -> Plugin:
         """Take in a domain that is at hand."""
@@ -245,6 +255,12 @@ class Kernel:
         self.listeners.save()
         found = await asyncio.gather(*(self.end(plugin) for plugin in list(self._begun)))
         return [fault for faults in found for fault in faults]
+
+    def end_processes(self) -> None:
+        """End the processes of plugins; nothing is under way any more."""
+        for plugin in list(self.registry.plugins.values()):
+            if plugin.process is not None:
+                plugin.process.stop()
 
     def forget_hooks(self) -> None:
         """Collect the hooks anew at the next call of one: a plugin came or went."""

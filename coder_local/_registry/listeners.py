@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,14 +20,19 @@ from coder_local._store.caller import Caller
 from coder_local._store.consumers import Place
 from coder_local._store.eventlog import Published
 from coder_local._store.feed import BATCH, Feed, Reset, Subscription
-from coder_local._store.scope import WriteScope
+from coder_local._store.scope import ReadScope, WriteScope
 from coder_local._store.store import Store
-from coder_local.api import TimedOut
+from coder_local.api import Locked, TimedOut
 from coder_local.api.operations import Listener
 
+from . import elsewhere
 from .answers import settle
 from .plugins import Plugin
 from .principal import of_plugin
+
+if TYPE_CHECKING:
+    from .context import OutsideContext
+    from .remote import RemotePlugin
 
 _log = logging.getLogger("coder_local.listeners")
 BACK_OFF: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
@@ -46,6 +52,8 @@ class Listeners:
         self.back_off = BACK_OFF
         self.troubled = troubled
         """Told of each attempt that failed, on the writer's thread; returns the report's id."""
+        self.context: Callable[[Caller], OutsideContext]
+        """Makes the context that a listener in another process asks by."""
         self._store = store
         self._running: dict[str, _Running] = {}
 
@@ -95,6 +103,8 @@ class _Running:
         self._waiting: deque[int] = deque()
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        """Held: the loop itself keeps no task alive."""
         self._careful = False
         """Whether events go one by one, because a batch took too long and nobody knows which of them it was."""
         self._subscription: Subscription = self._subscribe(feed)
@@ -147,12 +157,34 @@ class _Running:
             self._busy = False
             self.close()
             return
+        if self.plugin.process is not None:
+            self._hearing = self._loop.create_task(self._elsewhere(self.plugin.process.remote, self._waiting[0]))
+            return
         taken = list(self._waiting)[: 1 if self._careful else BATCH]
         self._submit(lambda scope: self._work(scope, taken))
 
     def _submit(self, work: Callable[[WriteScope], Place]) -> None:
         caller = Caller(actor="daemon", operation=self._listener.name)
         self._store.submit(work, caller, self._done, deadline=DEADLINE)
+
+    async def _elsewhere(self, apart: RemotePlugin, seq: int) -> None:
+        """Have an event heard in the plugin's process, and what it did committed with the place in the log."""
+        name = self._listener.name
+        try:
+            place = await elsewhere.hear(apart, self._store, self._owner.context, name, seq, self._prepare)
+        except Locked as error:
+            self._done(None, error)  # the process is just being started: no fault of the event
+        except Exception as caught:  # noqa: BLE001 - a plugin's fault, which is counted
+            if self._subscription.closed:  # it was disabled meanwhile, which ended its process
+                return
+            error_ = caught
+            self._submit(
+                lambda scope: self._fail(
+                    scope, consumers.found(scope, name), seq, error_, at_once=isinstance(error_, _Loop)
+                )
+            )
+        else:
+            self._done(place, None)
 
     def _done(self, place: Place | None, error: BaseException | None) -> None:
         self._busy = False
@@ -216,9 +248,14 @@ class _Running:
         return place
 
     def _handle(self, scope: WriteScope, event: consumers.Event) -> None:
+        with scope.part(self._prepare(scope, event)) as inner:
+            self._listener.function(inner, event=event.heard)
+
+    def _prepare(self, scope: ReadScope, event: consumers.Event) -> Caller:
+        """Return on whose behalf an event is heard. Raises `_Loop` if too many led to it."""
         if event.depth >= DEPTH:
             raise _Loop("this looks like a loop of events: " + " led to ".join(consumers.chain(scope, event, DEPTH)))
-        caller = Caller(
+        return Caller(
             f"plugin:{self.plugin.name}",
             event.workspace,
             self._listener.name,
@@ -227,8 +264,6 @@ class _Running:
             principal=msgspec.structs.replace(of_plugin(self.plugin.name), workspace=event.workspace),
             confirmed=frozenset(),
         )
-        with scope.part(caller) as inner:
-            self._listener.function(inner, event=event.heard)
 
     def _fail(self, scope: WriteScope, place: Place, seq: int, error: BaseException, *, at_once: bool = False) -> Place:
         """Count a failure, and park the event after the last one; return the place that was saved."""

@@ -16,21 +16,26 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from coder_ipc import program
+from coder_local._isolation.manifest import WITHOUT, Manifest
 from coder_local._store.migrations import find_files
 from coder_local.api import DeclarationError, Domain
 
 from . import memory, modules
 
+if TYPE_CHECKING:
+    from .isolated import Apart
+
 _log = logging.getLogger("coder_local.plugins")
 BUNDLED = "coder_plugins"
 ENTRY_POINTS = "coder_local.plugins"
+LINK = ".link"
+_LONGEST_PATH = 32 * 1024
 _NO_PACKAGES = (
     "this build has Python's own modules and what coder-local requires: put other packages into the plugin's folder"
 )
-LINK = ".link"
-_LONGEST_PATH = 32 * 1024
 
 
 class Source(StrEnum):
@@ -91,6 +96,12 @@ class Plugin:
         self.module: ModuleType | None = None
         self.content = ""
         """Hash of the content that was loaded, of a plugin that had to be enabled."""
+        self.manifest: Manifest = WITHOUT
+        """What its manifest says, once it was read."""
+        self.process: Apart | None = None
+        """Its process, of one that does not run in the daemon."""
+        self.place: Path | None = None
+        """Where its files are, of one that is imported in a process of its own."""
         self._migrations: tuple[Path, ...] | None = None
         self.edition = 0
         """How often its content was exchanged for another since the daemon started."""
@@ -110,6 +121,8 @@ class Plugin:
     @property
     def folder(self) -> Path | None:
         """Where its files are, once imported."""
+        if self.place is not None:
+            return self.place
         file = None if self.module is None else self.module.__file__
         return None if file is None else Path(file).parent
 
@@ -146,6 +159,8 @@ class Plugin:
         """Mark it as stopped, with the reason a person reads."""
         self.reason = reason  # first: who reads the status on another thread, then finds its reason
         self.status = status
+        if self.process is not None:
+            self.process.stop()
 
     def load(self, *, anew: bool = False) -> Domain | None:
         """Import it and return its domain; None, with status and reason set, if it cannot be.
@@ -259,6 +274,20 @@ def content_hash(plugin: Plugin) -> str:
         digest.update(f"{path.relative_to(folder).as_posix()}\0{len(body)}\0".encode())
         digest.update(body)
     return digest.hexdigest()
+
+
+def package_folder(plugin: Plugin) -> Path | None:
+    """Return the folder of a third party's package, which its manifest stands in, without importing it.
+
+    None for an installed module that is one file and has no folder. Raises `DeclarationError` if it cannot be found.
+    """
+    folder, files = _files_of(plugin)
+    if plugin.source is Source.FOLDER:
+        return folder
+    if files == [folder / f"{plugin.location}.py"]:
+        return None
+    inner = folder.joinpath(*plugin.location.split(".")[1:])
+    return inner if inner.is_dir() else inner.parent
 
 
 def _files_of(plugin: Plugin) -> tuple[Path, list[Path]]:

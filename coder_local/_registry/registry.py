@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -34,6 +34,9 @@ from .nearest import did_you_mean
 from .plugins import Plugin, Status
 from .principal import MILD, Gate, OpenGate, Principal, principal_of, rights_of
 
+if TYPE_CHECKING:
+    from .remote import RemotePlugin
+
 _log = logging.getLogger("coder_local.plugins")
 _encode = msgspec.json.Encoder().encode
 _PAST = ("created", "updated", "deleted", "restored")
@@ -42,13 +45,15 @@ _PAST = ("created", "updated", "deleted", "restored")
 class Prepared:
     """An operation with everything that a call needs, made once at its first call."""
 
-    __slots__ = ("bounded", "calls", "operation", "plugin", "run", "signature", "summary")
+    __slots__ = ("apart", "bounded", "calls", "operation", "plugin", "run", "signature", "summary")
 
     def __init__(self, operation: Operation, plugin: str, tables: Tables) -> None:
         self.operation = operation
         self.plugin = plugin
         self.calls = 0
         """How often it was called from outside, for who looks which plugin is busy."""
+        self.apart: RemotePlugin | None = getattr(operation.function, "apart", None)
+        """The process that its function is in, of one that does not run in the daemon."""
         self.bounded: Callable[[Any], bool] = lambda _: operation.quick
         if operation.standard is not None:
             ready = standard.build(operation, tables.of(operation.standard.record))
@@ -98,6 +103,8 @@ class Registry:
         self.settings_of: Callable[[type[Any]], Any] = lambda settings: settings()
         self.offered: Callable[..., Iterable[Any]] = _nothing_offered
         self.folder_of: Callable[[str], Path] = _no_folder
+        self.load: Callable[..., Domain | None] = Plugin.load
+        """Imports a plugin, in the daemon or in a process of its own."""
         self.gate: Gate = OpenGate()
         """Decides on every call, those of one operation inside another among them."""
         self._operations: dict[str, tuple[Operation, str]] = {}
@@ -111,7 +118,7 @@ class Registry:
     def add(self, plugin: Plugin) -> None:
         """Import a plugin and take in its domain, or mark it with the reason why not. Never raises."""
         if self.enter(plugin):
-            domain = plugin.load()
+            domain = self.load(plugin)
             if domain is not None:
                 self.take(plugin, domain)
 
@@ -138,12 +145,14 @@ class Registry:
             plugin.stop(Status.STOPPED_BY_DECLARATION, f"{type(error).__name__}: {error}")
             _log.exception("plugin %s cannot be taken in", plugin.name, extra={"plugin": plugin.name})
             return
-        self.generation += 1
         for operation in domain.operations.values():
             self._operations[operation.name] = operation, plugin.name
         for name, event in domain.events.items():
             self._events[event] = name, name.rpartition(".")[0]
         plugin.status, plugin.reason = Status.LOADED, ""
+        self.generation += 1  # last: what another thread derives meanwhile is of the generation before
+        if plugin.process is not None:
+            plugin.process.resume()
 
     def _take_tables(self, domain: Domain) -> None:
         lists = {op.standard.record: op.standard for op in domain.operations.values() if op.standard}
@@ -184,7 +193,6 @@ class Registry:
         plugin.stop(status, reason)
         if plugin.domain is None or not taken_in:
             return
-        self.generation += 1
         for name in plugin.domain.operations:
             self._operations.pop(name, None)
             self._prepared.pop(name, None)
@@ -192,6 +200,7 @@ class Registry:
             self.tables.discard(record)
         for event in plugin.domain.events.values():
             self._events.pop(event, None)
+        self.generation += 1  # last, as above
 
     def migration_sets(self) -> list[MigrationSet]:
         """Return the migrations of every loaded plugin."""

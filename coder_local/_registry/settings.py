@@ -67,7 +67,8 @@ class DaemonSettings(Settings):
     memory_budget_mb: Annotated[float, Meta(gt=0)] = 200.0
     """MiB that the process may grow by at a plugin's import, or while it does nearly all the work."""
     start_watch: Annotated[float, Meta(ge=0, le=600)] = 10.0
-    """Seconds after a start in which the end of the daemon is laid to the third parties' plugins that were loaded."""
+    """Seconds after a start in which the end of the daemon is laid to the third parties' plugins that were loaded.
+    0, for who kills daemons on purpose: never."""
 
 
 class Place(StrEnum):

@@ -41,7 +41,8 @@ class Entry(NamedTuple):
 class AuditLine(Value):
     """One call of an operation that is destructive, leaves the machine, or is for a person alone.
 
-    Or requests that were refused at the door of HTTP: their operation is `http.request`, their actor `unknown`.
+    Or requests that were refused at the door of HTTP: their operation is `http.request`, their actor `unknown`. Or what
+    a plugin in a process of its own tried beyond its manifest: the operation is `<domain>.<permission>`.
     """
 
     seq: int
@@ -58,7 +59,10 @@ class AuditLine(Value):
     input_hash: str
     """SHA-256 of the input as it was sent, in hex; the input itself is not kept. Empty where there was none."""
     detail: str
-    """Of requests refused at the door: the rule they broke, what the last of them said of itself, and their number."""
+    """Of requests refused at the door: the rule they broke, what the last of them said of itself, and their number.
+
+    Of a plugin that tried what its manifest does not allow: the permission, and what it tried.
+    """
     hash: str
     """SHA-256 of this line and of the hash of the line before, in hex; empty in lines of versions before the chain."""
 

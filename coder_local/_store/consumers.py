@@ -84,7 +84,7 @@ def forget_dead(scope: WriteScope) -> None:
     scope.connection.execute("DELETE FROM event_dead WHERE at < ?", (scope.ms - KEEP_DEAD_MS,))
 
 
-def events(scope: WriteScope, epoch: str, after: int, seqs: Sequence[int]) -> list[Event]:
+def events(scope: ReadScope, epoch: str, after: int, seqs: Sequence[int]) -> list[Event]:
     """Return some events that come after a number, in order."""
     scope.write_log()
     rows = scope.connection.execute(
@@ -111,7 +111,7 @@ def events(scope: WriteScope, epoch: str, after: int, seqs: Sequence[int]) -> li
     ]
 
 
-def chain(scope: WriteScope, event: Event, limit: int) -> list[str]:
+def chain(scope: ReadScope, event: Event, limit: int) -> list[str]:
     """Return the types of the events that led to this one, the first of them first."""
     types, cause = [event.heard.type], event.cause
     while cause is not None and len(types) <= limit:

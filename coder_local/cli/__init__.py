@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import sys
 
+from coder_ipc import program
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if serve.is_meant(arguments):
         return serve.run(arguments)
+    if arguments[:1] == [program.PLUGIN]:
+        from coder_local._contracts import docs  # noqa: PLC0415 - see above
+        from coder_local._isolation import child  # noqa: PLC0415
+
+        child.main(docs.of_fields)
+        return 0
     from . import app  # noqa: PLC0415 - see above
 
     return app.run(arguments)

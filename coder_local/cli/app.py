@@ -34,6 +34,10 @@ SUMMARIES = {
     "help": "show the groups of operations, or the help of a command",
 }
 
+HANDOVER = "daemon handover"
+"""A command in place of the operation of that name, which only a successor can use."""
+HANDOVER_SUMMARY = "let another version take the place of the daemon that runs"
+
 _EPILOG = """
 Every operation of the daemon is a command too; `changes.list` for example:
   coder-local changes list --limit 5
@@ -91,6 +95,10 @@ def _run(arguments: Sequence[str]) -> int:
 def _command(session: Session, name: str, rest: list[str], before: list[str]) -> int:
     # `events` is a command of its own, and the group of the operation `events.list`
     is_group = name == "events" and rest[:1] == ["list"]
+    if [name, *rest[:1]] == HANDOVER.split():
+        from .handover import COMMANDS as OWN  # noqa: PLC0415 - each command loads what it needs, and no other's
+
+        return _carry_out(session, OWN[HANDOVER], HANDOVER, HANDOVER_SUMMARY, [*before, *rest[1:]])
     if not is_group and (command := _load(name)) is not None:
         return _carry_out(session, command, name, SUMMARIES[name], [*before, *rest])
     if name == "plugins":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from coder_ipc.errors import IpcError
 
 from . import catalogue, members, operation, schema, shipped
-from .app import Command, summaries
+from .app import HANDOVER, Command, summaries
 from .parser import SETTINGS_OPTIONS, SETTINGS_WITH_VALUE
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def tree(operations: Iterable[Operation]) -> Tree:
             is_last = depth == len(words) - 1
             found.setdefault(words[:depth], {}).setdefault(word, each.summary if is_last else "")
         found.setdefault(words, {}).update(_options(each))
+    found[tuple(HANDOVER.split())] = {"--force": ""}  # the command, not the operation of that name
     return found
 
 

@@ -92,3 +92,21 @@ _PHRASES: dict[str, Callable[[dict[str, Any], int, bool], str | None]] = {
     "plugins.list": _plugins,
     "plugins.reload": lambda value, _width, _bold: reloaded(value),
 }
+
+
+_MAY = {
+    "operations": "call",
+    "events": "hear",
+    "secrets": "use the secrets",
+    "hosts": "connect to",
+    "commands": "start",
+}
+
+
+def granted(plugin: dict[str, Any]) -> str:
+    """Return what a third party's plugin may do once it is enabled, as `plugins.list` tells of it."""
+    name, allowed = plugin["name"], plugin.get("permissions")
+    if allowed is None:
+        return f"{name} runs in the daemon, where it may do whatever you may"
+    may = [f"{word} {', '.join(allowed[kind])}" for kind, word in _MAY.items() if allowed.get(kind)]
+    return f"{name} runs in a process of its own; beyond its own domain it may {'; '.join(may) or 'do nothing'}"

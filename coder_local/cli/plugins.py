@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import group
+from . import group, phrases
 from .errors import Failure, invalid
 from .parser import Parser, settings
 from .tables import clean
@@ -39,7 +39,17 @@ def run(session: Session, rest: list[str], before: Sequence[str]) -> int:
     named = next((argument for argument in rest[1:] if not argument.startswith("-")), "")
     if word in {"enable", "reload"} and _is_path(named):
         raise _not_put(session, Path(named).expanduser().absolute())
+    if word == "enable" and not {"-h", "--help", "--json"} & {*before, *rest}:
+        _tell(session, named)
     return group.run(session, ["plugins", *rest], before=before, extra=_OWN)
+
+
+def _tell(session: Session, name: str) -> None:
+    """Say where a plugin of others would run, and what it may do there: the person grants exactly that."""
+    plugins = session.client.call("plugins.list")["items"]
+    found = next((each for each in plugins if each["name"] == name), None)
+    if found is not None and found["source"] in {"folder", "entry_point"}:
+        session.output.note(phrases.granted(found))
 
 
 def _is_path(name: str) -> bool:

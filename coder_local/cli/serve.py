@@ -25,6 +25,8 @@ _FLAGS = {
     "--no-http": "open no HTTP door",
     "--safe": "load no plugins of others (or CODER_LOCAL_SAFE=1)",
     "--watch-stdin": "stop when standard input ends and no other client is attached",
+    "--take-over": "follow the daemon that runs instead of attaching to it: it is asked to go",
+    "--allow-network-directory": "take a data directory on a network drive that no other machine uses",
 }
 _ON = ("1", "true", "yes", "on")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -35,6 +37,8 @@ its log goes to standard error. It stops at SIGTERM, Ctrl-C and `coder-local sto
 """
 
 EXIT_INVALID = 2
+EXIT_INTERRUPTED = 130
+"""Ctrl-C came before there was a daemon that it could stop."""
 
 
 class _Wrong(Exception):
@@ -55,6 +59,13 @@ def is_meant(arguments: Sequence[str]) -> bool:
 
 def run(arguments: Sequence[str]) -> int:
     """Serve, and return the exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _run(arguments: Sequence[str]) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(_help())
         return 0
@@ -83,6 +94,8 @@ def run(arguments: Sequence[str]) -> int:
             linger=linger,
             log_level=level,
             safe="--safe" in given or os.environ.get("CODER_LOCAL_SAFE", "").lower() in _ON,
+            take_over="--take-over" in given,
+            allow_network="--allow-network-directory" in given,
         )
     )
 
@@ -148,5 +161,5 @@ def _level(given: dict[str, str]) -> str:
 def _help() -> str:
     rows = [(f"{name} {metavar}", text) for name, (metavar, text) in _VALUES.items()]
     rows += _FLAGS.items()
-    options = "\n".join(f"  {left:<20}  {text}" for left, text in rows)
+    options = "\n".join(f"  {left:<25}  {text}" for left, text in rows)
     return f"usage: coder-local serve [options]\n{_ABOUT}\noptions:\n{options}"

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, NamedTuple, get_args
 import msgspec
 
 from coder_local._contracts import docs
+from coder_local._isolation import declarations, manifest
 from coder_local._registry.plugins import Plugin, Source
 from coder_local._registry.registry import Prepared, Registry
 from coder_local.api import DeclarationError, Domain, Kind, Safety
@@ -170,6 +171,18 @@ def the_import_is_light(subject: Subject) -> Iterator[str]:
         yield f"{subject.plugin.name} imports {name}: a plugin imports coder_local.api and nothing else of coder_local"
 
 
+def its_manifest_holds(subject: Subject) -> Iterator[str]:
+    """Yield what is wrong with `plugin.toml`, and what cannot run in a process of its own, if it says so."""
+    if subject.folder is None:
+        return
+    try:
+        told = manifest.read(subject.folder)
+        if (subject.folder / manifest.FILE).exists() and told.isolation is manifest.Isolation.PROCESS:
+            declarations.describe(subject.domain, told.permissions, docs.of_fields)
+    except DeclarationError as error:
+        yield str(error)
+
+
 CHECKS: tuple[Callable[[Subject], Iterator[str]], ...] = (
     operations_are_described,
     answers_are_encodable,
@@ -178,6 +191,7 @@ CHECKS: tuple[Callable[[Subject], Iterator[str]], ...] = (
     migrations_make_the_records,
     promises_are_readable,
     the_import_is_light,
+    its_manifest_holds,
 )
 
 
@@ -213,6 +227,10 @@ class PluginConformance:
     def test_the_import_is_light(self) -> None:
         """Importing the plugin imports no heavy package and nothing private of the core."""
         self._hold(the_import_is_light)
+
+    def test_its_manifest_holds(self) -> None:
+        """`plugin.toml` is one, and what the plugin declares can run where it says."""
+        self._hold(its_manifest_holds)
 
     def _hold(self, check: Callable[[Subject], Iterator[str]]) -> None:
         found = list(check(subject_of(self.plugin)))

@@ -106,6 +106,7 @@ def _write(name: str, project: Path) -> list[Path]:
         package / "__init__.py": templates.INIT,
         package / "records.py": templates.RECORDS,
         package / "operations.py": templates.OPERATIONS,
+        package / "plugin.toml": templates.MANIFEST,
         package / "py.typed": "",
         project / "tests" / f"test_{name}.py": templates.TEST,
     }

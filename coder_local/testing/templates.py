@@ -24,6 +24,22 @@ testpaths = ["tests"]
 pythonpath = ["."]
 """
 
+MANIFEST = """\
+# Where this plugin runs, and what it may do there beyond its own domain. Who enables it grants exactly this.
+
+isolation = "process"   # "in_process": in the daemon itself, where it may do whatever the person may
+
+[permissions]
+operations = []         # of other domains: "planning.tasks.create", or all of a group: "planning.tasks.*"
+events = []             # "planning.task.*"
+secrets = []            # that it names in what it calls, as behind secret://
+hosts = []              # "api.example.org", "api.example.org:443"
+commands = []           # "git"
+
+[budgets]
+memory_mb = 512
+"""
+
 README = """\
 # $name
 
@@ -47,6 +63,7 @@ entry point, and runs it once the person has enabled it.
 |---|---|
 | `$name/records.py` | what is kept and what is said |
 | `$name/operations.py` | what may be asked, beyond the standard operations |
+| `$name/plugin.toml` | where it runs, and what it may do there |
 | `$name/migrations/` | how the tables came to be; a change of a record is one more file |
 | `tests/test_$name.py` | how it is used |
 """

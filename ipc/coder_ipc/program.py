@@ -18,6 +18,8 @@ _ORIGINALS = frozenset(f"{name}_ORIG" for name in _SEARCHED)
 _BOOT = "_PYI_"
 _BARE = ("-I", "-S", "-E", "-X", "utf8")
 _INNER = "import sys; sys.path.insert(0, sys.argv.pop(1)); from {} import main; main()"
+PLUGIN = "_plugin"
+"""The word by which this program runs as the process of a plugin; no plugin can have such a name."""
 INNER = "_inner"
 """The word by which the one-folder build runs a small program of its own files; no plugin can have such a name."""
 

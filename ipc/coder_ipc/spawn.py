@@ -87,23 +87,37 @@ def attach_or_spawn(
     try:
         return attach(data_dir)
     except (NotRunning, ConnectionLost):  # lost: it was stopping, and the next one waits for its lock
-        pass
+        return start(data_dir, command, timeout, env=env)
+
+
+def start(
+    data_dir: str | os.PathLike[str],
+    command: Sequence[str],
+    timeout: float = 30.0,
+    *,
+    options: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> Runtime:
+    """Run `command serve --data-dir ... options` detached, and return the daemon that its ready line tells of.
+
+    The rest is as `attach_or_spawn` has it, which asks first whether a daemon answers.
+    """
     folder = Path(data_dir).absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = _open_log(folder)
     with log:
-        start = log.tell()
-        child = _start([*command, "serve", "--data-dir", str(folder)], log, env)
+        begin = log.tell()
+        child = _start([*command, "serve", "--data-dir", str(folder), *options], log, env)
     line = child.ready_line(timeout)
     if line is None:
         raise SpawnError(
             f"the daemon (pid {child.pid}) was not ready in {timeout:g} s and is left running",
             exit_code=EXIT_CODES["timeout"],
-            stderr=_tail(log.name, start),
+            stderr=_tail(log.name, begin),
             hint=f"try again later, or look into {log.name}",
         )
     if _event(line) not in ("ready", "attached"):
-        _raise_failed(child, line, log.name, start)
+        _raise_failed(child, line, log.name, begin)
     return attach(folder)
 
 

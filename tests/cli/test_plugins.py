@@ -44,7 +44,7 @@ def test_a_name_that_cannot_be_is_refused(command, tmp_path, name):
 
 
 def test_no_plugin_can_take_the_name_of_a_built_in_command():
-    assert set(app.SUMMARIES) <= scaffold._TAKEN
+    assert {name for name in app.SUMMARIES if name.isidentifier()} <= scaffold._TAKEN
 
 
 @pytest.mark.parametrize(("words", "code"), [(["check", "nowhere"], 3), (["new"], 2), (["check"], 2)])

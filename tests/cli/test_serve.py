@@ -23,18 +23,20 @@ def test_without_options_all_is_the_default(served, monkeypatch, tmp_path):
     assert served[0]._asdict() == {
         "data_dir": tmp_path, "socket": None, "http_port": 0, "parent_pid": None,
         "watch_stdin": False, "linger": None, "log_level": "INFO", "safe": False,
+        "take_over": False, "allow_network": False, "http_wish": 0,
     }  # fmt: skip
 
 
 def test_every_option_arrives(served):
     arguments = (
         "serve --data-dir d --socket s --http-port=8080 --parent-pid 7 --watch-stdin --linger 1.5 --safe"
-        " --log-level debug"
+        " --log-level debug --take-over --allow-network-directory"
     )
     assert main(arguments.split()) == 0
     assert served[0]._asdict() == {
         "data_dir": Path("d").absolute(), "socket": "s", "http_port": 8080, "parent_pid": 7,
         "watch_stdin": True, "linger": 1.5, "log_level": "DEBUG", "safe": True,
+        "take_over": True, "allow_network": True, "http_wish": 0,
     }  # fmt: skip
 
 

@@ -20,8 +20,10 @@ import pytest
 from coder_ipc import RemoteError
 from coder_ipc.errors import EXIT_CODES
 from coder_local._daemon import main
+from coder_local._store.progress import Migrating
 from coder_local._transports.jsonrpc import session
 from coder_local.api.errors import KINDS
+from coder_local.cli import serve
 from coder_local.testing.daemon import RunningDaemon, running
 
 pytestmark = [
@@ -125,13 +127,14 @@ def test_the_table_of_errors_is_the_code_s() -> None:
 
 
 def test_the_table_of_exit_codes_is_the_code_s() -> None:
-    codes = {main.EXIT_OK, 2, main.EXIT_LOCKED, main.EXIT_DATA, main.EXIT_BROKEN, main.EXIT_NO_DIRECTORY}
+    codes = {main.EXIT_OK, main.EXIT_LOCKED, main.EXIT_DATA, main.EXIT_BROKEN, main.EXIT_NO_DIRECTORY}
+    codes |= {serve.EXIT_INVALID, serve.EXIT_INTERRUPTED}
     assert {int(row[0]) for row in _rows("Exit codes of `serve`", 2)} == codes
 
 
 def test_the_table_of_notifications_is_complete() -> None:
     assert [row[0] for row in _rows("Notifications from the daemon", 2)] == [
-        "events.event", "events.reset", "$/progress", "$/item",
+        "events.event", "events.reset", "$/progress", "daemon.handing_over", "$/item",
     ]  # fmt: skip
 
 
@@ -142,7 +145,8 @@ def test_the_limits_are_the_code_s(number: int) -> None:
 
 def test_the_messages_of_the_page_have_the_members_that_are_sent(daemon: RunningDaemon, wire: Wire) -> None:
     examples = [json.loads(each) for each in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-    file, line, event = examples
+    file, line, step, event = examples
+    assert step.keys() == set(Migrating.__struct_fields__)
     assert file.keys() == daemon.runtime._asdict().keys()
     assert line.keys() - {"event"} == file.keys() - {"token", "process_started_at"}
     (said,) = daemon.call("events.list", types=["planning.task.created"], limit=1)["items"]

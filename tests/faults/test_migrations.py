@@ -194,13 +194,13 @@ def test_the_daemon_answers_in_the_middle_of_migrations_and_a_kill_there_does_no
     out, err = command.communicate(timeout=60)
     assert (command.returncode, b"kept" in out) == (0, True), err
     assert gated.terminate() == 0
-    added = set((data_dir / "snapshots").iterdir()) - set(snapshots)
+    added = set(backup.snapshots(data_dir / "snapshots")) - set(snapshots)
     assert [backup.check(path) for path in added] == [[], []], "one for the core, one for the plugin"
     again = gated.start()
     assert "state" not in again
     assert (gated.call("daemon.status")["migrating"], titles(gated)) == (None, ["kept"])
     gated.kill()
-    assert set((data_dir / "snapshots").iterdir()) - set(snapshots) == added
+    assert set(backup.snapshots(data_dir / "snapshots")) - set(snapshots) == added
     with closing(database(data_dir)) as connection:
         assert connection.execute("SELECT a FROM slow").fetchall() == [("once",)]
 

@@ -162,7 +162,7 @@ def test_a_plugin_at_whose_import_the_person_killed_the_daemon_twice_is_tried_ag
         f"import os, pathlib, time\nwhile pathlib.Path({str(garden.gate)!r}).exists():\n    time.sleep(0.01)\n"
     )
     for before in range(2):
-        garden.process.start()
+        garden.process.start(CODER_LOCAL_DAEMON_START_WATCH=WATCH)
         while (
             (found := garden.record())["open"] is None
             or found["open"]["at_work"] != "bad"

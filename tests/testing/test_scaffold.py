@@ -33,6 +33,7 @@ def test_a_new_plugin_passes_its_own_test_at_once(tmp_path: Path, name: str) -> 
             f"{name}/__init__.py",
             f"{name}/migrations/0001_{name}.sql",
             f"{name}/operations.py",
+            f"{name}/plugin.toml",
             f"{name}/py.typed",
             f"{name}/records.py",
             "pyproject.toml",
@@ -40,7 +41,7 @@ def test_a_new_plugin_passes_its_own_test_at_once(tmp_path: Path, name: str) -> 
         ]
     )
     ran = run(project, "pytest", "-q")
-    assert "10 passed" in ran.stdout, ran.stdout + ran.stderr
+    assert "11 passed" in ran.stdout, ran.stdout + ran.stderr
     assert check(project) == check(project / name) == []
 
 

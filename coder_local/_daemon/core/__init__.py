@@ -16,6 +16,7 @@ __all__ = ["EARLY", "UNREADY", "core_domains", "granted_plugins", "read_grants"]
 
 EARLY = (
     "audit.list",
+    "daemon.handover",
     "daemon.log_level",
     "daemon.status",
     "daemon.stop",
@@ -30,7 +31,7 @@ EARLY = (
 )
 """Operations that need no plugin, and answer while plugins are loaded: a plugin that hangs must not hide itself."""
 
-UNREADY = ("daemon.log_level", "daemon.status", "daemon.stop", "plugins.list")
+UNREADY = ("daemon.handover", "daemon.log_level", "daemon.status", "daemon.stop", "plugins.list")
 """Those of them that answer while the core's own tables are migrated."""
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any, Literal
 
+from coder_ipc import program
 from coder_local import __version__
 from coder_local._daemon.repair.finding import Report
 from coder_local._daemon.repair.references import declared
@@ -21,7 +22,7 @@ from coder_local._store.progress import Migrating
 from coder_local._transports.jsonrpc.session import PROTOCOL
 from coder_local.api import Context, Domain, Instant, Safety, Snapshot, Unsupported, Value
 
-from . import repair
+from . import handover, repair
 from .work import apart
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -72,6 +73,10 @@ class DaemonStatus(Value):
     """Resident memory of the process."""
     sqlite_version: str
     python_version: str
+    program: list[str]
+    """Words that start this very program; `serve` and the like stand behind them."""
+    options: list[str]
+    """Options of `serve` that start this daemon again as it is, its data directory left out."""
     safe: bool = False
     """Whether the plugins of others are left out: `serve --safe`."""
     damage: Damage | None = None
@@ -97,6 +102,7 @@ def declare(kernel: Kernel) -> Domain:
     domain = Domain("daemon")
     domain.settings(DaemonSettings)
     kernel.settings.listeners.append(_log_follows(kernel))
+    handover.add(domain, kernel)
     damage = _DamageNotice(kernel)
 
     @domain.query("daemon.status")
@@ -166,6 +172,8 @@ def _status(kernel: Kernel, damage: Damage | None) -> DaemonStatus:
         memory_bytes=_memory(),
         sqlite_version=sqlite3.sqlite_version,
         python_version=sys.version.split(" ", 1)[0],
+        program=program.command(),
+        options=[] if host is None else host.again,
         safe=kernel.safe,
         damage=damage,
         migrating=None if step is None else step.told(),

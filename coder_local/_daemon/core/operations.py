@@ -121,7 +121,7 @@ class _Schemas:
             self._model = Model(self._registry)
         except Exception:  # noqa: BLE001 - a type that JSON does not have must not take the whole list away
             _log.exception("the schemas of the operations cannot be made")
-            self._model = None
+            self._model, self._generation = None, -1  # it is tried again: a plugin may have come just then
 
     def _contained(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         from coder_local._contracts.mcp import contained  # noqa: PLC0415 - see _renew

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from coder_local import __version__
+from coder_local._isolation import manifest
+from coder_local._isolation.manifest import Isolation, Manifest, Permissions
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.nearest import did_you_mean
-from coder_local._registry.plugins import FOREIGN, Plugin, Source, Status, content_hash, in_folder
+from coder_local._registry.plugins import FOREIGN, Plugin, Source, Status, content_hash, in_folder, package_folder
 from coder_local._store.scope import WriteScope
 from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFound, Safety, Snapshot, Value
 
@@ -50,6 +52,12 @@ class PluginInfo(Value):
     costs: PluginCosts
     content_hash: str | None
     """SHA-256 of its present files, for a third party's: what `plugins.enable` lets run."""
+    isolation: Isolation
+    """Where its code runs; what is enabled anew runs where the manifest of its present files says."""
+    permissions: Permissions | None
+    """What it may do beyond its own domain, in a process of its own; null for one that may do all the person may."""
+    process: int | None
+    """The process that it runs in, of its own; null while there is none."""
 
 
 class PluginList(Value):
@@ -93,7 +101,8 @@ def declare(kernel: Kernel) -> Domain:
     async def enable(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> PluginInfo:
         """Let a plugin's code run, from now on and at every start, for exactly its present content.
 
-        A third party's plugin may do whatever the person may: look at it first. With `content_hash`, as `plugins.list`
+        In a process of its own it has the `permissions` that `plugins.list` shows, and no others; in the daemon it may
+        do whatever the person may: look at it first. With `content_hash`, as `plugins.list`
         gives it, a content that changed since is refused with `conflict`. If it cannot be loaded, `status` and `reason`
         of the answer say why; one that ran with another content goes on with that. Lifts a quarantine.
         """
@@ -182,7 +191,7 @@ async def _load(kernel: Kernel, plugin: Plugin, *, anew: bool = False) -> None:
     if kernel.safe and plugin.source in FOREIGN:
         plugin.stop(Status.LEFT_OUT, SAFE)
         return
-    domain = plugin.domain or await imported(kernel, plugin, lambda: plugin.load(anew=anew))
+    domain = plugin.domain or await imported(kernel, plugin, lambda: kernel.registry.load(plugin, anew=anew))
     if domain is not None:
         await bring_up(kernel, plugin, domain)
 
@@ -285,8 +294,9 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
             reason = reason or f"its files cannot be read: {error}"
     if plugin.loaded and present is not None and plugin.content != present:
         reason = reason or CHANGED
-    reason = "; ".join(text for text in (reason, *uncallable.values()) if text)
     own = domain.version if domain is not None else ""
+    allowed, wrong = _allowed(plugin)
+    reason = "; ".join(dict.fromkeys(text for text in (reason, wrong, *uncallable.values()) if text))
     return PluginInfo(
         name=plugin.name,
         version=own or ("" if plugin.source in FOREIGN else __version__),
@@ -301,4 +311,18 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
         start_ms=round(plugin.start_ms, 3),
         costs=costs_of(kernel, plugin),
         content_hash=present,
+        isolation=allowed.isolation,
+        permissions=None if allowed.isolation is Isolation.IN_PROCESS else allowed.permissions,
+        process=None if plugin.process is None else plugin.process.process.pid,
     )
+
+
+def _allowed(plugin: Plugin) -> tuple[Manifest, str]:
+    """Return what a plugin's manifest says, of one that does not run that of its present files; and what is wrong."""
+    if plugin.source not in FOREIGN or plugin.loaded:
+        return plugin.manifest, ""
+    try:
+        folder = package_folder(plugin)
+        return (plugin.manifest if folder is None else manifest.read(folder)), ""
+    except (OSError, DeclarationError) as error:
+        return plugin.manifest, str(error)

@@ -42,7 +42,7 @@ async def reload(kernel: Kernel, old: Plugin, present: str) -> Outcome:
     fresh.content, fresh.edition = present, old.edition + 1
     if shared := shares_its_package(kernel, old):
         return _failed(old, shared, begun)
-    before, domain = modules.of(old.root), await imported(kernel, fresh, lambda: _load(fresh))
+    before, domain = modules.of(old.root), await imported(kernel, fresh, lambda: _load(kernel, fresh))
     fault = fresh.reason if domain is None else await _exchange(kernel, old, fresh, domain)
     if fault:
         _drop(fresh, old)
@@ -53,12 +53,12 @@ async def reload(kernel: Kernel, old: Plugin, present: str) -> Outcome:
     return Outcome(fresh, "", added, removed, changed, tuple(modules.left_by(before)), _since(begun))
 
 
-def _load(fresh: Plugin) -> Domain | None:
+def _load(kernel: Kernel, fresh: Plugin) -> Domain | None:
     """Import a new content; None, with the reason set, if it cannot be, or if it is another one meanwhile."""
     before = modules.of(fresh.root)
     if fresh.source is Source.ENTRY_POINT:
         modules.forget_bytecode(before)
-    domain = fresh.load(anew=True)
+    domain = kernel.registry.load(fresh, anew=True)
     try:
         same = content_hash(fresh) == fresh.content
     except (OSError, DeclarationError):

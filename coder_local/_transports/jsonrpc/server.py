@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 from coder_ipc import framing
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.principal import OWNER, Principal
@@ -74,6 +76,12 @@ class SocketServer:
             _log.warning("a client did not take its answers before the daemon stopped")
             connection.abort()
         await asyncio.sleep(0)
+
+    def tell(self, method: str, params: dict[str, Any]) -> None:
+        """Send a notification to everybody who is connected."""
+        message = msgspec.json.encode({"jsonrpc": "2.0", "method": method, "params": params})
+        for connection in list(self._connections):
+            connection.tell(message)
 
     def _connection(self) -> _Connection:
         pipe = sys.platform == "win32"
@@ -206,6 +214,11 @@ class _Connection(asyncio.Protocol):
             self._connections.discard(self)
             self._session.close()
             self._kernel.clients.left()
+
+    def tell(self, message: bytes) -> None:
+        """Send a message that nobody asked for; left out for a peer that does not read what it is sent."""
+        if self._is_writable():
+            self._send(message)
 
     def close(self) -> None:
         """Send what is left, and hang up."""

@@ -29,6 +29,8 @@ IN_FLIGHT = 2048
 SUBSCRIPTIONS = 100
 """Subscriptions that one connection may have."""
 _PROGRESS_INTERVAL = 0.1
+_NAME = 100
+"""Characters of a client's name that an error repeats."""
 _SMALL = 16 * 1024
 """Bytes of an answer up to which nobody asks whether there is room: `IN_FLIGHT` of them are 32 MiB."""
 
@@ -272,11 +274,7 @@ class Session:
     def _initialize(self, raw: bytes) -> dict[str, Any]:
         asked = _INITIALIZE.decode(raw)
         if not asked.protocol.min <= PROTOCOL <= asked.protocol.max:
-            raise Unsupported(
-                f"this daemon speaks protocol {PROTOCOL}, not {asked.protocol.min} to {asked.protocol.max}",
-                hint="use a client of the same version",
-                data={"protocol": PROTOCOL, "version": __version__},
-            )
+            raise _other_protocol(asked.protocol, asked.client)
         if self._principal is None:
             if self._authenticate is None or not asked.token:
                 raise _first_initialize()
@@ -480,6 +478,19 @@ def _half_surrogates(body: bytes) -> bytes | None:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return _error(id_, invalid(faults)) if faults else None
+
+
+def _other_protocol(theirs: _Range, client: _Client | None) -> Error:
+    """Say which side is older: that one is to be brought up to date."""
+    spoken = str(theirs.min) if theirs.min == theirs.max else f"{theirs.min} to {theirs.max}"
+    name = client.name[:_NAME] if client is not None and client.name else "the client"
+    is_old = theirs.max < PROTOCOL
+    cure = "update the client" if is_old else "update coder-local, then: coder-local daemon handover"
+    return Unsupported(
+        f"this daemon, version {__version__}, speaks protocol {PROTOCOL}; {name} speaks {spoken}",
+        hint=f"{cure}; the {'client' if is_old else 'daemon'} is the older one",
+        data={"protocol": PROTOCOL, "version": __version__},
+    )
 
 
 def _first_initialize() -> Unauthenticated:

@@ -33,6 +33,8 @@ class Process:
     socket = "/run/daemon.sock"
     http: str | None = None
     state = "ready"
+    again: list[str] = []
+    followed_by: str | None = None
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
@@ -43,9 +45,12 @@ class Process:
     def stop(self) -> None:
         self.state = "stopping"
 
+    def hand_over(self, version: str) -> None:
+        self.followed_by = version
+
 
 @pytest.fixture
-def host(disk: Core, data_dir: Path) -> Host:
+def host(disk: Core, data_dir: Path) -> Process:
     disk.kernel.host = made = Process(data_dir)
     return made
 
@@ -90,6 +95,18 @@ async def test_stop_asks_for_no_confirmation_of_the_person_and_is_refused_to_age
     assert host.state == "ready"
     assert await disk.call("daemon.stop") == {"pid": os.getpid()}
     assert host.state == "stopping"
+
+
+async def test_a_handover_is_for_the_daemon_that_is_meant_and_refused_to_agents(disk: Core, host: Process) -> None:
+    disk.kernel.dispatcher.gate = Admission(disk.kernel)
+    meant = {"incarnation": host.incarnation, "version": "9.9"}
+    assert (await disk.as_agent().refused("daemon.handover", **meant)).kind == "refused"
+    refused = await disk.refused("daemon.handover", incarnation="another", version="9.9")
+    assert (refused.kind, refused.field) == ("conflict", "/incarnation")
+    assert host.followed_by is None
+    told = await disk.call("daemon.handover", **meant)
+    assert told == {"pid": os.getpid(), "incarnation": host.incarnation, "version": __version__}
+    assert host.followed_by == "9.9"
 
 
 async def test_a_database_set_aside_is_noticed_with_the_snapshot_to_put_in_its_place(

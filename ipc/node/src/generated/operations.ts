@@ -10,6 +10,9 @@ export type Field = "score" | "blocked" | "start" | "finish" | "health";
 /** beads JSONL, Taskwarrior JSON, GitHub issues JSON, iCalendar VTODO, Markdown checklists. */
 export type FormatName = "beads" | "taskwarrior" | "github" | "vtodo" | "markdown";
 
+/** Where a plugin's code runs. */
+export type Isolation = "process" | "in_process";
+
 /** What an operation is, hence where it runs and what it may do. */
 export type Kind = "query" | "command" | "action" | "stream";
 
@@ -146,7 +149,8 @@ export interface Attempt {
  * One call of an operation that is destructive, leaves the machine, or is for a person alone.
  *
  * Or requests that were refused at the door of HTTP: their operation is `http.request`, their actor
- * `unknown`.
+ * `unknown`. Or what a plugin in a process of its own tried beyond its manifest: the operation is
+ * `<domain>.<permission>`.
  */
 export interface AuditLine {
   seq: number;
@@ -169,6 +173,8 @@ export interface AuditLine {
   /**
    * Of requests refused at the door: the rule they broke, what the last of them said of itself, and their
    * number.
+   *
+   * Of a plugin that tried what its manifest does not allow: the permission, and what it tried.
    */
   detail: string;
   /**
@@ -360,6 +366,12 @@ export interface CopyList {
   items: CopyInfo[];
 }
 
+/** Input of `daemon.handover`. */
+export interface DaemonHandoverInput {
+  incarnation: string;
+  version: string;
+}
+
 /** Input of `daemon.log_level`. */
 export interface DaemonLogLevelInput {
   level?: LogLevel | null;
@@ -408,6 +420,10 @@ export interface DaemonStatus {
   memory_bytes: number;
   sqlite_version: string;
   python_version: string;
+  /** Words that start this very program; `serve` and the like stand behind them. */
+  program: string[];
+  /** Options of `serve` that start this daemon again as it is, its data directory left out. */
+  options: string[];
   /** Whether the plugins of others are left out: `serve --safe`. */
   safe: boolean;
   damage: Damage | null;
@@ -929,6 +945,13 @@ export interface Forked {
   reused: string[];
 }
 
+/** The daemon is about to stop, because another one follows it. */
+export interface HandingOver {
+  pid: number;
+  incarnation: string;
+  version: string;
+}
+
 /** How a project stands, with the reasons; the weightiest first. */
 export interface HealthAnswer {
   status: Open<"on_track" | "at_risk" | "off_track" | "unknown">;
@@ -1172,6 +1195,24 @@ export interface OperationsListInput {
   prefix?: string;
   /** True when missing. */
   with_schemas?: boolean;
+}
+
+/** What a plugin in a process of its own may do beyond its own domain. */
+export interface Permissions {
+  /**
+   * Operations of others that it may call: wire names, or all of a domain or a group by `planning.tasks.*`.
+   */
+  operations: string[];
+  /** Types of events of others that it may hear, in the same way. */
+  events: string[];
+  /** Secrets that it may name in what it calls, as behind `secret://`. */
+  secrets: string[];
+  /**
+   * Hosts that it may connect to: names or addresses, each with any port or with one (`api.example.org:443`).
+   */
+  hosts: string[];
+  /** Programs that it may start, by name or by whole path. */
+  commands: string[];
 }
 
 /** A piece of output. */
@@ -2186,6 +2227,15 @@ export interface PluginInfo {
   costs: PluginCosts;
   /** SHA-256 of its present files, for a third party's: what `plugins.enable` lets run. */
   content_hash: string | null;
+  /** Where its code runs; what is enabled anew runs where the manifest of its present files says. */
+  isolation: Open<Isolation>;
+  /**
+   * What it may do beyond its own domain, in a process of its own; null for one that may do all the person
+   * may.
+   */
+  permissions: Permissions | null;
+  /** The process that it runs in, of its own; null while there is none. */
+  process: number | null;
 }
 
 /** All plugins: loaded ones in the order of loading, then those that are not enabled. */
@@ -3484,6 +3534,7 @@ export interface Operations {
   "changes.list": { kind: "query"; safety: "read"; input: ChangesListInput; output: Page<RecordChange> };
   "changes.undo": { kind: "command"; safety: "write"; input: ChangesUndoInput; output: Undone };
   "daemon.doctor": { kind: "action"; safety: "read"; input: NoInput; output: Report };
+  "daemon.handover": { kind: "action"; safety: "write"; input: DaemonHandoverInput; output: HandingOver };
   "daemon.log_level": { kind: "action"; safety: "write"; input: DaemonLogLevelInput; output: LogLevels };
   "daemon.repair": { kind: "action"; safety: "destructive"; input: DaemonRepairInput; output: Repairs };
   "daemon.status": { kind: "query"; safety: "read"; input: NoInput; output: DaemonStatus };
@@ -3637,6 +3688,15 @@ export interface Api {
      * a finding says under `fix` is what `daemon.repair` would do about it.
      */
     doctor(input?: NoInput, options?: ActionOptions): Promise<Report>;
+    /**
+     * Let the daemon stop as `daemon.stop` does, for one that waits to follow it: `coder-local daemon
+     * handover`.
+     *
+     * `incarnation` is that of the daemon that is meant, `version` that of the next one. Clients of the
+     * socket are told by `daemon.handing_over`, so that they come back and start none of their own. Raises
+     * `Conflict` when another daemon answers than the one that was meant.
+     */
+    handover(input: DaemonHandoverInput, options?: ActionOptions): Promise<HandingOver>;
     /**
      * Set what the log takes until the daemon stops, or only tell; `settings.set` on `daemon.log_level`
      * stays.
@@ -4158,10 +4218,11 @@ export interface Api {
     /**
      * Let a plugin's code run, from now on and at every start, for exactly its present content.
      *
-     * A third party's plugin may do whatever the person may: look at it first. With `content_hash`, as
-     * `plugins.list` gives it, a content that changed since is refused with `conflict`. If it cannot be
-     * loaded, `status` and `reason` of the answer say why; one that ran with another content goes on with
-     * that. Lifts a quarantine.
+     * In a process of its own it has the `permissions` that `plugins.list` shows, and no others; in the
+     * daemon it may do whatever the person may: look at it first. With `content_hash`, as `plugins.list`
+     * gives it, a content that changed since is refused with `conflict`. If it cannot be loaded, `status` and
+     * `reason` of the answer say why; one that ran with another content goes on with that. Lifts a
+     * quarantine.
      */
     enable(input: PluginsEnableInput, options?: ActionOptions): Promise<PluginInfo>;
     /**
@@ -4236,6 +4297,7 @@ export const operationKinds = {
   "changes.list": "query",
   "changes.undo": "command",
   "daemon.doctor": "action",
+  "daemon.handover": "action",
   "daemon.log_level": "action",
   "daemon.repair": "action",
   "daemon.status": "query",
