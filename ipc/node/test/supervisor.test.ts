@@ -193,6 +193,9 @@ describe("a daemon that dies", () => {
     assert.match(one.state.reason, /died 3 times/);
     assert.equal(one.state.diagnostics.signal, "SIGKILL");
     assert.match(asText(one.state.diagnostics), /state: restarting/);
+    const asked = performance.now();
+    await one.stop();
+    assert.ok(performance.now() - asked < 10_000, "what the dead daemon left in the directory is nobody to wait for");
     await one.retry();
     pids.push(one.client.server.pid);
     assert.equal(one.state.name, "ready");

@@ -114,8 +114,9 @@ export class Supervisor implements AsyncDisposable {
     await this.#working?.catch(() => undefined);
     try {
       const before = this.#runtime();
-      await this.#askToStop();
-      await (this.#child?.wait(STOP_MS) ?? this.#whileThere(before));
+      const asked = await this.#askToStop();
+      if (this.#child !== undefined) await this.#child.wait(STOP_MS);
+      else if (asked) await this.#whileThere(before);
     } finally {
       await this.#end({ name: "stopped", by: "shell" });
     }
@@ -351,8 +352,8 @@ export class Supervisor implements AsyncDisposable {
     this.#giveUp.abort(new ConnectionLostError("the shell let go of the daemon"));
   }
 
-  /** Also where this shell is not connected: a daemon that it has just started must not outlive the wish. */
-  async #askToStop(): Promise<void> {
+  /** Also where this shell is not connected: a daemon that it has just started must not outlive the wish. False: nobody is there. */
+  async #askToStop(): Promise<boolean> {
     try {
       // By name: this must compile whatever operations were generated.
       if (this.#isBack()) await this.client.request("daemon.stop");
@@ -360,8 +361,10 @@ export class Supervisor implements AsyncDisposable {
         await using client = await connect(this.dataDir, { ...this.#options.connect, reconnect: false });
         await client.request("daemon.stop");
       }
+      return true;
     } catch (error) {
-      if (!(error instanceof ConnectionLostError)) throw error; // else nobody is there
+      if (!(error instanceof ConnectionLostError)) throw error;
+      return false;
     }
   }
 
