@@ -23,6 +23,8 @@ from _running import SetupError, has_text, one_at_a_time, run_logged, say, write
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
+# The client first: the example links to it.
+NODE_FOLDERS = ("ipc/node", "ipc/electron-example")
 
 LOCK = "setup.lock"
 LOG = "setup.log"
@@ -221,14 +223,18 @@ def find_node() -> tuple[str | None, str]:
 
 
 def ensure_node(root: Path = ROOT) -> None:
-    """Install the packages of `ipc/node` as locked, unless they stand. Needs node and npm; raises SetupError.
+    """Install the packages of NODE_FOLDERS as locked, unless they stand. Needs node and npm; raises SetupError.
 
     Install scripts of packages are not run: nothing used here needs them, and some would download programs.
     """
-    folder = root / "ipc" / "node"
-    lock = folder / "package-lock.json"
-    if not lock.exists():
-        return
+    for name in NODE_FOLDERS:
+        folder = root / name
+        lock = folder / "package-lock.json"
+        if lock.exists():
+            _install_node_packages(root, folder, lock)
+
+
+def _install_node_packages(root: Path, folder: Path, lock: Path) -> None:
     stamp = folder / "node_modules" / f".{STAMP}"
     wanted = hashlib.sha256(lock.read_bytes() + (folder / "package.json").read_bytes()).hexdigest()
     if has_text(stamp, wanted):
@@ -238,7 +244,7 @@ def ensure_node(root: Path = ROOT) -> None:
         raise SetupError(find_node()[1])
     with one_at_a_time(root / ".venv" / LOCK):
         if not has_text(stamp, wanted):
-            say("installing the Node packages of ipc/node")
+            say(f"installing the Node packages of {folder.relative_to(root).as_posix()}")
             command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
             run_logged(command, folder, root / ".venv" / LOG, "npm could not install the packages")
             stamp.parent.mkdir(exist_ok=True)

@@ -181,3 +181,13 @@ def test_the_environment_of_another_python_is_not_taken_for_current(
     here = _setup.python_fingerprint(checkout)
     monkeypatch.setattr(sys, "version_info", (3, 99, 0, "final", 0))
     assert _setup.python_fingerprint(checkout) != here
+
+
+def test_every_folder_that_npm_locks_is_set_up(
+    committed_files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import _setup  # type: ignore[import-not-found]
+
+    locked = {name.removesuffix("/package-lock.json") for name in committed_files if name.endswith("package-lock.json")}
+    assert locked == set(_setup.NODE_FOLDERS)

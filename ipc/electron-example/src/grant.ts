@@ -8,5 +8,5 @@ export const OPERATIONS = [
 
 /** Return the grant of a page of an origin. */
 export function grant(origin: string): Grant {
-  return { origin, operations: OPERATIONS, events: ["planning.*", "execution.*"] };
+  return { origin, operations: OPERATIONS, events: ["planning.*", "execution.*"], retry: true };
 }

@@ -1,7 +1,7 @@
 /** The main process: one daemon, one window, and between them a list of what the window may do. */
-import { app, BrowserWindow, dialog, ipcMain, protocol, session } from "electron";
+import { app, BrowserWindow, clipboard, dialog, ipcMain, protocol, session } from "electron";
 import { createRequire } from "node:module";
-import { attachOrSpawn, serveWindows, StartError, type Supervisor } from "@coder-local/client/electron";
+import { asText, attachOrSpawn, serveWindows, type DaemonState, type Supervisor } from "@coder-local/client/electron";
 import { asset } from "./assets.js";
 import { grant } from "./grant.js";
 
@@ -12,6 +12,7 @@ protocol.registerSchemesAsPrivileged([{ scheme: "app", privileges: { standard: t
 if (!app.requestSingleInstanceLock()) app.quit();
 else void app.whenReady().then(start);
 app.on("window-all-closed", () => app.quit());
+app.on("second-instance", () => BrowserWindow.getAllWindows()[0]?.focus());
 
 async function start(): Promise<void> {
   protocol.handle("app", async (request) => {
@@ -19,7 +20,7 @@ async function start(): Promise<void> {
     return found === undefined ? new Response(null, { status: 404 }) : new Response(new Uint8Array(found.body), { headers: found.headers });
   });
   session.defaultSession.setPermissionRequestHandler((_, __, decide) => decide(false));
-  const daemon = await attachOrSpawn({ command: [process.env["CODER_LOCAL"] ?? "coder-local"], linger: 60 }).catch(showFailure);
+  const daemon = await begin();
   if (daemon === undefined) return app.quit();
   await openWindow(daemon);
   app.on("before-quit", () => void daemon.close());
@@ -44,9 +45,24 @@ async function openWindow(daemon: Supervisor): Promise<void> {
   await window.loadURL(`${ORIGIN}/?folder=${encodeURIComponent(app.getPath("home"))}`);
 }
 
-async function showFailure(error: unknown): Promise<undefined> {
-  const detail = error instanceof StartError ? `${error.hint ?? ""}\n\n${error.stderr}` : "";
-  dialog.showErrorBox("The backend does not start", `${error instanceof Error ? error.message : String(error)}\n${detail}`);
-  return undefined;
+/** Attach or spawn, as often as the person wants; undefined when they have enough of it. */
+async function begin(): Promise<Supervisor | undefined> {
+  let state: DaemonState | undefined;
+  for (;;) {
+    try {
+      const command = [process.env["CODER_LOCAL"] ?? "coder-local"];
+      return await attachOrSpawn({ command, linger: 60, onState: (now) => (state = now) });
+    } catch (error) {
+      if (!(await wantsAnother(error, state))) return undefined;
+    }
+  }
 }
 
+async function wantsAnother(error: unknown, state: DaemonState | undefined): Promise<boolean> {
+  const detail = state?.name === "failed" ? `${state.hint ?? ""}\n\n${asText(state.diagnostics)}` : String(error);
+  const { response } = await dialog.showMessageBox({
+    type: "error", message: "The backend does not start", detail, buttons: ["Try again", "Copy and quit", "Quit"], defaultId: 0, cancelId: 2,
+  });
+  if (response === 1) clipboard.writeText(detail);
+  return response === 0;
+}

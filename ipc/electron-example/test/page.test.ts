@@ -121,8 +121,11 @@ test("a daemon that dies is shown, comes back with all, and is given up when it 
   process.kill(daemon.client.server.pid, "SIGKILL");
   await shows("#state", "failed: the daemon died 2 times");
   await shows("#diagnostics", "killed by SIGKILL");
-  await daemon.retry();
+  await page.click("#retry");
   await shows("#state", "ready");
+  const { key } = await daemon.client.planning.tasks.create({ title: "after all" });
+  await shows("#feed", "planning.task.created");
+  await shows("#tasks", key); // the feed goes on by itself, though it is another daemon and another connection
 });
 
 test("the page broke no rule of its own policy", LIMIT, () => assert.deepEqual(said.filter((each) => !each.includes("favicon") && !each.includes("404")), []));

@@ -2,14 +2,15 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, connect as dial, type Socket } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { asText, attachOrSpawn, RestartPolicy, StartError, type AttachOptions, type DaemonState, type Supervisor } from "../src/electron/index.js";
+import { asText, attachOrSpawn, RestartPolicy, StartError, type AttachOptions, type DaemonState, type Diagnostics, type Supervisor } from "../src/electron/index.js";
 import { connect, readRuntime } from "../src/index.js";
 import { commandLine } from "./daemon.js";
 
@@ -42,10 +43,13 @@ async function shell(options: Partial<AttachOptions> = {}): Promise<Supervisor> 
   return daemon;
 }
 
+/** A process whose every thread is a zombie has ended, whenever whoever inherited it looks after it. */
 function alive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
+    if (process.platform !== "linux") return true;
+    const threads = `/proc/${pid}/task`;
+    return readdirSync(threads).some((thread) => !/\) [ZX] /.test(readFileSync(join(threads, thread, "stat"), "utf8")));
   } catch {
     return false;
   }
@@ -115,6 +119,49 @@ describe("attach or spawn", () => {
     pids.push(one.client.server.pid);
     assert.notEqual(one.client.server.pid, pid);
   });
+
+  test("stop by a shell that attached resolves when the directory is given up", LIMIT, async () => {
+    const one = await shell({ handoverMs: 100 });
+    const two = await shell();
+    await two.stop();
+    assert.ok(!existsSync(join(dataDir, "runtime.json")));
+    await until(() => one.state.name === "stopped" && !alive(pids[0] as number));
+  });
+
+  test("asking for one that is there changes nothing; letting go while it starts leaves it stopped", LIMIT, async () => {
+    const one = await shell();
+    const { client } = one;
+    await one.retry();
+    assert.equal(one.client, client);
+    await one.stop();
+    const again = one.retry();
+    await Promise.all([assert.rejects(again, { kind: "connection_lost" }), one.close()]);
+    assert.equal(one.state.name, "stopped");
+    await one.retry();
+    pids.push(one.client.server.pid);
+    assert.deepEqual(names(), ["ready", "stopped", "starting", "stopped", "starting", "ready"]);
+  });
+
+  test("a signal gives the first start up, and the program that nobody waits for is told to go", LIMIT, async () => {
+    const place = join(folder, "pid");
+    const code = `require("fs").writeFileSync(${JSON.stringify(place)}, String(process.pid)); process.stdin.on("end", process.exit).resume()`;
+    const late = new AbortController();
+    const asked = shell({ command: [process.execPath, "-e", code], signal: late.signal });
+    await until(() => existsSync(place) && readFileSync(place, "utf8") !== "");
+    pids.push(Number(readFileSync(place, "utf8")));
+    late.abort(new Error("it takes too long"));
+    await assert.rejects(asked, /it takes too long/);
+    await until(() => !pids.some(alive));
+  });
+
+  test("a signal that ends later ends nothing", LIMIT, async () => {
+    const late = new AbortController();
+    const one = await shell({ signal: late.signal, restart: { initialMs: 1 } });
+    late.abort();
+    process.kill(one.client.server.pid, "SIGKILL");
+    await until(() => names().join() === "ready,reconnecting,restarting,ready");
+    pids.push(one.client.server.pid);
+  });
 });
 
 describe("a daemon that dies", () => {
@@ -146,6 +193,9 @@ describe("a daemon that dies", () => {
     assert.match(one.state.reason, /died 3 times/);
     assert.equal(one.state.diagnostics.signal, "SIGKILL");
     assert.match(asText(one.state.diagnostics), /state: restarting/);
+    const asked = performance.now();
+    await one.stop();
+    assert.ok(performance.now() - asked < 10_000, "what the dead daemon left in the directory is nobody to wait for");
     await one.retry();
     pids.push(one.client.server.pid);
     assert.equal(one.state.name, "ready");
@@ -215,6 +265,20 @@ describe("a daemon that does not start", () => {
     });
   }
 
+  test("is given up at once where it says so after its line", LIMIT, async () => {
+    const line = "JSON.stringify({ event: 'ready', pid: process.pid, incarnation: 'x' })";
+    const error = await fails(failing(`console.log(${line}); setTimeout(() => process.exit(65), 20)`));
+    assert.equal(error.exitCode, 65);
+    assert.match(error.hint ?? "", /newer version/);
+  });
+
+  test("is told of without the daemon's token, whatever stands beside it", LIMIT, async () => {
+    await mkdir(dataDir);
+    await writeFile(join(dataDir, "runtime.json"), JSON.stringify({ socket: join(folder, "nothing"), token: "abcdef0123456789" }));
+    const error = await fails(failing("console.error('it was abcdef0123456789'); process.exit(73)"));
+    assert.match(error.stderr, /it was \*\*\*/);
+  });
+
   test("a program that is not there is named", LIMIT, async () => {
     const error = await fails({ command: [join(folder, "nothing")] });
     assert.match(error.message, /nothing cannot be started/);
@@ -230,8 +294,9 @@ describe("a daemon that does not start", () => {
   });
 
   test("one that never says it is ready is left running and told of", LIMIT, async () => {
-    const error = await fails({ ...failing("setTimeout(() => undefined, 10_000)"), readyMs: 100, restart: { limit: 1 } });
-    assert.match(error.message, /died|not ready/);
+    const error = await fails({ ...failing("process.stdin.on('end', process.exit).resume()"), readyMs: 100, restart: { limit: 1 } });
+    assert.match(error.message, /died 1 times/);
+    assert.match(asText((states.at(-1) as { diagnostics: Diagnostics }).diagnostics), /not ready in 100 ms and is left running/);
   });
 });
 

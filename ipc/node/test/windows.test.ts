@@ -25,6 +25,7 @@ let main: FakeMain;
 let windows: Windows;
 let agreed: string[] = [];
 let agree = false;
+let ask: (() => Promise<boolean>) | undefined;
 let made = 0;
 
 before(async () => {
@@ -37,7 +38,7 @@ before(async () => {
     daemon,
     confirm: async (_, { operation }) => {
       agreed.push(operation);
-      return agree;
+      return ask === undefined ? agree : ask();
     },
   });
   const { client } = daemon;
@@ -64,6 +65,17 @@ async function refused(call: Promise<unknown>, ...parts: string[]): Promise<void
   const error: unknown = await call.then(() => assert.fail("it was answered"), (reason: unknown) => reason);
   assert.ok(error instanceof errors.RefusedError, String(error));
   for (const part of parts) assert.ok(`${error.message}; ${error.hint}`.includes(part), `${error.message}; ${error.hint}`);
+}
+
+/** Make so many tasks, and return their ids. */
+async function create(many: number): Promise<string[]> {
+  const tasks = Array.from({ length: many }, () => daemon.client.planning.tasks.create({ title: "t", project: "SEEN" }));
+  return (await Promise.all(tasks)).map(({ id }) => id);
+}
+
+/** The cursor of the newest event: behind it all comes, whenever the daemon takes the subscription. */
+async function head(): Promise<string> {
+  return (await daemon.client.daemon.status()).event_head;
 }
 
 async function until(check: () => boolean): Promise<void> {
@@ -174,9 +186,16 @@ describe("events and streams", () => {
 
   test("events of others are refused, and so is asking for all", LIMIT, async () => {
     const found = await page();
-    for (const types of [["execution.run.started"], ["*"], ["planning.*"]] as const) {
+    for (const types of [["execution.run.started"], ["*"], ["planning.*"], [], undefined, "planning.task.created", new Set()]) {
       await refused(found.events({ types: types as never }).next(), "may not hear", "into the `events`");
     }
+  });
+
+  test("a loop that waits for the next event is ended by its signal", LIMIT, async () => {
+    const unmounted = new AbortController();
+    const waiting = (await page()).events({ types: ["planning.task.created"], signal: unmounted.signal }).next();
+    setImmediate(() => unmounted.abort(new Error("the view is gone")));
+    await assert.rejects(waiting, /the view is gone/);
   });
 
   test("a page that does not read is sent no more than it can take", LIMIT, async () => {
@@ -214,6 +233,49 @@ describe("events and streams", () => {
     assert.equal(window.sent, sent, "nothing more is sent to a page that is gone");
     void reading;
   });
+});
+
+test("what a page asked for before it was loaded anew is not taken for what it asks for now", LIMIT, async () => {
+  const window = open();
+  const before = await connectPage(window.bridge());
+  const asked = new Promise<(agreed: boolean) => void>((told) => {
+    ask = () => new Promise((answer) => told(answer));
+  });
+  const first = before.request("planning.export_file", { format: "markdown", path: join(folder, "no.md") });
+  const answer = await asked;
+  ask = undefined;
+  window.emit("did-navigate");
+  const now = await connectPage(window.bridge()); // its first request has the number of the one that waits
+  const reader = now.events({ types: ["planning.task.created"], cursor: await head() });
+  await create(1);
+  await reader.next();
+  answer(false);
+  await assert.rejects(first, errors.NeedsConfirmationError);
+  await create(300); // more than are sent to a page that says of none that it took it
+  for (let heard = 0; heard < 300; heard += 1) await reader.next();
+  await reader.return(undefined);
+});
+
+test("events go on over a daemon that was stopped and one that is started in its place", LIMIT, async () => {
+  const reader = (await page()).events({ types: ["planning.task.created"], cursor: await head() });
+  const hear = async (): Promise<string> => ((await reader.next()).value as { data: { id: string } }).data.id;
+  const heard: string[] = [];
+  const made = await create(1);
+  heard.push(await hear());
+  await daemon.stop();
+  await refused((await page()).retry(), "`retry: true`");
+  await (await page({ ...GRANT, retry: true })).retry();
+  made.push(...(await create(5)));
+  while (heard.length < made.length) heard.push(await hear());
+  assert.deepEqual(heard.toSorted(), made.toSorted());
+  await reader.return(undefined);
+});
+
+test("nothing that a page is told says where the daemon listens", LIMIT, async () => {
+  const { socket } = await readRuntime(daemon.dataDir);
+  const status = await (await page()).api.daemon.status();
+  assert.deepEqual([status.socket, status.http], [null, null]);
+  assert.equal((await daemon.client.daemon.status()).socket, socket);
 });
 
 test("nothing that a page is told holds the token", LIMIT, async () => {

@@ -51,6 +51,7 @@ function showState(state: WindowState): void {
   const shown = element("state");
   shown.dataset["name"] = state.name;
   shown.textContent = state.name === "failed" ? `failed: ${state.reason}` : state.name === "restarting" ? `restarting (try ${state.attempt})` : state.name;
+  element("retry").hidden = state.name !== "failed" && state.name !== "stopped";
   const diagnostics = element("diagnostics");
   diagnostics.hidden = state.name !== "failed";
   diagnostics.textContent = state.name === "failed" ? `${state.hint ?? ""}\n${state.diagnostics}` : "";
@@ -102,6 +103,7 @@ async function follow(client: PageClient): Promise<void> {
 async function main(): Promise<void> {
   const client = await connectPage();
   client.onState(showState);
+  element("retry").addEventListener("click", () => void show(() => client.retry()));
   onSubmit("new-project", (name) => client.api.planning.projects.create({ name, key: name.replace(/[^a-z]/gi, "").slice(0, 6).toUpperCase() }));
   onSubmit("new-task", (title) => client.api.planning.tasks.create({ title }));
   element("undo").addEventListener("click", () => void show(() => client.api.changes.undo()));

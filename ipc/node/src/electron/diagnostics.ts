@@ -1,5 +1,7 @@
 /** What a person can send when the daemon does not start: what was tried, when, and what came of it. No secrets. */
+import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
+import { join } from "node:path";
 import { VERSION } from "../version.js";
 import type { Diagnostics, Happening } from "./state.js";
 
@@ -29,6 +31,16 @@ export function redact(text: string, secrets: readonly string[] = []): string {
   for (const secret of secrets) if (secret.length > 0) told = told.replaceAll(secret, "***");
   const home = homedir();
   return home.length > 1 ? told.replaceAll(home, "~") : told;
+}
+
+/** Return what must not stand in diagnostics whatever it stands beside: the token of the data directory's daemon. */
+export function secretsOf(dataDir: string): string[] {
+  try {
+    const { token } = JSON.parse(readFileSync(join(dataDir, "runtime.json"), "utf8")) as { token?: unknown };
+    return typeof token === "string" ? [token] : [];
+  } catch {
+    return []; // no daemon is there, and its token is worth nothing
+  }
 }
 
 /** Return what versions are at work. */

@@ -8,6 +8,8 @@ export interface Grant {
   operations: readonly string[];
   /** Types of events, or ones that end in `*`; none when missing. */
   events?: readonly string[];
+  /** Whether its page may have a daemon started that was given up or stopped; not when missing. */
+  retry?: boolean;
   /** Origin of the page, for example `app://shell`, or `file://`. A page that was navigated elsewhere is refused. */
   origin: string;
 }
@@ -50,17 +52,24 @@ export class Allowed {
   }
 
   /** Raises `ForbiddenError` for an operation that is not on the list. */
-  checkOperation(name: string): void {
-    if (this.#has(name)) return;
-    throw new ForbiddenError(`this window may not call ${name}`, { hint: `put ${JSON.stringify(name)} into the \`operations\` it is allowed`, data: { operation: name } });
+  checkOperation(name: unknown): void {
+    if (typeof name === "string" && this.#has(name)) return;
+    throw new ForbiddenError(`this window may not call ${String(name)}`, { hint: `put ${JSON.stringify(name)} into the \`operations\` it is allowed`, data: { operation: name } });
   }
 
   /** Raises `ForbiddenError` for types of events that are not all on the list; without any, all are asked for. */
-  checkEvents(types: readonly string[] | undefined): void {
-    for (const type of types ?? ["*"]) {
-      if (this.#events.some((allowed) => covers(allowed, type))) continue;
-      throw new ForbiddenError(`this window may not hear ${type}`, { hint: `put ${JSON.stringify(type)} into the \`events\` it is allowed, or ask for fewer`, data: { event: type } });
+  checkEvents(types: unknown): void {
+    // What comes from a page is of any shape; and no types at all is, to the daemon, no limit.
+    for (const type of Array.isArray(types) && types.length > 0 ? (types as unknown[]) : ["*"]) {
+      if (typeof type === "string" && this.#events.some((allowed) => covers(allowed, type))) continue;
+      throw new ForbiddenError(`this window may not hear ${String(type)}`, { hint: `put ${JSON.stringify(type)} into the \`events\` it is allowed, or ask for fewer`, data: { event: type } });
     }
+  }
+
+  /** Raises `ForbiddenError` unless the page may have the daemon started. */
+  checkRetry(): void {
+    if (this.#grant.retry === true) return;
+    throw new ForbiddenError("this window may not have the daemon started", { hint: "put `retry: true` into what it is allowed" });
   }
 
   #has(name: string): boolean {

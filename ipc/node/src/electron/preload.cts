@@ -33,6 +33,7 @@ function makeBridge(ipc: IpcRendererLike): Bridge {
   ipc.on("coder-local:state", (_, state) => states.forEach((told) => told(state as WindowState)));
   return {
     hello: () => ipc.invoke("coder-local:hello") as ReturnType<Bridge["hello"]>,
+    retry: () => ipc.invoke("coder-local:retry") as ReturnType<Bridge["retry"]>,
     call: async (request, told) => {
       if (told !== undefined) progress.set(request.id, told);
       try {

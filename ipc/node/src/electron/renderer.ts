@@ -8,11 +8,13 @@ import type { Answer, Bridge, Hello, OpenRequest, WindowOptions, WindowState, Wi
 export type { Bridge, Hello, WindowState } from "./wire.js";
 export * from "../errors.js";
 
-/** What a page hears by; leaving the loop, or `close`, ends it. */
+/** What a page hears; leaving the loop ends it. */
 export interface EventsOptions<Pattern extends string> {
   cursor?: Cursor;
   types: readonly Pattern[];
   subjects?: readonly string[];
+  /** Ends it while the loop waits for the next event; the loop then raises the signal's reason. */
+  signal?: AbortSignal;
 }
 
 /** A page's client. */
@@ -24,6 +26,8 @@ export interface PageClient {
   readonly state: WindowState;
   /** Tell of each change of the state, and of the present one at once. */
   onState(told: (state: WindowState) => void): () => void;
+  /** Have the daemon started that was given up or stopped; resolves when it answers. Raises why it does not. */
+  retry(): Promise<void>;
   /** Call an operation by its wire name. */
   request(name: string, input?: object, options?: AnyOptions): Promise<unknown>;
   /** Read a stream operation by its wire name. */
@@ -73,6 +77,10 @@ class Page implements PageClient {
     return () => this.#told.delete(told);
   }
 
+  async retry(): Promise<void> {
+    settled(await this.#bridge.retry());
+  }
+
   async request(name: string, input?: object, options: AnyOptions = {}): Promise<unknown> {
     const { signal, onProgress } = options;
     signal?.throwIfAborted();
@@ -93,8 +101,8 @@ class Page implements PageClient {
     return this.#read<Item>({ id: 0, of: "stream", name, ...(input === undefined ? {} : { input }), options: passed(options) }, options.signal);
   }
 
-  events<const Pattern extends EventPattern>(options: EventsOptions<Pattern>): AsyncGenerator<EventMatching<Pattern> | Reset, void> {
-    return this.#read<EventMatching<Pattern> | Reset>({ id: 0, of: "events", events: options });
+  events<const Pattern extends EventPattern>({ signal, ...events }: EventsOptions<Pattern>): AsyncGenerator<EventMatching<Pattern> | Reset, void> {
+    return this.#read<EventMatching<Pattern> | Reset>({ id: 0, of: "events", events }, signal);
   }
 
   async *#read<Item>(asked: OpenRequest, signal?: AbortSignal): AsyncGenerator<Item, void> {

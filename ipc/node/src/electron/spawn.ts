@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { CoderLocalError } from "../errors.js";
-import { redact } from "./diagnostics.js";
+import { redact, secretsOf } from "./diagnostics.js";
 
 export interface SpawnOptions {
   dataDir: string;
@@ -64,15 +64,17 @@ export class Child {
   readonly #process: ChildProcess;
   readonly #log: string;
   readonly #logged: number;
+  readonly #dataDir: string;
 
-  private constructor(child: ChildProcess, log: string, logged: number) {
+  private constructor(child: ChildProcess, log: string, logged: number, dataDir: string) {
     this.pid = child.pid as number;
     this.#process = child;
     this.#log = log;
     this.#logged = logged;
+    this.#dataDir = dataDir;
   }
 
-  /** Start `serve` and return it with its line. Raises `StartError`. */
+  /** Start `serve` and return it with its line. Raises `StartError`, or the reason of `signal`. */
   static async start(options: SpawnOptions, signal?: AbortSignal): Promise<[Child, ReadyLine]> {
     const { dataDir } = options;
     const log = openLog(dataDir);
@@ -80,11 +82,17 @@ export class Child {
     const process_ = launch(options, log.file);
     closeSync(log.file);
     await started(process_, options.command[0] ?? "");
-    const child = new Child(process_, log.path, logged);
-    const line = await child.#readLine(options.readyMs ?? 60_000, signal);
-    // Its handles must not keep the shell alive; and the shell's end closes its standard input, by which it knows.
-    for (const handle of [process_, process_.stdin, process_.stdout] as { unref?: () => void }[]) handle.unref?.();
-    return [child, line];
+    const child = new Child(process_, log.path, logged, dataDir);
+    try {
+      return [child, await child.#readLine(options.readyMs ?? 60_000, signal)];
+    } catch (error) {
+      // Nobody waits for it any more: without its standard input it goes, unless another shell has attached to it.
+      if (signal?.aborted) process_.stdin?.destroy();
+      throw error;
+    } finally {
+      // Its handles must not keep the shell alive; and the shell's end closes its standard input, by which it knows.
+      for (const handle of [process_, process_.stdin, process_.stdout] as { unref?: () => void }[]) handle.unref?.();
+    }
   }
 
   get ended(): boolean {
@@ -101,7 +109,13 @@ export class Child {
 
   /** The end of what it has written on standard error, redacted. */
   get stderr(): string {
-    return redact(tail(this.#log, this.#logged));
+    return redact(tail(this.#log, this.#logged), secretsOf(this.#dataDir));
+  }
+
+  /** Why another start would end as this one did; undefined while it runs, and where another try may help. */
+  get lastingFault(): StartError | undefined {
+    if (!LASTING.has(this.exitCode ?? 0)) return undefined;
+    return new StartError(`the daemon ended with exit code ${this.exitCode}`, this.#details());
   }
 
   onEnd(told: () => void): void {
@@ -138,12 +152,17 @@ export class Child {
   }
 
   #failure(text: string): StartError {
-    const { exitCode, signal, stderr } = this;
-    const passing = exitCode === null || !LASTING.has(exitCode);
-    const details = { exitCode, signal, stderr, passing, hint: HINTS.get(exitCode ?? -1) ?? `look at the end of ${this.#log}` };
+    const { exitCode, signal } = this;
+    const details = this.#details();
     if (text !== "") return new StartError(`the program printed ${JSON.stringify(text.slice(0, 100))} where the daemon's line was due`, { ...details, passing: false, hint: "is the command coder-local?" });
     const how = signal !== null ? `was killed by ${signal}` : `ended with exit code ${exitCode}`;
     return new StartError(`the daemon ${how} before it was ready`, details);
+  }
+
+  #details() {
+    const { exitCode, signal, stderr } = this;
+    const passing = exitCode === null || !LASTING.has(exitCode);
+    return { exitCode, signal, stderr, passing, hint: HINTS.get(exitCode ?? -1) ?? `look at the end of ${this.#log}` };
   }
 }
 
@@ -176,23 +195,19 @@ async function firstLine(child: ChildProcess, signal: AbortSignal): Promise<stri
   const output = child.stdout;
   if (output === null) return "";
   let text = "";
-  await new Promise<void>((resolve, reject) => {
-    const done = (): void => {
-      signal.removeEventListener("abort", aborted);
-      output.removeAllListeners("data").removeAllListeners("end");
-      output.resume(); // there is nothing behind the line, and a pipe that is full would block who writes
-      resolve();
-    };
-    const aborted = (): void => {
-      done();
-      reject(signal.reason as Error);
-    };
-    signal.addEventListener("abort", aborted, { once: true });
-    output.setEncoding("utf8").on("data", (piece: string) => {
-      text += piece;
-      if (text.includes("\n") || text.length > LINE_LIMIT) done();
-    }).on("end", done);
-  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      signal.throwIfAborted();
+      signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+      output.setEncoding("utf8").on("end", resolve).on("data", (piece: string) => {
+        text += piece;
+        if (text.includes("\n") || text.length > LINE_LIMIT) resolve();
+      });
+    });
+  } finally {
+    output.removeAllListeners("data").removeAllListeners("end");
+    output.resume(); // there is nothing behind the line, and a pipe that is full would block who writes
+  }
   return text.split("\n", 1)[0] ?? "";
 }
 

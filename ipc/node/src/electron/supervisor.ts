@@ -1,6 +1,7 @@
 /** One daemon for a shell: attached to or started, watched, started again when it dies, and given up in the open. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect, type Client, type ConnectOptions } from "../client.js";
 import type { ConnectionState, ServerInfo } from "../connection.js";
 import { CoderLocalError, ConnectionLostError, TimeoutError_ } from "../errors.js";
@@ -28,6 +29,8 @@ const RECONNECT = { initialMs: 20, maxMs: 500 };
 /** So long a connection may be away before it is asked whether the daemon lives: a drop alone is mended by then. */
 const LOOK_MS = 150;
 const STOP_MS = 15_000;
+/** So long a daemon that said it is ready, and does not answer, may take to end before another is started beside it. */
+const ANSWER_MS = 5_000;
 
 /**
  * Attach to the daemon of a data directory, or start one; resolves when it answers. Two callers, or two shells, get
@@ -36,7 +39,7 @@ const STOP_MS = 15_000;
  */
 export async function attachOrSpawn(options: AttachOptions): Promise<Supervisor> {
   const supervisor = new Supervisor(options);
-  await supervisor.retry();
+  await supervisor.retry(options.signal);
   return supervisor;
 }
 
@@ -56,6 +59,8 @@ export class Supervisor implements AsyncDisposable {
   #spawned = false;
   #working: Promise<void> | undefined;
   #leaving: "stop" | "close" | undefined;
+  /** Ends the tries that are under way. */
+  #giveUp = new AbortController();
 
   /** @internal */
   constructor(options: AttachOptions) {
@@ -81,32 +86,45 @@ export class Supervisor implements AsyncDisposable {
     return () => this.#listeners.delete(told);
   }
 
-  /** Try anew after `failed` or `stopped`, with all tries to come; resolves when it answers. */
-  async retry(): Promise<void> {
-    this.#leaving = undefined;
+  /**
+   * Try anew after `failed` or `stopped`, with all tries to come; resolves when it answers. While it is there, or is
+   * being started already, nothing else is begun. Raises as `attachOrSpawn` does; `signal` gives it up.
+   */
+  async retry(signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    if (this.#giveUp.signal.aborted && this.#working !== undefined) await this.#working.catch(() => undefined);
     this.#policy.forgive();
+    if (this.#client !== undefined) return this.#working;
+    this.#leaving = undefined;
+    this.#giveUp = new AbortController();
+    const giveUp = (): void => this.#giveUp.abort(signal?.reason);
+    signal?.addEventListener("abort", giveUp);
     await this.#work(async () => {
       this.#become({ name: "starting" });
       await this.#attach(await this.#establish(0));
-    });
+    }).finally(() => signal?.removeEventListener("abort", giveUp));
   }
 
-  /** Stop the daemon in order, for all who use it: it ends what runs, within 10 s, and removes its socket. */
+  /**
+   * Stop the daemon in order, for all who use it; resolves when it has ended what runs, within 10 s, and given the
+   * data directory up. Raises `TimeoutError_` when it is there and does not answer.
+   */
   async stop(): Promise<void> {
-    this.#leaving = "stop";
-    const client = this.#client;
-    if (client !== undefined && this.#state.name === "ready") {
-      await client.request("daemon.stop", {}).catch((error: unknown) => {
-        if (!(error instanceof ConnectionLostError)) throw error;
-      });
+    this.#leave("stop");
+    await this.#working?.catch(() => undefined);
+    try {
+      const before = this.#runtime();
+      const asked = await this.#askToStop();
+      if (this.#child !== undefined) await this.#child.wait(STOP_MS);
+      else if (asked) await this.#whileThere(before);
+    } finally {
+      await this.#end({ name: "stopped", by: "shell" });
     }
-    await this.#child?.wait(STOP_MS);
-    await this.#end({ name: "stopped", by: "shell" });
   }
 
   /** Let go of it: a daemon that this shell started then stops when nobody else is attached and the shell ends. */
   async close(): Promise<void> {
-    this.#leaving = "close";
+    this.#leave("close");
     await this.#end({ name: "stopped", by: "shell" });
   }
 
@@ -150,24 +168,33 @@ export class Supervisor implements AsyncDisposable {
       const there = await this.#tryAttach();
       if (there !== undefined) return there;
       if (attempt > 0) await this.#waitForTurn(attempt);
-      this.#options.signal?.throwIfAborted();
+      this.#giveUp.signal.throwIfAborted();
       attempt += 1;
       try {
         await this.#spawn();
         return await this.#connect();
       } catch (error) {
-        if (this.#leaving !== undefined || !mayPass(error)) throw error;
+        if (this.#giveUp.signal.aborted || !mayPass(error)) throw error;
         if (attempt === 1) this.#policy.next(); // the first start counts, though it does not wait
+        await this.#child?.wait(ANSWER_MS);
       }
     }
   }
 
   async #waitForTurn(attempt: number): Promise<void> {
+    this.#checkLasting();
     const wait = this.#policy.next();
     if (wait === undefined) throw this.#tooOften();
     this.#become({ name: "restarting", attempt, inMs: Math.round(wait) });
-    await sleep(wait);
-    if (this.#leaving !== undefined) throw new ConnectionLostError("the shell let go of the daemon");
+    const { signal } = this.#giveUp;
+    await sleep(wait, undefined, { signal }).catch(() => signal.throwIfAborted());
+    this.#checkLasting(); // its exit code may have come only now
+  }
+
+  /** A daemon may end for a reason that stays after its line as well: a migration finds that the data is of a newer version. */
+  #checkLasting(): void {
+    const fault = this.#last instanceof Child ? this.#last.lastingFault : undefined;
+    if (fault !== undefined) throw fault;
   }
 
   #tooOften(): StartError {
@@ -194,7 +221,7 @@ export class Supervisor implements AsyncDisposable {
   async #spawn(): Promise<void> {
     this.#journal.note("starting the daemon");
     try {
-      const [child, line] = await Child.start({ ...this.#options, dataDir: this.dataDir }, this.#options.signal);
+      const [child, line] = await Child.start({ ...this.#options, dataDir: this.dataDir }, this.#giveUp.signal);
       this.#last = child;
       this.#journal.note(`${line.event} (pid ${line.pid})`);
       if (line.event === "ready") this.#own(child);
@@ -219,9 +246,11 @@ export class Supervisor implements AsyncDisposable {
   }
 
   async #attach(client: Client): Promise<void> {
-    const before = this.#client;
+    if (this.#giveUp.signal.aborted) {
+      await client.close();
+      this.#giveUp.signal.throwIfAborted();
+    }
     this.#client = client;
-    if (before !== client) await before?.close();
     this.#ready(client.server);
   }
 
@@ -318,6 +347,42 @@ export class Supervisor implements AsyncDisposable {
 
   // -- ends -------------------------------------------------------------------------------------------------------
 
+  #leave(how: "stop" | "close"): void {
+    this.#leaving = how;
+    this.#giveUp.abort(new ConnectionLostError("the shell let go of the daemon"));
+  }
+
+  /** Also where this shell is not connected: a daemon that it has just started must not outlive the wish. False: nobody is there. */
+  async #askToStop(): Promise<boolean> {
+    try {
+      // By name: this must compile whatever operations were generated.
+      if (this.#isBack()) await this.client.request("daemon.stop");
+      else {
+        await using client = await connect(this.dataDir, { ...this.#options.connect, reconnect: false });
+        await client.request("daemon.stop");
+      }
+      return true;
+    } catch (error) {
+      if (!(error instanceof ConnectionLostError)) throw error;
+      return false;
+    }
+  }
+
+  /** What the directory says of its daemon; empty when there is none. */
+  #runtime(): string {
+    try {
+      return readFileSync(join(this.dataDir, "runtime.json"), "utf8");
+    } catch {
+      return "";
+    }
+  }
+
+  /** Wait until the daemon that said this of itself is gone, for one that is not this shell's own child. */
+  async #whileThere(runtime: string): Promise<void> {
+    const end = performance.now() + STOP_MS;
+    while (runtime !== "" && this.#runtime() === runtime && performance.now() < end) await sleep(RECONNECT.initialMs);
+  }
+
   async #fail(error: unknown): Promise<void> {
     const reason = error instanceof Error ? error.message : String(error);
     this.#journal.note(`given up: ${reason}`);
@@ -344,8 +409,4 @@ export class Supervisor implements AsyncDisposable {
 
 function mayPass(error: unknown): boolean {
   return error instanceof StartError ? error.passing : error instanceof ConnectionLostError;
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,11 +1,10 @@
 /** The main process's side of the bridge: each window calls what it was allowed, and ends with its page. */
 import type { Client } from "../client.js";
-import { CoderLocalError, ConnectionLostError, InvalidError, NeedsConfirmationError, RateLimitedError, TooLargeError } from "../errors.js";
-import type { AnyOptions, Progress } from "../types.js";
-import { asText } from "./diagnostics.js";
+import { errorToWire } from "./answers.js";
 import { Allowed, ForbiddenError, type Grant } from "./grants.js";
 import type { DaemonState } from "./state.js";
-import type { Answer, CallRequest, Channel, Hello, OpenRequest, WindowOptions, WindowState, WireError } from "./wire.js";
+import { Window } from "./window.js";
+import type { Answer, CallRequest, Channel, OpenRequest } from "./wire.js";
 
 /** Of Electron's `WebFrameMain`. */
 export interface FrameLike {
@@ -42,6 +41,7 @@ export interface Source {
   readonly client: Client;
   readonly state: DaemonState;
   onState(told: (state: DaemonState) => void): () => void;
+  retry(): Promise<void>;
 }
 
 export interface ServeOptions {
@@ -50,14 +50,6 @@ export interface ServeOptions {
   /** Ask the person whether to do what needs agreement, for example with `dialog`; without it such calls are refused. */
   confirm?: (window: SenderLike, question: { operation: string; message: string }) => Promise<boolean>;
 }
-
-/** Calls, and streams, that one window may have at once. */
-const MOST_CALLS = 64;
-const MOST_STREAMS = 32;
-/** Characters of JSON that one input may have. */
-const MOST_INPUT = 4 * 1024 * 1024;
-/** Items on their way to a window that it has not taken: it is slow, and the process would keep them all. */
-const MOST_WAITING = 256;
 
 /** Serve windows; they have nothing until `allow` is called for them. */
 export function serveWindows(options: ServeOptions): Windows {
@@ -73,6 +65,7 @@ export class Windows {
   constructor(options: ServeOptions) {
     this.#options = options;
     this.#handle("coder-local:hello", (window) => Promise.resolve(window.hello()));
+    this.#handle("coder-local:retry", (window) => window.retry());
     this.#handle("coder-local:call", (window, request) => window.call(request as CallRequest));
     this.#handle("coder-local:open", (window, request) => window.open(request as OpenRequest));
     this.#on("coder-local:cancel", (window, id) => window.cancel(id as number));
@@ -140,203 +133,4 @@ export class Windows {
     window.allowed.checkOrigin(frame.origin);
     return window;
   }
-}
-
-interface Going {
-  abort: AbortController;
-  stream: boolean;
-  took: (count: number) => void;
-}
-
-/** One window, and what it has going on. */
-class Window {
-  allowed: Allowed;
-  readonly #sender: SenderLike;
-  readonly #options: ServeOptions;
-  readonly #going = new Map<number, Going>();
-
-  constructor(sender: SenderLike, allowed: Allowed, options: ServeOptions) {
-    this.#sender = sender;
-    this.allowed = allowed;
-    this.#options = options;
-  }
-
-  hello(): Hello {
-    return { operations: this.allowed.operations, state: windowState(this.#options.daemon.state) };
-  }
-
-  tell(state: DaemonState): void {
-    this.#send("coder-local:state", windowState(state));
-  }
-
-  async call({ id, name, input, options }: CallRequest): Promise<Answer> {
-    this.allowed.checkOperation(name);
-    checkInput(input);
-    const going = this.#begin(id, false);
-    try {
-      const { client } = this.#options.daemon;
-      const onProgress = (progress: Progress): void => this.#send("coder-local:progress", id, progress);
-      const given = { ...passed(options), signal: going.abort.signal, onProgress };
-      return { ok: await this.#agreed(name, (confirm) => client.request(name, input, { ...given, ...confirm })) };
-    } finally {
-      this.#going.delete(id);
-    }
-  }
-
-  /** Begin a stream, or a subscription; what comes is sent as the window takes it. */
-  async open(request: OpenRequest): Promise<Answer> {
-    if (request.of === "events") this.allowed.checkEvents(request.events?.types);
-    else this.allowed.checkOperation(request.name ?? "");
-    checkInput(request.input);
-    const going = this.#begin(request.id, true);
-    const credit = new Credit(MOST_WAITING);
-    going.took = (count) => credit.give(count);
-    going.abort.signal.addEventListener("abort", () => credit.end());
-    try {
-      const cursor = request.of === "events" ? await this.#subscribe(request, going, credit) : undefined;
-      if (request.of === "stream") void this.#pass(request, going, credit);
-      return { ok: { cursor } };
-    } catch (error) {
-      this.#going.delete(request.id);
-      throw error;
-    }
-  }
-
-  took(id: number, count: number): void {
-    if (Number.isSafeInteger(count) && count > 0) this.#going.get(id)?.took(count);
-  }
-
-  cancel(id: number): void {
-    const going = this.#going.get(id);
-    if (going?.stream === true) this.#going.delete(id);
-    going?.abort.abort();
-  }
-
-  /** The page is gone: whatever it asked for is of no use to anyone. */
-  endAll(): void {
-    for (const { abort } of this.#going.values()) abort.abort();
-    this.#going.clear();
-  }
-
-  async #subscribe({ id, events }: OpenRequest, going: Going, credit: Credit): Promise<string> {
-    const subscription = await this.#options.daemon.client.events.subscribe(
-      {
-        cursor: events?.cursor, types: events?.types as never, subjects: events?.subjects,
-        onError: (error) => this.#ended(id, error),
-      },
-      async (event) => {
-        this.#send("coder-local:items", id, [event]);
-        await credit.take(1);
-      },
-    );
-    const stop = (): void => subscription.close();
-    if (going.abort.signal.aborted) stop();
-    else going.abort.signal.addEventListener("abort", stop);
-    return subscription.cursor;
-  }
-
-  async #pass({ id, name, input, options }: OpenRequest, going: Going, credit: Credit): Promise<void> {
-    const { signal } = going.abort;
-    try {
-      const stream = this.#options.daemon.client.requestStream(name as string, input, { ...passed(options), signal });
-      for await (const item of stream) {
-        this.#send("coder-local:items", id, [item]);
-        await credit.take(1);
-      }
-      this.#ended(id);
-    } catch (error) {
-      if (!signal.aborted) this.#ended(id, error);
-    }
-  }
-
-  #ended(id: number, error?: unknown): void {
-    this.#going.delete(id);
-    this.#send("coder-local:end", id, error === undefined ? undefined : errorToWire(error));
-  }
-
-  /** Have the person asked where the daemon wants that. The page never sees what confirms: it could agree by itself. */
-  async #agreed(operation: string, run: (confirm: { confirm?: string }) => Promise<unknown>): Promise<unknown> {
-    try {
-      return await run({});
-    } catch (error) {
-      const { confirm } = this.#options;
-      if (!(error instanceof NeedsConfirmationError) || error.token === undefined || confirm === undefined) throw error;
-      if (!(await confirm(this.#sender, { operation, message: error.message }))) throw error;
-      return await run({ confirm: error.token });
-    }
-  }
-
-  #begin(id: number, stream: boolean): Going {
-    if (!Number.isSafeInteger(id)) throw new InvalidError("a request has a number", { field: "/id" });
-    if (this.#going.has(id)) throw new InvalidError("a request has a number of its own", { field: "/id" });
-    const most = stream ? MOST_STREAMS : MOST_CALLS;
-    if ([...this.#going.values()].filter((each) => each.stream === stream).length >= most) {
-      throw new RateLimitedError(`this window has ${most} ${stream ? "streams open" : "calls under way"}`, { hint: "wait for some of them", data: { retry_after_ms: 100 } });
-    }
-    const going: Going = { abort: new AbortController(), stream, took: () => undefined };
-    this.#going.set(id, going);
-    return going;
-  }
-
-  #send(channel: Channel, ...args: unknown[]): void {
-    if (!this.#sender.isDestroyed()) this.#sender.send(channel, ...args);
-  }
-}
-
-/** How many items may be sent; whoever sends waits when there are no more. */
-class Credit {
-  #left: number;
-  #ended = false;
-  #wake: (() => void) | undefined;
-
-  constructor(most: number) {
-    this.#left = most;
-  }
-
-  give(count: number): void {
-    this.#left = Math.min(MOST_WAITING, this.#left + count);
-    this.#wake?.();
-  }
-
-  end(): void {
-    this.#ended = true;
-    this.#wake?.();
-  }
-
-  async take(count: number): Promise<void> {
-    this.#left -= count;
-    while (this.#left <= 0 && !this.#ended) await new Promise<void>((resolve) => (this.#wake = resolve));
-  }
-}
-
-function passed(options: WindowOptions = {}): AnyOptions {
-  const { ifRev, idempotencyKey, maxBuffered } = options;
-  return { ifRev, idempotencyKey, maxBuffered };
-}
-
-function checkInput(input: unknown): void {
-  if (input !== undefined && (typeof input !== "object" || input === null || Array.isArray(input))) throw new InvalidError("an input is an object", { field: "" });
-  const size = JSON.stringify(input ?? {}).length;
-  if (size > MOST_INPUT) throw new TooLargeError(`an input of a window has at most ${MOST_INPUT} characters, and this one ${size}`, { hint: "write it to a file, and give its path", data: { limit: MOST_INPUT } });
-}
-
-/** Return what a page may know of the state. */
-export function windowState(state: DaemonState): WindowState {
-  if (state.name === "ready") return { name: "ready", version: state.version, incarnation: state.incarnation };
-  if (state.name === "failed") return { name: "failed", reason: state.reason, hint: state.hint, diagnostics: asText(state.diagnostics) };
-  return state;
-}
-
-/** Return an error as plain data, without what confirms. */
-export function errorToWire(error: unknown): WireError {
-  if (!(error instanceof CoderLocalError)) return { kind: "broken", message: error instanceof Error ? error.message : String(error) };
-  const { confirm: _, ...data } = error.data;
-  return {
-    kind: error.kind,
-    message: error.message,
-    ...(error.field === undefined ? {} : { field: error.field }),
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
-    ...(Object.keys(data).length === 0 ? {} : { data }),
-    ...(error instanceof ConnectionLostError ? { maybeCarriedOut: error.maybeCarriedOut } : {}),
-  };
 }

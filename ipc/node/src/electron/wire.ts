@@ -4,7 +4,7 @@ import type { DaemonState } from "./state.js";
 
 /** Channels of Electron's IPC. The preload script spells them out, because it may import nothing. */
 export type Channel =
-  | "coder-local:hello" | "coder-local:call" | "coder-local:cancel" | "coder-local:open" | "coder-local:close"
+  | "coder-local:hello" | "coder-local:retry" | "coder-local:call" | "coder-local:cancel" | "coder-local:open" | "coder-local:close"
   | "coder-local:took" | "coder-local:items" | "coder-local:end" | "coder-local:progress" | "coder-local:state";
 
 /** What a window is told first. */
@@ -55,6 +55,7 @@ export interface WireError {
 /** What the preload script puts into the page's world. Everything that passes is plain data. */
 export interface Bridge {
   hello(): Promise<Hello>;
+  retry(): Promise<Answer>;
   call(request: CallRequest, progress?: (progress: Progress) => void): Promise<Answer>;
   cancel(id: number): void;
   /** Begin a stream; `items` is told of some at a time, and the next come when it has said so by `took`. */
