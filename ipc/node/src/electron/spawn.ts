@@ -74,8 +74,8 @@ export class Child {
     this.#dataDir = dataDir;
   }
 
-  /** Start `serve` and return it with its line. Raises `StartError`, or the reason of `signal`. */
-  static async start(options: SpawnOptions, signal?: AbortSignal): Promise<[Child, ReadyLine]> {
+  /** Start `serve` and return it with its line; `launched` is told of it before. Raises `StartError`, or the reason of `signal`. */
+  static async start(options: SpawnOptions, signal: AbortSignal, launched: (child: Child) => void): Promise<[Child, ReadyLine]> {
     const { dataDir } = options;
     const log = openLog(dataDir);
     const logged = fstatSync(log.file).size;
@@ -83,11 +83,12 @@ export class Child {
     closeSync(log.file);
     await started(process_, options.command[0] ?? "");
     const child = new Child(process_, log.path, logged, dataDir);
+    launched(child);
     try {
       return [child, await child.#readLine(options.readyMs ?? 60_000, signal)];
     } catch (error) {
       // Nobody waits for it any more: without its standard input it goes, unless another shell has attached to it.
-      if (signal?.aborted) process_.stdin?.destroy();
+      if (signal.aborted) process_.stdin?.destroy();
       throw error;
     } finally {
       // Its handles must not keep the shell alive; and the shell's end closes its standard input, by which it knows.
@@ -137,10 +138,10 @@ export class Child {
     return true;
   }
 
-  async #readLine(withinMs: number, signal: AbortSignal | undefined): Promise<ReadyLine> {
+  async #readLine(withinMs: number, signal: AbortSignal): Promise<ReadyLine> {
     const late = AbortSignal.timeout(withinMs);
-    const text = await firstLine(this.#process, signal === undefined ? late : AbortSignal.any([late, signal])).catch((cause: unknown) => {
-      if (signal?.aborted) throw signal.reason;
+    const text = await firstLine(this.#process, AbortSignal.any([late, signal])).catch((cause: unknown) => {
+      if (signal.aborted) throw signal.reason;
       // Not killed: in the middle of a migration the next start would begin anew and end the same way.
       const hint = `look into ${this.#log}; the next try attaches to it when it is ready`;
       throw new StartError(`the daemon (pid ${this.pid}) was not ready in ${withinMs} ms and is left running`, { hint, cause, stderr: this.stderr, passing: true });

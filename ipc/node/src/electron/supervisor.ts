@@ -221,11 +221,13 @@ export class Supervisor implements AsyncDisposable {
   async #spawn(): Promise<void> {
     this.#journal.note("starting the daemon");
     try {
-      const [child, line] = await Child.start({ ...this.#options, dataDir: this.dataDir }, this.#giveUp.signal);
+      // It is this shell's own from the beginning: the connection may be back before the line has been read.
+      const [child, line] = await Child.start({ ...this.#options, dataDir: this.dataDir }, this.#giveUp.signal, (begun) => this.#own(begun));
       this.#last = child;
       this.#journal.note(`${line.event} (pid ${line.pid})`);
-      if (line.event === "ready") this.#own(child);
+      if (line.event !== "ready") this.#child = undefined;
     } catch (error) {
+      this.#child = undefined;
       if (error instanceof StartError) this.#last = error;
       this.#journal.note(`start failed: ${(error as Error).message}`);
       throw error;
@@ -265,7 +267,8 @@ export class Supervisor implements AsyncDisposable {
   #changed(state: ConnectionState): void {
     const client = this.#client;
     if (client === undefined || this.#leaving !== undefined) return;
-    if (state === "connected" && this.#working === undefined) this.#ready(client.server);
+    // At once, before the calls that waited are answered: who looks then finds it ready.
+    if (state === "connected") this.#ready(client.server);
     else if (state === "reconnecting") this.#lost();
     // The daemon that came will not have this client: another protocol, or another folder's. It cannot be mended here.
     else if (state === "closed" && this.#state.name !== "failed") void this.#fail(new CoderLocalError("the daemon that answers now does not take this shell", { hint: "update the older of the two" }));
