@@ -14,8 +14,6 @@ import psutil
 _PR_SET_CHILD_SUBREAPER = 36
 SOON = 2.0
 """Seconds in which nothing is left of what has ended."""
-SLACK = 3.0
-"""How much longer a machine that does other things as well may take."""
 
 
 class Family:
@@ -44,7 +42,7 @@ class Family:
 
     def is_gone(self) -> None:
         """Wait until none is left; fails after the time that is promised."""
-        end = time.monotonic() + SOON + SLACK
+        end = time.monotonic() + SOON
         while left := self.living():
             assert time.monotonic() < end, [(each.pid, each.cmdline()) for each in left if each.is_running()]
             time.sleep(0.02)

@@ -19,7 +19,7 @@ from coder_ipc import IpcError
 from coder_ipc.client import Client
 from coder_local.testing.daemon import environment
 
-from .family import SLACK, SOON
+from .family import SOON
 from .world import LIMIT, World
 
 pytestmark = pytest.mark.alone
@@ -105,7 +105,7 @@ def test_sigkill_of_the_daemon_leaves_only_what_is_to_be_found_again(world: Worl
     world.until_lines(1, "bound")
     daemon.popen.kill()
     daemon.end()
-    end = time.monotonic() + SOON + SLACK
+    end = time.monotonic() + SOON
     while any(_name(each) == "sh" for each in world.kin.named("bound;")):
         assert time.monotonic() < end
         time.sleep(0.02)
