@@ -89,7 +89,7 @@ class Apart:
     def _use(self, rebuilt: Rebuilt) -> None:
         self.remote.domain = rebuilt.domain.name
         self.remote.settings = rebuilt.domain.settings_type
-        self.remote.replay = Replay(rebuilt, lambda: open_reader(self._kernel.store.path))
+        self.remote.replay = Replay(rebuilt, lambda: open_reader(self._kernel.store.path), self.remote.may_ask)
 
     def resume(self) -> None:
         """Have the process run again, after `stop`."""

@@ -258,6 +258,15 @@ class RemotePlugin:
                 self.refused("secrets", secret)
                 raise refusal("secrets", secret, f"plugin {self.name} may not use the secret {secret}")
 
+    def may_ask(self, name: str, input: bytes) -> None:
+        """Raise as `may_call` does, and `Unsupported` for what is no query: a transaction may call nothing else."""
+        self.may_call(name, input)
+        if self.registry.operation(name).kind is not Kind.QUERY:
+            raise Unsupported(
+                f"{name} cannot be called inside a transaction of a process of its own",
+                hint="call it from an action, by ctx.call, or call a query",
+            )
+
     def may_hear(self, types: list[str]) -> None:
         """Raise `Refused` for events that the manifest does not name."""
         for type_ in types or ["*"]:
@@ -272,12 +281,7 @@ class RemotePlugin:
 
     async def _query(self, run: Run, message: Message) -> bytes:
         name, raw = message["name"], message["input"]
-        self.may_call(name, raw)
-        if self.registry.operation(name).kind is not Kind.QUERY:
-            raise Unsupported(
-                f"{name} cannot be called inside a transaction of a process of its own",
-                hint="call it from an action, by ctx.call, or call a query",
-            )
+        self.may_ask(name, raw)
         values = msgspec.json.decode(raw)
         return _json(await run.context.read(lambda read: read.call(name, **values)))
 

@@ -109,6 +109,12 @@ def steal(tx: Transaction) -> None:
 def forge(tx: Transaction) -> None:
     """Send a step that is none."""
     tx.steps.append(["drop", "small"])
+
+@domain.command("small.reach")
+def reach(tx: Transaction, *, name: str) -> None:
+    """Send a step that calls what it may not call here, and that guesses the answer."""
+    from coder_local._isolation.steps import digest
+    tx.steps.append(["call", name, b"{}", digest([[b"null"]])])
 '''
 
 
@@ -266,3 +272,6 @@ async def test_steps_that_are_no_ones_to_take_are_refused(core: Core) -> None:
     assert refused.kind == "refused"
     assert "not the plugin's own" in refused.message
     assert (await core.refused("small.forge")).kind == "invalid"
+    refused = await core.refused("small.reach", name="plugins.list")
+    assert (refused.kind, refused.field) == ("refused", "/permissions/operations")
+    assert (await core.refused("small.reach", name="small.names")).kind == "unsupported"
