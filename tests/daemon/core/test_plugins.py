@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -305,6 +306,25 @@ async def test_a_file_may_name_the_folder_of_a_plugin_that_stands_elsewhere(
     for text in ("", "not/whole", "\0", str(tmp_path / "nowhere")):
         (data_dir / "plugins" / "other.link").write_text(text)
         assert "other" not in [each["name"] for each in (await disk.call("plugins.list"))["items"]]
+
+
+async def test_a_folder_that_nobody_enabled_keeps_no_other_plugin_from_being_listed(disk: Core, data_dir: Path) -> None:
+    folder = data_dir / "plugins" / "odd"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "plugin.toml").write_text(f"a = {'[' * 20_000}")
+    assert "nested too deep" in (await disk.plugin("odd"))["reason"]
+    (folder / "plugin.toml").write_text("#" * 70_000)
+    assert "over 64 KiB" in (await disk.plugin("odd"))["reason"]
+    (folder / "plugin.toml").unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "plugin.toml")
+        os.mkfifo(folder.with_name("other.link"))
+        assert "plugin.toml is no file" in (await disk.plugin("odd"))["reason"]
+        (folder / "plugin.toml").unlink()
+    if sys.platform == "linux":  # other systems take no such name
+        (folder / os.fsdecode(b"\xff.txt")).touch()
+    assert (await disk.plugin("odd"))["content_hash"]
 
 
 async def test_only_a_person_enables_and_only_after_confirming(disk: Core, data_dir: Path, trace: Path) -> None:
