@@ -64,6 +64,8 @@ class Apart:
         self._failed = ""
         self._broken = True
         self._timer: asyncio.TimerHandle | None = None
+        self._start: asyncio.Task[None] | None = None
+        """Held: the loop itself keeps no task alive."""
         self.remote = RemotePlugin(plugin.name, allowed, kernel.registry)
         self.remote.refused = self._refused
         self.process = self.remote.process = Process(plugin.name, self, kernel.post)
@@ -123,7 +125,8 @@ class Apart:
     def hello(self, message: Message) -> None:
         """Take what it declares; a process that was started again must declare the same."""
         told = message["told"]
-        if self._told is None:
+        again = self._told is not None
+        if not again:
             self._told = told
             self._plugin.import_ms = float(message["import_ms"])
             self._there.set()
@@ -132,6 +135,8 @@ class Apart:
             return
         self.remote.ready.set()
         self._look()
+        if again:
+            self._start = asyncio.get_running_loop().create_task(self._kernel.begin_again(self._plugin))
 
     def take(self, message: Message) -> None:
         """Take any other message."""

@@ -93,7 +93,8 @@ class RemotePlugin:
         self._numbers = itertools.count(1)
         self._runs: dict[int, Run] = {}
         self._open: dict[int, Run] = {}
-        """Runs whose functions have not ended, streams among them: who asks in their name."""
+        """Runs that may still ask: their functions have not ended, streams among them, or they are a start, whose
+        context serves what it began until the process ends."""
         self._asks: dict[int, asyncio.Task[None]] = {}
 
     # -- asking the process -------------------------------------------------------------------------------------------
@@ -132,6 +133,8 @@ class RemotePlugin:
             return await run.answer
         except asyncio.CancelledError:
             if run.number in self._runs:
+                if commit is not None:
+                    self._open.pop(run.number, None)  # its caller was told that it was stopped: it commits nothing
                 self.process.send({"t": "cancel", "id": run.number})
                 why = f"{name} did not come to an end {GRACE:g} s after it was stopped"
                 run.overrun = asyncio.get_running_loop().call_later(GRACE, self.process.kill, why)
@@ -145,11 +148,10 @@ class RemotePlugin:
             raise RateLimited(f"{self.name} is busy with {_MOST} calls", data={"retry_after_ms": 1000})
         run = Run(next(self._numbers), what, name, context, commit)
         self._runs[run.number] = self._open[run.number] = run
-        settings = None if self.settings is None else _json(self.registry.settings_of(self.settings))
         message = {
             "t": "run", "id": run.number, "what": what, "name": name, "input": input, "ms": context.now_ms(),
             "actor": context.actor, "workspace": context.workspace, "request_id": context.request_id,
-            "rights": _json(context.rights()), "settings": settings, **more,
+            "rights": _json(context.rights()), "settings": self._own_settings(), **more,
         }  # fmt: skip
         self.process.send(message)
         return run
@@ -190,7 +192,7 @@ class RemotePlugin:
         if run is None:
             return
         fault = message.get("fault")
-        if fault is not None or run.what != "stream":
+        if fault is not None or run.what not in _LASTING:
             self._open.pop(run.number, None)
             run.close()
         if run.overrun is not None:
@@ -205,7 +207,7 @@ class RemotePlugin:
     def dropped(self, reason: str) -> None:
         """Answer all that is under way: the process has ended."""
         self.ready.clear()
-        runs, self._runs, self._open = list(self._runs.values()), {}, {}
+        runs, self._runs, self._open = [*({**self._open, **self._runs}).values()], {}, {}
         for task in self._asks.values():
             task.cancel()
         for run in runs:
@@ -298,6 +300,12 @@ class RemotePlugin:
     async def _check(self, _run: Run, message: Message) -> bytes:
         return _json(self.registry.check(message["name"], msgspec.json.decode(message["input"])))
 
+    async def _settings(self, _run: Run, _message: Message) -> bytes | None:
+        return self._own_settings()
+
+    def _own_settings(self) -> bytes | None:
+        return None if self.settings is None else _json(self.registry.settings_of(self.settings))
+
     async def _folder(self, run: Run, _message: Message) -> str:
         return str(run.context.folder)
 
@@ -348,6 +356,8 @@ class RemotePlugin:
             held.__exit__(None, None, None)
 
 
+_LASTING = frozenset({"stream", "started"})
+"""What may go on asking after it was answered."""
 _OUTSIDE = frozenset({"action", "stream", "started", "stopped"})
 """What runs outside a transaction, and may have some of its own."""
 _Handler = Callable[[RemotePlugin, Run, Message], Coroutine[Any, Any, Any]]
@@ -355,7 +365,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     word: getattr(RemotePlugin, f"_{word}")
     for word in (
         "call", "query", "offers", "operation", "check", "folder", "commit", "subscribe", "heard", "unsubscribe",
-        "at_work", "rest",
+        "at_work", "rest", "settings",
     )
 }  # fmt: skip
 

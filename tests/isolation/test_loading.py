@@ -20,7 +20,7 @@ pytestmark = pytest.mark.alone
 BODY = '''
 """A plugin."""
 import os
-from coder_local.api import Context, Domain, Heard, Record, Snapshot, Transaction
+from coder_local.api import Context, Domain, Event, Heard, Record, Snapshot, Transaction
 
 domain = Domain("small")
 
@@ -115,6 +115,57 @@ def reach(tx: Transaction, *, name: str) -> None:
     """Send a step that calls what it may not call here, and that guesses the answer."""
     from coder_local._isolation.steps import digest
     tx.steps.append(["call", name, b"{}", digest([[b"null"]])])
+'''
+
+LASTING = '''
+import asyncio, time
+from coder_local.api import Settings
+
+@domain.settings
+class SmallSettings(Settings):
+    """How it behaves."""
+    word: str = "first"
+
+_tasks = []
+
+def _note(tx: Transaction, name: str) -> None:
+    tx.insert(Small(name=name))
+
+async def _hear(ctx: Context) -> None:
+    with ctx.subscribe("small.said") as events:
+        await ctx.transact(_note, "listening")
+        async for _ in events:
+            await ctx.transact(_note, ctx.settings(SmallSettings).word)
+
+@domain.event("small.said")
+class Said(Event):
+    """Something was said."""
+
+@domain.on_start
+async def start(ctx: Context) -> None:
+    """Begin to listen."""
+    _tasks.append(asyncio.create_task(_hear(ctx)))
+
+@domain.command("small.say", emits=Said)
+def say(tx: Transaction) -> None:
+    """Say something."""
+    tx.emit(Said())
+
+@domain.query("small.all")
+def all_names(read: Snapshot) -> list[str]:
+    """Return all names in their order."""
+    return [each.name for each in read.select(Small, order="id")]
+
+@domain.command("small.late", deadline=0.3)
+def late(tx: Transaction) -> None:
+    """Write something, and take too long over it, whatever stops it."""
+    tx.insert(Small(name="late"))
+    end = time.monotonic() + 0.8
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            pass
 '''
 
 
@@ -275,3 +326,36 @@ async def test_steps_that_are_no_ones_to_take_are_refused(core: Core) -> None:
     refused = await core.refused("small.reach", name="plugins.list")
     assert (refused.kind, refused.field) == ("refused", "/permissions/operations")
     assert (await core.refused("small.reach", name="small.names")).kind == "unsupported"
+
+
+async def told(core: Core, wanted: list[str]) -> None:
+    async with asyncio.timeout(30):
+        while await core.call("small.all") != wanted:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_its_start_began_goes_on_and_is_begun_again_after_its_process_ended(core: Core) -> None:
+    write(core, LASTING)
+    found = await core.call("plugins.enable", name="small")
+    assert (found["status"], found["reason"]) == ("loaded", "")
+    await told(core, ["listening"])
+    await core.call("small.say")
+    await told(core, ["listening", "first"])
+    await core.call("settings.set", plugin="small", name="word", value="second")
+    await core.call("small.say")
+    await told(core, ["listening", "first", "second"])
+    assert (await core.refused("small.end")).kind == "broken"
+    await told(core, ["listening", "first", "second", "listening"])
+    await core.call("small.say")
+    await told(core, ["listening", "first", "second", "listening", "second"])
+
+
+async def test_a_command_that_was_answered_with_a_timeout_commits_nothing_later(core: Core) -> None:
+    write(core, LASTING)
+    await core.call("plugins.enable", name="small")
+    await told(core, ["listening"])
+    assert (await core.refused("small.late")).kind == "timeout"
+    before = await core.call("small.pid")
+    await core.call("small.say")  # behind it, on the one thread that runs transactions
+    await told(core, ["listening", "first"])
+    assert await core.call("small.pid") == before
