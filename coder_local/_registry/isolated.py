@@ -180,7 +180,9 @@ class Apart:
     def _look(self) -> None:
         """End the process when it has more memory than its budget."""
         pid, limit = self.process.pid, self._allowed.budgets.memory_mb
-        used = None if pid is None else memory.resident(pid)
+        if pid is None:  # it has ended since it said hello
+            return
+        used = memory.resident(pid)
         if used is not None and used > limit << 20:
             self.process.kill(f"it had {used >> 20} MiB in memory, over its budget of {limit} MiB")
             return

@@ -188,10 +188,16 @@ class RemotePlugin:
             self.refused(str(message["permission"]), str(message["name"]))
 
     def _done(self, message: Message) -> None:
-        run = self._runs.pop(message["id"], None)
+        run = self._runs.get(message["id"])
         if run is None:
             return
-        fault = message.get("fault")
+        fault, result = message.get("fault"), message.get("result")
+        error = None if fault is None else error_of(fault)
+        if fault is None and not (result is None and run.what in _UNANSWERED):
+            msgspec.json.decode(
+                cast("bytes", result).decode(), type=msgspec.Raw
+            )  # raises for what would break the answer that it stands in
+        del self._runs[run.number]
         if fault is not None or run.what not in _LASTING:
             self._open.pop(run.number, None)
             run.close()
@@ -199,10 +205,10 @@ class RemotePlugin:
             run.overrun.cancel()
         if run.answer.done():
             return
-        if fault is None:
-            run.answer.set_result(message.get("result"))
+        if error is None:
+            run.answer.set_result(result)
         else:
-            run.answer.set_exception(error_of(fault))
+            run.answer.set_exception(error)
 
     def dropped(self, reason: str) -> None:
         """Answer all that is under way: the process has ended."""
@@ -311,7 +317,7 @@ class RemotePlugin:
 
     async def _commit(self, run: Run, message: Message) -> bytes | None:
         """Commit a transaction; None if it must be run again."""
-        plan = Plan(message["ms"], message["steps"], message["answer"])
+        plan = msgspec.convert({name: message[name] for name in Plan.__struct_fields__}, Plan)
         try:
             if run.commit is not None:
                 return await run.commit(plan)
@@ -356,6 +362,8 @@ class RemotePlugin:
             held.__exit__(None, None, None)
 
 
+_UNANSWERED = frozenset({"stream", "started", "stopped", "next"})
+"""What may end without an answer."""
 _LASTING = frozenset({"stream", "started"})
 """What may go on asking after it was answered."""
 _OUTSIDE = frozenset({"action", "stream", "started", "stopped"})

@@ -168,6 +168,47 @@ def late(tx: Transaction) -> None:
             pass
 '''
 
+SENDS = '''
+@domain.action("small.send")
+async def send(ctx: Context, *, what: str) -> None:
+    """Send what the daemon cannot take."""
+    channel, run = ctx._desk.channel, ctx._run.id
+    if what == "nested":
+        from coder_ipc.framing import encode
+        os.write(channel._outgoing, encode(b"\\x91" * 5000 + b"\\xc0"))
+    elif what == "noise":
+        os.write(channel._outgoing, b"no frame\\r\\n\\r\\n" * 100)
+    else:
+        channel.send({
+            "json": {"t": "done", "id": run, "result": b'1},"x":{"y":1'},
+            "none": {"t": "done", "id": run},
+            "number": {"t": "done", "id": run, "result": 7},
+            "missing": {"t": "ask"},
+        }[what])
+    import asyncio
+    await asyncio.sleep(3600)
+'''
+MAKES = '''
+import uuid
+from msgspec import field
+from coder_local.api import Value
+
+class Made(Value):
+    """Something with defaults."""
+    made: str | list[str] = field(default_factory=lambda: {default})
+    words: frozenset[str] = frozenset(map(str, range(9)))
+
+@domain.query("small.made")
+def made(read: Snapshot) -> dict[str, list[str]]:
+    """Return the defaults."""
+    found = Made()
+    return dict(made=list(found.made), words=sorted(found.words))
+
+@domain.query("small.takes")
+def takes(read: Snapshot, *, value: Made = Made()) -> None:
+    """Take it."""
+'''
+
 
 @pytest.fixture
 async def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Core]:
@@ -359,3 +400,31 @@ async def test_a_command_that_was_answered_with_a_timeout_commits_nothing_later(
     await core.call("small.say")  # behind it, on the one thread that runs transactions
     await told(core, ["listening", "first"])
     assert await core.call("small.pid") == before
+
+
+async def test_what_a_process_sends_that_is_no_message_ends_it_and_nobody_else(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "BACK_OFF", (0.0,) * 20)
+    write(core, SENDS)
+    await core.call("plugins.enable", name="small")
+    for what in ("json", "none", "number", "missing", "nested", "noise"):
+        error = await core.refused("small.send", what=what)
+        assert error.kind == "broken", what
+        assert process.NO_MESSAGE in error.message, what
+    assert await core.call("small.pid")
+    assert (await core.plugin("small"))["status"] == "loaded"
+
+
+@pytest.mark.parametrize(
+    ("default", "told"),
+    [("uuid.uuid4().hex", "the default of made is another one each time"), ("['a', 'b']", "")],
+)
+async def test_a_default_that_differs_each_time_is_refused(core: Core, default: str, told: str) -> None:
+    write(core, MAKES.format(default=default))
+    found = await core.call("plugins.enable", name="small")
+    assert found["status"] == ("stopped_by_declaration" if told else "loaded")
+    assert told in found["reason"]
+    if not told:  # started again it declares the same, although a set has another order there
+        assert (await core.refused("small.end")).kind == "broken"
+        assert await core.call("small.made") == {"made": ["a", "b"], "words": [*map(str, range(9))]}
