@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,9 @@ class Apart:
         plugin = self._plugin
         plugin.process, plugin.place = self, self._folder
         self.process.start()
-        self._there.wait(HELLO_DEADLINE + 5)
+        end = time.monotonic() + HELLO_DEADLINE + 5
+        while not self._there.wait(_LOOK_EVERY) and time.monotonic() < end:
+            self._keep_to_budget()
         try:
             if self._told is None:
                 raise DeclarationError(self._failed or f"its import took longer than {HELLO_DEADLINE:g} s")
@@ -178,15 +181,17 @@ class Apart:
     # -- memory -------------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """End the process when it has more memory than its budget."""
+        """End the process when it has more memory than its budget; look again and again."""
+        if self.process.pid is not None and self._keep_to_budget():  # it may have ended since it said hello
+            self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+
+    def _keep_to_budget(self) -> bool:
         pid, limit = self.process.pid, self._allowed.budgets.memory_mb
-        if pid is None:  # it has ended since it said hello
-            return
-        used = memory.resident(pid)
-        if used is not None and used > limit << 20:
-            self.process.kill(f"it had {used >> 20} MiB in memory, over its budget of {limit} MiB")
-            return
-        self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+        used = None if pid is None else memory.resident(pid)
+        if used is None or used <= limit << 20:
+            return True
+        self.process.kill(f"it had {used >> 20} MiB in memory, over its budget of {limit} MiB")
+        return False
 
     def _stop_looking(self) -> None:
         if self._timer is not None:

@@ -194,9 +194,8 @@ class RemotePlugin:
         fault, result = message.get("fault"), message.get("result")
         error = None if fault is None else error_of(fault)
         if fault is None and not (result is None and run.what in _UNANSWERED):
-            msgspec.json.decode(
-                cast("bytes", result).decode(), type=msgspec.Raw
-            )  # raises for what would break the answer that it stands in
+            # Raises for what would break the answer that it stands in, which others read.
+            msgspec.json.decode(cast("bytes", result).decode(), type=msgspec.Raw)
         del self._runs[run.number]
         if fault is not None or run.what not in _LASTING:
             self._open.pop(run.number, None)
