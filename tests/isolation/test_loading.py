@@ -247,6 +247,13 @@ async def test_what_cannot_run_apart_is_named_when_it_is_enabled(core: Core, mor
         assert (await core.call("plugins.enable", name="small"))["status"] == "loaded"
 
 
+async def test_an_import_over_its_budget_of_memory_is_ended(core: Core) -> None:
+    write(core, "import time\ntaken = [b'x' * (120 << 20), time.sleep(60)]", "[budgets]\nmemory_mb = 96")
+    found = await core.call("plugins.enable", name="small")
+    assert (found["status"], found["process"]) == ("stopped_by_import_error", None)
+    assert "over its budget of 96 MiB" in found["reason"]
+
+
 @pytest.mark.parametrize(
     ("told", "why"),
     [
@@ -283,6 +290,12 @@ async def test_the_manifest_is_part_of_what_is_enabled(core: Core) -> None:
     assert caught.value.kind == "conflict"
     found = await core.call("plugins.enable", name="small")
     assert found["permissions"]["commands"] == ["git", "rm"]
+    write(core, told='isolation = "in_process"')
+    seen = await core.plugin("small")
+    assert seen["permissions"]["commands"] == ["git", "rm"]  # of the content that runs
+    assert "with its new manifest it would run in the daemon, with all that you may do" in seen["reason"]
+    write(core, told='[permissions]\nhosts = ["localhost"]')
+    assert (await core.plugin("small"))["reason"].endswith("would run in a process of its own, hosts localhost")
 
 
 async def test_without_a_manifest_it_runs_in_the_daemon(core: Core) -> None:

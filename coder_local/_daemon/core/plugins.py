@@ -293,7 +293,7 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
         except (OSError, DeclarationError) as error:
             reason = reason or f"its files cannot be read: {error}"
     if plugin.loaded and present is not None and plugin.content != present:
-        reason = reason or CHANGED
+        reason = reason or _changed(plugin)
     own = domain.version if domain is not None else ""
     allowed, wrong = _allowed(plugin)
     reason = "; ".join(dict.fromkeys(text for text in (reason, wrong, *uncallable.values()) if text))
@@ -317,12 +317,31 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
     )
 
 
+def _changed(plugin: Plugin) -> str:
+    """Return that a plugin's files are others than those that run, and what they would be granted, if it differs."""
+    try:
+        wanted = _manifest_of(plugin)
+    except (OSError, DeclarationError) as error:
+        return f"{CHANGED}; {error}"
+    if wanted == plugin.manifest:
+        return CHANGED
+    where = "a process of its own" if wanted.isolation is Isolation.PROCESS else "the daemon, with all that you may do"
+    lists = {name: getattr(wanted.permissions, name) for name in Permissions.__struct_fields__}
+    may = "".join(f", {name} {' '.join(names)}" for name, names in lists.items() if names)
+    return f"{CHANGED}; with its new manifest it would run in {where}{may}"
+
+
 def _allowed(plugin: Plugin) -> tuple[Manifest, str]:
     """Return what a plugin's manifest says, of one that does not run that of its present files; and what is wrong."""
     if plugin.source not in FOREIGN or plugin.loaded:
         return plugin.manifest, ""
     try:
-        folder = package_folder(plugin)
-        return (plugin.manifest if folder is None else manifest.read(folder)), ""
+        return _manifest_of(plugin), ""
     except (OSError, DeclarationError) as error:
         return plugin.manifest, str(error)
+
+
+def _manifest_of(plugin: Plugin) -> Manifest:
+    """Return what the manifest of a third party's present files says. Raises `DeclarationError` and `OSError`."""
+    folder = package_folder(plugin)
+    return manifest.WITHOUT if folder is None else manifest.read(folder)
