@@ -25,6 +25,7 @@ from .work import apart, write
 PluginName = Annotated[str, Meta(min_length=1, max_length=64)]
 ContentHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
+NO_COMMANDS = "its commands in cli are left out: they would run in your terminal, outside of its process"
 if TYPE_CHECKING:
     from .reloading import Outcome
 
@@ -52,6 +53,8 @@ class PluginInfo(Value):
     costs: PluginCosts
     content_hash: str | None
     """SHA-256 of its present files, for a third party's: what `plugins.enable` lets run."""
+    changed: bool
+    """Whether its present files are others than those that run."""
     isolation: Isolation
     """Where its code runs; what is enabled anew runs where the manifest of its present files says."""
     permissions: Permissions | None
@@ -292,10 +295,13 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
             present = content_hash(plugin)
         except (OSError, DeclarationError) as error:
             reason = reason or f"its files cannot be read: {error}"
-    if plugin.loaded and present is not None and plugin.content != present:
+    changed = plugin.loaded and plugin.source in FOREIGN and plugin.content != present
+    if changed and present is not None:
         reason = reason or _changed(plugin)
     own = domain.version if domain is not None else ""
     allowed, wrong = _allowed(plugin)
+    if allowed.isolation is Isolation.PROCESS and plugin.folder is not None and (plugin.folder / "cli").is_dir():
+        wrong = wrong or NO_COMMANDS
     reason = "; ".join(dict.fromkeys(text for text in (reason, wrong, *uncallable.values()) if text))
     return PluginInfo(
         name=plugin.name,
@@ -311,6 +317,7 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
         start_ms=round(plugin.start_ms, 3),
         costs=costs_of(kernel, plugin),
         content_hash=present,
+        changed=changed,
         isolation=allowed.isolation,
         permissions=None if allowed.isolation is Isolation.IN_PROCESS else allowed.permissions,
         process=None if plugin.process is None else plugin.process.process.pid,
