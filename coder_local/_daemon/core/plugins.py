@@ -14,7 +14,6 @@ from coder_local._isolation.manifest import Isolation, Manifest, Permissions
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.nearest import did_you_mean
 from coder_local._registry.plugins import FOREIGN, Plugin, Source, Status, content_hash, in_folder, package_folder
-from coder_local._store.scope import WriteScope
 from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFound, Safety, Snapshot, Value
 
 from .budgets import PluginCosts, costs_of
@@ -243,22 +242,19 @@ async def _exchange(kernel: Kernel, ctx: Context, plugin: Plugin, present: str) 
 async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
     plugin = await apart(lambda: _named(kernel, name))
 
-    def work(scope: WriteScope) -> None:
-        keep_grant(scope, plugin, plugin.content, enabled=False)
-        scope.emit(PluginChanged(plugin=plugin.name, status=Status.DISABLED))
-
-    await write(kernel, ctx, "plugins.disable", work)
+    await write(kernel, ctx, "plugins.disable", lambda scope: keep_grant(scope, plugin, plugin.content, enabled=False))
     kernel.decided(name)
     kernel.registry.plugins[plugin.name] = plugin
     await kernel.end(plugin)
     kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
     kernel.forget_hooks()
+    await _say(kernel, ctx, plugin, "plugins.disable")  # last: who hears it asks what there is now
     return await apart(lambda: _info(kernel, plugin))
 
 
-async def _say(kernel: Kernel, ctx: Context, plugin: Plugin) -> None:
+async def _say(kernel: Kernel, ctx: Context, plugin: Plugin, operation: str = "plugins.enable") -> None:
     event = PluginChanged(plugin=plugin.name, status=plugin.status)
-    await write(kernel, ctx, "plugins.enable", lambda scope: scope.emit(event))
+    await write(kernel, ctx, operation, lambda scope: scope.emit(event))
 
 
 def _named(kernel: Kernel, name: str) -> Plugin:

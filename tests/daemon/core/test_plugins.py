@@ -93,6 +93,16 @@ async def test_disabling_lets_it_stop_what_it_does_by_itself(disk: Core, data_di
     assert trace.with_name("stopped").read_text() == "1"  # once is enough
 
 
+async def test_who_hears_that_it_was_disabled_finds_it_gone(disk: Core, data_dir: Path, trace: Path) -> None:
+    put(data_dir, trace)
+    await disk.call("plugins.enable", name="traced")
+    with disk.kernel.dispatcher.context("test", "test").subscribe("plugins.*") as events:
+        disabling = asyncio.create_task(disk.call("plugins.disable", name="traced"))
+        event = await anext(events)
+        assert (event.data["status"], disk.kernel.registry.plugins["traced"].status) == ("disabled", "disabled")
+        await disabling
+
+
 async def test_enabling_makes_the_tables_of_a_plugin_while_others_write(
     notes: Core, data_dir: Path, put_notes: Callable[[], Path]
 ) -> None:
