@@ -126,8 +126,7 @@ def declare(kernel: Kernel) -> Domain:
 
         What it keeps stays, and `plugins.enable` brings it back.
         """
-        async with kernel.changing:
-            return await _disable(kernel, ctx, name)
+        return await asyncio.shield(in_background(_disable(kernel, ctx, name)))
 
     return domain
 
@@ -240,15 +239,17 @@ async def _exchange(kernel: Kernel, ctx: Context, plugin: Plugin, present: str) 
 
 
 async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
-    plugin = await apart(lambda: _named(kernel, name))
-
-    await write(kernel, ctx, "plugins.disable", lambda scope: keep_grant(scope, plugin, plugin.content, enabled=False))
-    kernel.decided(name)
-    kernel.registry.plugins[plugin.name] = plugin
-    await kernel.end(plugin)
-    kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
-    kernel.forget_hooks()
-    await _say(kernel, ctx, plugin, "plugins.disable")  # last: who hears it asks what there is now
+    async with kernel.changing:
+        plugin = await apart(lambda: _named(kernel, name))
+        await write(
+            kernel, ctx, "plugins.disable", lambda scope: keep_grant(scope, plugin, plugin.content, enabled=False)
+        )
+        kernel.decided(name)
+        kernel.registry.plugins[plugin.name] = plugin
+        await kernel.end(plugin)
+        kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
+        kernel.forget_hooks()
+        await _say(kernel, ctx, plugin, "plugins.disable")  # last: who hears it asks what there is now
     return await apart(lambda: _info(kernel, plugin))
 
 

@@ -41,6 +41,20 @@ async def stop(ctx: Context) -> None:
     Path({trace!r}).with_name("stopped").write_text(str(number))
 """
 
+SLOW = """
+import asyncio
+from pathlib import Path
+from coder_local.api import Context, Domain
+domain = Domain("slow")
+
+@domain.on_stop
+async def stop(ctx: Context) -> None:
+    gate = Path({gate!r})
+    gate.touch()
+    while gate.exists():
+        await asyncio.sleep(0.005)
+"""
+
 
 def put(data_dir: Path, trace: Path, *, word: str = "first", start: str = "") -> Path:
     """Put a plugin into the plugin folder that leaves a trace when any of it runs."""
@@ -91,6 +105,22 @@ async def test_disabling_lets_it_stop_what_it_does_by_itself(disk: Core, data_di
     assert trace.with_name("stopped").read_text() == "1"
     assert await disk.kernel.end_all() == []
     assert trace.with_name("stopped").read_text() == "1"  # once is enough
+
+
+async def test_disabling_comes_to_its_end_although_its_caller_leaves(disk: Core, data_dir: Path) -> None:
+    folder = data_dir / "plugins" / "slow"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(SLOW.format(gate=str(data_dir / "gate")))
+    await disk.call("plugins.enable", name="slow")
+    leaving = asyncio.create_task(disk.call("plugins.disable", name="slow"))
+    async with asyncio.timeout(30):
+        while not (data_dir / "gate").exists():
+            await asyncio.sleep(0.005)
+        leaving.cancel()
+        await asyncio.wait((leaving,))
+        (data_dir / "gate").unlink()
+        while (await disk.plugin("slow"))["status"] != "disabled":
+            await asyncio.sleep(0.005)
 
 
 async def test_who_hears_that_it_was_disabled_finds_it_gone(disk: Core, data_dir: Path, trace: Path) -> None:
