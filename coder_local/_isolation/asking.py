@@ -102,6 +102,7 @@ class Run:
         self.caller = Caller(message["actor"], message["workspace"], self.name, message["request_id"])
         self.rights = msgspec.json.decode(message["rights"], type=Rights)
         self._settings: bytes | None = message.get("settings")
+        self._lasting = message["what"] in {"started", "stream"}
 
     def wait(self, what: str, **values: Any) -> Any:
         """Ask the daemon, keeping this thread."""
@@ -118,10 +119,11 @@ class Run:
         return bool(self.wait("offers", name=name))
 
     def settings_of(self, settings: type[Any], /) -> Any:
-        """Return the settings as they were when this run began."""
+        """Return the settings as they were when this run began; of one that goes on for long, as they are now."""
         if settings is not self.domain.settings_type or self._settings is None:
             raise DeclarationError(f"{settings.__name__} are not the settings of {self.domain.name}")
-        found: Settings = msgspec.json.decode(self._settings, type=settings)
+        told = self.wait("settings") if self._lasting else self._settings
+        found: Settings = msgspec.json.decode(told, type=settings)
         return found
 
     def event_type(self, event: type[Event]) -> tuple[str, str]:

@@ -170,7 +170,7 @@ def rebuild(told: Node, module: str, remote: Remote) -> Rebuilt:
     """
     try:
         return _rebuild(told, module, remote)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DeclarationError(f"its process told what is no domain: {type(error).__name__}: {error}") from error
 
 

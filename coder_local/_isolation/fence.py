@@ -20,8 +20,10 @@ from .manifest import FILE, Permissions
 from .wire import Channel
 
 _FILES = frozenset(
-    {"open", "os.chmod", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.link", "os.symlink", "shutil.rmtree"}
+    {"open", "os.chmod", "os.chown", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.utime", "shutil.rmtree"}
 )
+_PAIRS = frozenset({"os.rename", "os.link", "os.symlink"})
+"""What has the place of a new name as its second argument."""
 
 
 class Fence:
@@ -77,6 +79,11 @@ class Fence:
                 f"{real} is the daemon's, not the plugin's", hint="keep files in the folder that `folder` tells"
             )
 
+    def pair(self, arguments: tuple[Any, ...]) -> None:
+        """Refuse to take a file of the daemon, and to put one in the place of it."""
+        self.file(arguments[:1])
+        self.file(arguments[1:2])
+
     def database(self, arguments: tuple[Any, ...]) -> None:
         """Refuse a connection of the plugin's own to a database of the daemon."""
         path = os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0]
@@ -92,6 +99,8 @@ class Fence:
     def connect(self, arguments: tuple[Any, ...]) -> None:
         """Refuse to connect to a host that is not named; one that is may be reached by each of its addresses."""
         address = arguments[1]
+        if address is None:  # it is connected, which was looked at
+            return
         if isinstance(address, (str, bytes)):
             name = os.fsdecode(address)
             if name not in self._permissions.hosts:
@@ -140,10 +149,11 @@ class Fence:
 _Look = Callable[[Fence, tuple[Any, ...]], None]
 _LOOKS: dict[str, _Look] = {
     **dict.fromkeys(_FILES, Fence.file),
+    **dict.fromkeys(_PAIRS, Fence.pair),
     **dict.fromkeys(("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile"), Fence.start),
     **dict.fromkeys(("os.fork", "os.forkpty"), Fence.fork),
-    **dict.fromkeys(("socket.getaddrinfo", "socket.gethostbyname"), Fence.resolve),
-    **dict.fromkeys(("socket.connect", "socket.sendto"), Fence.connect),
+    **dict.fromkeys(("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"), Fence.resolve),
+    **dict.fromkeys(("socket.connect", "socket.sendto", "socket.sendmsg"), Fence.connect),
     "os.system": lambda fence, arguments: fence.start((b"/bin/sh", *arguments)),
     "sqlite3.connect": Fence.database,
     "import": Fence.module,

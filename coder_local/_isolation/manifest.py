@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -66,11 +67,19 @@ def read(folder: Path) -> Manifest:
     """Return the manifest in a plugin's folder. Raises `DeclarationError`, naming the key and the cure."""
     import tomllib  # noqa: PLC0415 - 5 ms, and only for a plugin of others
 
+    file = folder / FILE
     try:
-        with (folder / FILE).open("rb") as opened:
-            told = tomllib.loads(opened.read(_LONGEST).decode())
-    except FileNotFoundError:
-        return WITHOUT
+        if not os.path.lexists(file):
+            return WITHOUT
+        if not file.is_file():  # to open a pipe would wait for ever
+            raise DeclarationError(f"{FILE} is no file; put one in its place, or remove it")
+        with file.open("rb") as opened:
+            body = opened.read(_LONGEST + 1)
+        if len(body) > _LONGEST:  # what follows would be left out unseen
+            raise DeclarationError(f"{FILE} is over {_LONGEST // 1024} KiB; make it shorter")
+        told = tomllib.loads(body.decode())
+    except RecursionError as error:
+        raise DeclarationError(f"{FILE} cannot be read: it is nested too deep") from error
     except (OSError, ValueError) as error:
         raise DeclarationError(f"{FILE} cannot be read: {error}") from error
     _refuse_unknown(told, Manifest, "")

@@ -52,11 +52,15 @@ def digest(rows: Iterable[Any]) -> bytes:
 class Replay:
     """Does on the writer what plans say, for one plugin."""
 
-    def __init__(self, plugin: Rebuilt, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(
+        self, plugin: Rebuilt, connect: Callable[[], sqlite3.Connection], may_ask: Callable[[str, bytes], object]
+    ) -> None:
         self._tables: Mapping[str, type[Record]] = plugin.tables
         self._domain: Domain = plugin.domain
         self._connect = connect
         """Makes a connection that cannot write, on which a statement is compiled to see which tables it reads."""
+        self._may_ask = may_ask
+        """Raises `Error` for what the plugin may not call inside a transaction: the process may send any step."""
         self._allowed: set[str] = set()
 
     def run(self, scope: WriteScope, plan: Plan) -> None:
@@ -89,6 +93,7 @@ class Replay:
                 if scope.number(counter) != number:
                     raise Moved
             case ["call", str() as name, bytes() as input_, bytes() as seen]:
+                self._may_ask(name, input_)
                 answer = cast("Any", scope).call(name, **msgspec.json.decode(input_))
                 if digest([[msgspec.json.encode(answer)]]) != seen:
                     raise Moved

@@ -38,6 +38,8 @@ _LIMITS = (
     "gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz", "title", "description",
     "examples", "extra_json_schema",
 )  # fmt: skip
+_encode = msgspec.json.Encoder(order="deterministic").encode
+"""A set has another order in each process, and one that is started again must tell the same."""
 REQUIRED: Node = ["required"]
 _UNSET: Node = ["unset"]
 
@@ -139,13 +141,15 @@ class Describer:
     def _default(self, field: msgspec.structs.FieldInfo) -> Node:
         if field.default_factory is not msgspec.NODEFAULT:
             made: Any = field.default_factory()
+            if made != field.default_factory():  # the daemon would give the first one to all
+                raise DeclarationError(f"the default of {field.name} is another one each time, which cannot be told")
             # Empty ones are plain defaults, which a schema shows; what a function makes is made anew each time.
-            return self.value(made) if made in ([], {}) else ["made", msgspec.json.encode(made)]
+            return self.value(made) if made in ([], {}) else ["made", _encode(made)]
         return REQUIRED if field.default is msgspec.NODEFAULT else self.value(field.default)
 
     def value(self, value: Any) -> Node:
         """Return a default as plain data."""
-        return _UNSET if value is UNSET else ["value", msgspec.json.encode(value)]
+        return _UNSET if value is UNSET else ["value", _encode(value)]
 
 
 class Rebuilder:

@@ -16,6 +16,7 @@ from coder_local.api.errors import KINDS
 Message = dict[str, Any]
 LIMIT = 16 * 1024 * 1024
 """Longest message in bytes, either way."""
+NO_MESSAGE = "it sent what is no message"
 _CHUNK = 1 << 16
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
@@ -28,6 +29,8 @@ class Channel:
         self._incoming = incoming
         self._outgoing = outgoing
         self._sending = threading.Lock()
+        self.fault = ""
+        """Why no more messages are received, where that is not the end of the other side."""
 
     def send(self, message: Message) -> None:
         """Write a message whole, waiting for its reader.
@@ -48,16 +51,15 @@ class Channel:
         while True:
             try:
                 data = os.read(self._incoming, _CHUNK)
-                bodies = parser.feed(data) if data else None
-            except (OSError, FrameError):
+                bodies = [_unpack(body) for body in parser.feed(data)] if data else None
+            except OSError:
+                return
+            except (FrameError, msgspec.DecodeError, RecursionError):  # the last of what is nested too deep
+                self.fault = NO_MESSAGE
                 return
             if bodies is None:
                 return
-            for body in bodies:
-                try:
-                    message = _unpack(body)
-                except msgspec.DecodeError:
-                    return
+            for message in bodies:
                 if isinstance(message, dict):
                     yield message
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,8 @@ class Apart:
         self._failed = ""
         self._broken = True
         self._timer: asyncio.TimerHandle | None = None
+        self._start: asyncio.Task[None] | None = None
+        """Held: the loop itself keeps no task alive."""
         self.remote = RemotePlugin(plugin.name, allowed, kernel.registry)
         self.remote.refused = self._refused
         self.process = self.remote.process = Process(plugin.name, self, kernel.post)
@@ -73,7 +76,9 @@ class Apart:
         plugin = self._plugin
         plugin.process, plugin.place = self, self._folder
         self.process.start()
-        self._there.wait(HELLO_DEADLINE + 5)
+        end = time.monotonic() + HELLO_DEADLINE + 5
+        while not self._there.wait(_LOOK_EVERY) and time.monotonic() < end:
+            self._keep_to_budget()
         try:
             if self._told is None:
                 raise DeclarationError(self._failed or f"its import took longer than {HELLO_DEADLINE:g} s")
@@ -89,7 +94,7 @@ class Apart:
     def _use(self, rebuilt: Rebuilt) -> None:
         self.remote.domain = rebuilt.domain.name
         self.remote.settings = rebuilt.domain.settings_type
-        self.remote.replay = Replay(rebuilt, lambda: open_reader(self._kernel.store.path))
+        self.remote.replay = Replay(rebuilt, lambda: open_reader(self._kernel.store.path), self.remote.may_ask)
 
     def resume(self) -> None:
         """Have the process run again, after `stop`."""
@@ -123,7 +128,8 @@ class Apart:
     def hello(self, message: Message) -> None:
         """Take what it declares; a process that was started again must declare the same."""
         told = message["told"]
-        if self._told is None:
+        again = self._told is not None
+        if not again:
             self._told = told
             self._plugin.import_ms = float(message["import_ms"])
             self._there.set()
@@ -132,6 +138,8 @@ class Apart:
             return
         self.remote.ready.set()
         self._look()
+        if again:
+            self._start = asyncio.get_running_loop().create_task(self._kernel.begin_again(self._plugin))
 
     def take(self, message: Message) -> None:
         """Take any other message."""
@@ -173,13 +181,17 @@ class Apart:
     # -- memory -------------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """End the process when it has more memory than its budget."""
+        """End the process when it has more memory than its budget; look again and again."""
+        if self.process.pid is not None and self._keep_to_budget():  # it may have ended since it said hello
+            self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+
+    def _keep_to_budget(self) -> bool:
         pid, limit = self.process.pid, self._allowed.budgets.memory_mb
         used = None if pid is None else memory.resident(pid)
-        if used is not None and used > limit << 20:
-            self.process.kill(f"it had {used >> 20} MiB in memory, over its budget of {limit} MiB")
-            return
-        self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+        if used is None or used <= limit << 20:
+            return True
+        self.process.kill(f"it had {used >> 20} MiB in memory, over its budget of {limit} MiB")
+        return False
 
     def _stop_looking(self) -> None:
         if self._timer is not None:

@@ -182,6 +182,12 @@ class Kernel:
         else:
             self._begun.remove(plugin)
 
+    async def begin_again(self, plugin: Plugin) -> None:
+        """Run the start of a plugin again whose process was started again: what it had begun there is gone."""
+        there = plugin.loaded and plugin in self._begun and plugin not in self._starting
+        if there and plugin.domain is not None and plugin.domain.started and not self.dispatcher.closing:
+            await self._start_apart(plugin, plugin.domain)
+
     async def _start_apart(self, plugin: Plugin, domain: Domain) -> bool:
         """Run a plugin's start as a task of its own, which `end` can cancel and wait for; false if that was done."""
         task = self._starting[plugin] = asyncio.get_running_loop().create_task(self._start(plugin, domain))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
 import pkgutil
 import sys
 import threading
@@ -247,6 +248,8 @@ def in_folder(folder: Path) -> Iterator[Plugin]:
 def _linked(file: Path) -> Path | None:
     """Return the folder that a file names; None if it cannot be read, or names none."""
     try:
+        if not file.is_file():  # to open a pipe would wait for ever
+            return None
         with file.open(encoding="utf-8") as opened:
             path = Path(opened.read(_LONGEST_PATH).strip())
     except (OSError, ValueError):
@@ -271,7 +274,8 @@ def content_hash(plugin: Plugin) -> str:
     digest = hashlib.sha256()
     for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
         body = path.read_bytes()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(body)}\0".encode())
+        # A name on disk need not be UTF-8, and one such file must not keep all other plugins from being listed.
+        digest.update(os.fsencode(path.relative_to(folder).as_posix()) + f"\0{len(body)}\0".encode())
         digest.update(body)
     return digest.hexdigest()
 

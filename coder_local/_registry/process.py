@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from coder_ipc import program
-from coder_local._isolation.wire import Channel, Message
+from coder_local._isolation.wire import NO_MESSAGE, Channel, Message
 from coder_local.api import Error
 
 _log = logging.getLogger("coder_local.plugins")
@@ -145,16 +145,16 @@ class Process:
             return error.message
         except OSError as error:
             return f"it cannot be started: {error}"
+        outgoing: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        outgoing.put(first)  # before others can send: whatever comes first tells the process what it is
         with self._lock:
             self._process, self._why = process, ""
-            outgoing: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
             self._outgoing = outgoing
             if stopping.is_set():
                 self._end("it was stopped")
         assert process.stdin is not None, "it is a pipe"  # noqa: S101 - for the type checker
         assert process.stdout is not None, "it is a pipe"  # noqa: S101 - for the type checker
         channel = Channel(process.stdout.fileno(), process.stdin.fileno())
-        outgoing.put(first)
         sender = threading.Thread(target=_pass_on, args=(outgoing, channel), name=f"to {self.name}", daemon=True)
         sender.start()
         late = threading.Timer(HELLO_DEADLINE, self.kill, (f"its import took longer than {HELLO_DEADLINE:g} s",))
@@ -176,18 +176,27 @@ class Process:
             kind = message.get("t")
             if kind == "hello":
                 late.cancel()
-                self._post(self._owner.hello, message)
+                self._post(self._understood, self._owner.hello, message)
             elif kind == "failed":
                 self._post(self._owner.take, message)
                 return str(message.get("message"))
             else:
                 self._room.acquire()
                 self._post(self._taken, message)
+        self._why = self._why or channel.fault
         return ""
 
     def _taken(self, message: Message) -> None:
         self._room.release()
-        self._owner.take(message)
+        self._understood(self._owner.take, message)
+
+    def _understood(self, take: Callable[[Message], None], message: Message) -> None:
+        """Have a message taken; one that is made otherwise than this program makes it ends the process."""
+        try:
+            take(message)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            _log.exception("plugin %s sent a message that cannot be taken", self.name, extra={"plugin": self.name})
+            self.kill(NO_MESSAGE)
 
 
 def _spawn() -> subprocess.Popen[bytes]:

@@ -93,7 +93,8 @@ class RemotePlugin:
         self._numbers = itertools.count(1)
         self._runs: dict[int, Run] = {}
         self._open: dict[int, Run] = {}
-        """Runs whose functions have not ended, streams among them: who asks in their name."""
+        """Runs that may still ask: their functions have not ended, streams among them, or they are a start, whose
+        context serves what it began until the process ends."""
         self._asks: dict[int, asyncio.Task[None]] = {}
 
     # -- asking the process -------------------------------------------------------------------------------------------
@@ -132,6 +133,8 @@ class RemotePlugin:
             return await run.answer
         except asyncio.CancelledError:
             if run.number in self._runs:
+                if commit is not None:
+                    self._open.pop(run.number, None)  # its caller was told that it was stopped: it commits nothing
                 self.process.send({"t": "cancel", "id": run.number})
                 why = f"{name} did not come to an end {GRACE:g} s after it was stopped"
                 run.overrun = asyncio.get_running_loop().call_later(GRACE, self.process.kill, why)
@@ -145,11 +148,10 @@ class RemotePlugin:
             raise RateLimited(f"{self.name} is busy with {_MOST} calls", data={"retry_after_ms": 1000})
         run = Run(next(self._numbers), what, name, context, commit)
         self._runs[run.number] = self._open[run.number] = run
-        settings = None if self.settings is None else _json(self.registry.settings_of(self.settings))
         message = {
             "t": "run", "id": run.number, "what": what, "name": name, "input": input, "ms": context.now_ms(),
             "actor": context.actor, "workspace": context.workspace, "request_id": context.request_id,
-            "rights": _json(context.rights()), "settings": settings, **more,
+            "rights": _json(context.rights()), "settings": self._own_settings(), **more,
         }  # fmt: skip
         self.process.send(message)
         return run
@@ -186,26 +188,31 @@ class RemotePlugin:
             self.refused(str(message["permission"]), str(message["name"]))
 
     def _done(self, message: Message) -> None:
-        run = self._runs.pop(message["id"], None)
+        run = self._runs.get(message["id"])
         if run is None:
             return
-        fault = message.get("fault")
-        if fault is not None or run.what != "stream":
+        fault, result = message.get("fault"), message.get("result")
+        error = None if fault is None else error_of(fault)
+        if fault is None and not (result is None and run.what in _UNANSWERED):
+            # Raises for what would break the answer that it stands in, which others read.
+            msgspec.json.decode(cast("bytes", result).decode(), type=msgspec.Raw)
+        del self._runs[run.number]
+        if fault is not None or run.what not in _LASTING:
             self._open.pop(run.number, None)
             run.close()
         if run.overrun is not None:
             run.overrun.cancel()
         if run.answer.done():
             return
-        if fault is None:
-            run.answer.set_result(message.get("result"))
+        if error is None:
+            run.answer.set_result(result)
         else:
-            run.answer.set_exception(error_of(fault))
+            run.answer.set_exception(error)
 
     def dropped(self, reason: str) -> None:
         """Answer all that is under way: the process has ended."""
         self.ready.clear()
-        runs, self._runs, self._open = list(self._runs.values()), {}, {}
+        runs, self._runs, self._open = [*({**self._open, **self._runs}).values()], {}, {}
         for task in self._asks.values():
             task.cancel()
         for run in runs:
@@ -258,6 +265,15 @@ class RemotePlugin:
                 self.refused("secrets", secret)
                 raise refusal("secrets", secret, f"plugin {self.name} may not use the secret {secret}")
 
+    def may_ask(self, name: str, input: bytes) -> None:
+        """Raise as `may_call` does, and `Unsupported` for what is no query: a transaction may call nothing else."""
+        self.may_call(name, input)
+        if self.registry.operation(name).kind is not Kind.QUERY:
+            raise Unsupported(
+                f"{name} cannot be called inside a transaction of a process of its own",
+                hint="call it from an action, by ctx.call, or call a query",
+            )
+
     def may_hear(self, types: list[str]) -> None:
         """Raise `Refused` for events that the manifest does not name."""
         for type_ in types or ["*"]:
@@ -272,12 +288,7 @@ class RemotePlugin:
 
     async def _query(self, run: Run, message: Message) -> bytes:
         name, raw = message["name"], message["input"]
-        self.may_call(name, raw)
-        if self.registry.operation(name).kind is not Kind.QUERY:
-            raise Unsupported(
-                f"{name} cannot be called inside a transaction of a process of its own",
-                hint="call it from an action, by ctx.call, or call a query",
-            )
+        self.may_ask(name, raw)
         values = msgspec.json.decode(raw)
         return _json(await run.context.read(lambda read: read.call(name, **values)))
 
@@ -294,12 +305,18 @@ class RemotePlugin:
     async def _check(self, _run: Run, message: Message) -> bytes:
         return _json(self.registry.check(message["name"], msgspec.json.decode(message["input"])))
 
+    async def _settings(self, _run: Run, _message: Message) -> bytes | None:
+        return self._own_settings()
+
+    def _own_settings(self) -> bytes | None:
+        return None if self.settings is None else _json(self.registry.settings_of(self.settings))
+
     async def _folder(self, run: Run, _message: Message) -> str:
         return str(run.context.folder)
 
     async def _commit(self, run: Run, message: Message) -> bytes | None:
         """Commit a transaction; None if it must be run again."""
-        plan = Plan(message["ms"], message["steps"], message["answer"])
+        plan = msgspec.convert({name: message[name] for name in Plan.__struct_fields__}, Plan)
         try:
             if run.commit is not None:
                 return await run.commit(plan)
@@ -344,6 +361,10 @@ class RemotePlugin:
             held.__exit__(None, None, None)
 
 
+_UNANSWERED = frozenset({"stream", "started", "stopped", "next"})
+"""What may end without an answer."""
+_LASTING = frozenset({"stream", "started"})
+"""What may go on asking after it was answered."""
 _OUTSIDE = frozenset({"action", "stream", "started", "stopped"})
 """What runs outside a transaction, and may have some of its own."""
 _Handler = Callable[[RemotePlugin, Run, Message], Coroutine[Any, Any, Any]]
@@ -351,7 +372,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     word: getattr(RemotePlugin, f"_{word}")
     for word in (
         "call", "query", "offers", "operation", "check", "folder", "commit", "subscribe", "heard", "unsubscribe",
-        "at_work", "rest",
+        "at_work", "rest", "settings",
     )
 }  # fmt: skip
 

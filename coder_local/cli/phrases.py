@@ -106,6 +106,8 @@ _MAY = {
 def granted(plugin: dict[str, Any]) -> str:
     """Return what a third party's plugin may do once it is enabled, as `plugins.list` tells of it."""
     name, allowed = plugin["name"], plugin.get("permissions")
+    if plugin["status"] == "loaded" and plugin["reason"]:  # the permissions are those of the content that runs
+        return f"{name}: {plugin['reason']}"
     if allowed is None:
         return f"{name} runs in the daemon, where it may do whatever you may"
     may = [f"{word} {', '.join(allowed[kind])}" for kind, word in _MAY.items() if allowed.get(kind)]

@@ -39,17 +39,20 @@ def run(session: Session, rest: list[str], before: Sequence[str]) -> int:
     named = next((argument for argument in rest[1:] if not argument.startswith("-")), "")
     if word in {"enable", "reload"} and _is_path(named):
         raise _not_put(session, Path(named).expanduser().absolute())
-    if word == "enable" and not {"-h", "--help", "--json"} & {*before, *rest}:
-        _tell(session, named)
+    if word in {"enable", "reload"} and not {"-h", "--help", "--json"} & {*before, *rest}:
+        rest = [*rest, *_told(session, rest[1:])]
     return group.run(session, ["plugins", *rest], before=before, extra=_OWN)
 
 
-def _tell(session: Session, name: str) -> None:
-    """Say where a plugin of others would run, and what it may do there: the person grants exactly that."""
+def _told(session: Session, words: Sequence[str]) -> list[str]:
+    """Say where a plugin of others would run, and what it may do there; return the option that grants exactly that."""
     plugins = session.client.call("plugins.list")["items"]
-    found = next((each for each in plugins if each["name"] == name), None)
-    if found is not None and found["source"] in {"folder", "entry_point"}:
-        session.output.note(phrases.granted(found))
+    found = next((each for each in plugins if each["name"] in words), None)
+    if found is None or found["source"] not in {"folder", "entry_point"}:
+        return []
+    session.output.note(phrases.granted(found))
+    given = any(word.partition("=")[0] == "--content-hash" for word in words)
+    return [] if given or not found["content_hash"] else ["--content-hash", found["content_hash"]]
 
 
 def _is_path(name: str) -> bool:

@@ -114,12 +114,15 @@ def _summary(commands: list[Found]) -> str:
 def of_plugin(session: Session, word: str) -> list[Found]:
     """Return the commands that begin with a word and are of a plugin from a folder that runs now.
 
-    Its code has been confirmed by a person, or it would not run.
+    Its code has been confirmed by a person, or it would not run: so not where its files are others by now, nor where
+    what was confirmed is a process of its own, which this is not.
     """
     from . import stopped  # noqa: PLC0415 - only for a word that nothing else knows
 
     for plugin in stopped.known(session.client):
         if plugin.get("source") != "folder" or plugin.get("status") != "loaded":
+            continue
+        if plugin.get("changed") or plugin.get("isolation") != "in_process":
             continue
         commands = of_folder(f"coder_local_plugin_{plugin['name']}", str(plugin["location"]))
         if found := [each for each in commands if each.words[0] == word]:

@@ -1,5 +1,7 @@
 """Commands that plugins bring: found without the plugin, quick, and no other's business."""
 
+import json
+
 import pytest
 
 from coder_local.cli import app, shipped
@@ -89,3 +91,14 @@ def test_a_plugin_from_a_folder_brings_commands_once_it_is_enabled(run, daemon):
     assert (done.code, done.out) == (0, '{"count":0,"text":"milk"}\n')
     assert "Looks it up." in run("jot", "up", "--help").out
     assert run("jot", "sideways").code == 3
+    ran = daemon.data_dir / "ran"
+    (folder / "cli" / "__init__.py").write_text(f"open({str(ran)!r}, 'w').close()\n{CLI}")
+    assert run("jot", "down", "x").code == 3  # nobody looked at what stands there now
+    (folder / "plugin.toml").write_text('isolation = "process"\n')
+    assert run("plugins", "enable", "jotter", "--yes").code == 0
+    assert run("jot", "down", "x").code == 3
+    (listed,) = (each for each in json.loads(run("plugins", "list").out)["items"] if each["name"] == "jotter")
+    assert listed["reason"] == (
+        "its commands in cli are left out: they would run in your terminal, outside of its process"
+    )
+    assert not ran.exists()

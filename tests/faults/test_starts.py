@@ -53,8 +53,6 @@ def end():
 '''
 )
 NAMES = ["apples", "bad", "cherries", "dates", "elders", "figs"]
-WATCH = "1"
-"""Seconds that a start is watched in these tests."""
 
 
 class Garden:
@@ -63,6 +61,8 @@ class Garden:
     def __init__(self, folder: Path) -> None:
         self.process = Process(folder / "data", "--no-http")
         self.gate = folder / "armed"
+        self.watch = "0.1"
+        """Seconds that a start is watched."""
 
     def plant(self, bad: str, start: str = "pass") -> None:
         self.process.data_dir.mkdir(mode=0o700)
@@ -82,7 +82,7 @@ class Garden:
         """Start the daemon; tell whether it lived until its start counted as clean."""
         before = self.record()
         try:
-            self.process.start(CODER_LOCAL_DAEMON_START_WATCH=WATCH)
+            self.process.start(CODER_LOCAL_DAEMON_START_WATCH=self.watch)
         except AssertionError:
             return False  # it did not come to its ready line
         assert self.process.popen is not None
@@ -143,6 +143,7 @@ def test_one_that_ends_the_process_at_import_is_left_out_of_the_third_start(gard
 
 def test_one_that_faults_in_c_later_is_named_by_its_stack(garden: Garden) -> None:
     bad = LATER.format(gate=str(garden.gate), how="ctypes.string_at(0)")
+    garden.watch = "0.5"  # it ends while that lasts
     garden.plant(bad, start="ARMED and threading.Thread(target=end).start()")
     assert garden.found_in(3) == 3
     (found,) = (each for each in garden.plugins() if each["name"] == "bad")
@@ -151,6 +152,7 @@ def test_one_that_faults_in_c_later_is_named_by_its_stack(garden: Garden) -> Non
 
 def test_one_that_ends_the_process_later_and_leaves_no_trace_is_found_by_halves(garden: Garden) -> None:
     bad = LATER.format(gate=str(garden.gate), how="os._exit(1)")
+    garden.watch = "0.5"  # it ends while that lasts
     garden.plant(bad, start="ARMED and threading.Thread(target=end).start()")
     assert garden.found_in(3 + math.ceil(math.log2(len(NAMES)))) > 3
     report = garden.process.call("daemon.doctor")["items"]
@@ -162,7 +164,7 @@ def test_a_plugin_at_whose_import_the_person_killed_the_daemon_twice_is_tried_ag
         f"import os, pathlib, time\nwhile pathlib.Path({str(garden.gate)!r}).exists():\n    time.sleep(0.01)\n"
     )
     for before in range(2):
-        garden.process.start(CODER_LOCAL_DAEMON_START_WATCH=WATCH)
+        garden.process.start(CODER_LOCAL_DAEMON_START_WATCH=garden.watch)
         while (
             (found := garden.record())["open"] is None
             or found["open"]["at_work"] != "bad"

@@ -124,12 +124,28 @@ def test_it_is_taken_away_and_brought_back(shelf: Process) -> None:
     assert refused(lambda: shelf.call("shelf.progress")).kind == "unsupported"
     if process is not None:
         until(lambda: about(shelf, "shelf")["process"] is None)
-    command = [sys.executable, "-m", "coder_local", "--data-dir", str(shelf.data_dir), "plugins", "enable", "shelf"]
-    command.append("--yes")
-    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    said = by_command(shelf, "plugins", "enable", "shelf", "--yes")
     apart = "in a process of its own; beyond its own domain it may call planning.tasks.create"
-    assert (apart if process else "in the daemon, where it may do whatever you may") in ran.stderr
+    assert (apart if process else "in the daemon, where it may do whatever you may") in said
     assert shelf.call("shelf.progress")["goal"] == 30
+
+
+def test_who_enables_another_content_is_told_what_that_one_may_do(shelf: Process) -> None:
+    process = about(shelf, "shelf")["process"]
+    manifest = shelf.data_dir / "plugins" / "shelf" / "plugin.toml"
+    manifest.write_text(manifest.read_text().replace("commands = []", 'commands = ["git"]'))
+    said = by_command(shelf, "plugins", "reload", "shelf", "--yes")
+    assert "its content changed since it was enabled" in said
+    if process:
+        assert "operations planning.tasks.create, commands git" in said
+        assert about(shelf, "shelf")["permissions"]["commands"] == ["git"]
+
+
+def by_command(shelf: Process, *words: str) -> str:
+    """What a command says on standard error."""
+    command = [sys.executable, "-m", "coder_local", "--data-dir", str(shelf.data_dir), *words]
+    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    return ran.stderr
 
 
 def test_it_is_there_again_after_a_restart(shelf: Process) -> None:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.alone
 BODY = '''
 """A plugin."""
 import os
-from coder_local.api import Context, Domain, Heard, Record, Snapshot, Transaction
+from coder_local.api import Context, Domain, Event, Heard, Record, Snapshot, Transaction
 
 domain = Domain("small")
 
@@ -109,6 +109,104 @@ def steal(tx: Transaction) -> None:
 def forge(tx: Transaction) -> None:
     """Send a step that is none."""
     tx.steps.append(["drop", "small"])
+
+@domain.command("small.reach")
+def reach(tx: Transaction, *, name: str) -> None:
+    """Send a step that calls what it may not call here, and that guesses the answer."""
+    from coder_local._isolation.steps import digest
+    tx.steps.append(["call", name, b"{}", digest([[b"null"]])])
+'''
+
+LASTING = '''
+import asyncio, time
+from coder_local.api import Settings
+
+@domain.settings
+class SmallSettings(Settings):
+    """How it behaves."""
+    word: str = "first"
+
+_tasks = []
+
+def _note(tx: Transaction, name: str) -> None:
+    tx.insert(Small(name=name))
+
+async def _hear(ctx: Context) -> None:
+    with ctx.subscribe("small.said") as events:
+        await ctx.transact(_note, "listening")
+        async for _ in events:
+            await ctx.transact(_note, ctx.settings(SmallSettings).word)
+
+@domain.event("small.said")
+class Said(Event):
+    """Something was said."""
+
+@domain.on_start
+async def start(ctx: Context) -> None:
+    """Begin to listen."""
+    _tasks.append(asyncio.create_task(_hear(ctx)))
+
+@domain.command("small.say", emits=Said)
+def say(tx: Transaction) -> None:
+    """Say something."""
+    tx.emit(Said())
+
+@domain.query("small.all")
+def all_names(read: Snapshot) -> list[str]:
+    """Return all names in their order."""
+    return [each.name for each in read.select(Small, order="id")]
+
+@domain.command("small.late", deadline=0.3)
+def late(tx: Transaction) -> None:
+    """Write something, and take too long over it, whatever stops it."""
+    tx.insert(Small(name="late"))
+    end = time.monotonic() + 0.8
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            pass
+'''
+
+SENDS = '''
+@domain.action("small.send")
+async def send(ctx: Context, *, what: str) -> None:
+    """Send what the daemon cannot take."""
+    channel, run = ctx._desk.channel, ctx._run.id
+    if what == "nested":
+        from coder_ipc.framing import encode
+        os.write(channel._outgoing, encode(b"\\x91" * 5000 + b"\\xc0"))
+    elif what == "noise":
+        os.write(channel._outgoing, b"no frame\\r\\n\\r\\n" * 100)
+    else:
+        channel.send({
+            "json": {"t": "done", "id": run, "result": b'1},"x":{"y":1'},
+            "none": {"t": "done", "id": run},
+            "number": {"t": "done", "id": run, "result": 7},
+            "missing": {"t": "ask"},
+        }[what])
+    import asyncio
+    await asyncio.sleep(3600)
+'''
+MAKES = '''
+import uuid
+from msgspec import field
+from coder_local.api import Value
+
+class Made(Value):
+    """Something with defaults."""
+    made: str | list[str] = field(default_factory=lambda: {default})
+    words: frozenset[str] = frozenset(map(str, range(9)))
+
+@domain.query("small.made")
+def made(read: Snapshot) -> dict[str, list[str]]:
+    """Return the defaults."""
+    found = Made()
+    return dict(made=list(found.made), words=sorted(found.words))
+
+@domain.query("small.takes")
+def takes(read: Snapshot, *, value: Made = Made()) -> None:
+    """Take it."""
 '''
 
 
@@ -149,6 +247,13 @@ async def test_what_cannot_run_apart_is_named_when_it_is_enabled(core: Core, mor
         assert (await core.call("plugins.enable", name="small"))["status"] == "loaded"
 
 
+async def test_an_import_over_its_budget_of_memory_is_ended(core: Core) -> None:
+    write(core, "import time\ntaken = [b'x' * (120 << 20), time.sleep(60)]", "[budgets]\nmemory_mb = 96")
+    found = await core.call("plugins.enable", name="small")
+    assert (found["status"], found["process"]) == ("stopped_by_import_error", None)
+    assert "over its budget of 96 MiB" in found["reason"]
+
+
 @pytest.mark.parametrize(
     ("told", "why"),
     [
@@ -185,6 +290,12 @@ async def test_the_manifest_is_part_of_what_is_enabled(core: Core) -> None:
     assert caught.value.kind == "conflict"
     found = await core.call("plugins.enable", name="small")
     assert found["permissions"]["commands"] == ["git", "rm"]
+    write(core, told='isolation = "in_process"')
+    seen = await core.plugin("small")
+    assert seen["permissions"]["commands"] == ["git", "rm"]  # of the content that runs
+    assert "with its new manifest it would run in the daemon, with all that you may do" in seen["reason"]
+    write(core, told='[permissions]\nhosts = ["localhost"]')
+    assert (await core.plugin("small"))["reason"].endswith("would run in a process of its own, hosts localhost")
 
 
 async def test_without_a_manifest_it_runs_in_the_daemon(core: Core) -> None:
@@ -266,3 +377,67 @@ async def test_steps_that_are_no_ones_to_take_are_refused(core: Core) -> None:
     assert refused.kind == "refused"
     assert "not the plugin's own" in refused.message
     assert (await core.refused("small.forge")).kind == "invalid"
+    refused = await core.refused("small.reach", name="plugins.list")
+    assert (refused.kind, refused.field) == ("refused", "/permissions/operations")
+    assert (await core.refused("small.reach", name="small.names")).kind == "unsupported"
+
+
+async def told(core: Core, wanted: list[str]) -> None:
+    async with asyncio.timeout(30):
+        while await core.call("small.all") != wanted:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_its_start_began_goes_on_and_is_begun_again_after_its_process_ended(core: Core) -> None:
+    write(core, LASTING)
+    found = await core.call("plugins.enable", name="small")
+    assert (found["status"], found["reason"]) == ("loaded", "")
+    await told(core, ["listening"])
+    await core.call("small.say")
+    await told(core, ["listening", "first"])
+    await core.call("settings.set", plugin="small", name="word", value="second")
+    await core.call("small.say")
+    await told(core, ["listening", "first", "second"])
+    assert (await core.refused("small.end")).kind == "broken"
+    await told(core, ["listening", "first", "second", "listening"])
+    await core.call("small.say")
+    await told(core, ["listening", "first", "second", "listening", "second"])
+
+
+async def test_a_command_that_was_answered_with_a_timeout_commits_nothing_later(core: Core) -> None:
+    write(core, LASTING)
+    await core.call("plugins.enable", name="small")
+    await told(core, ["listening"])
+    assert (await core.refused("small.late")).kind == "timeout"
+    before = await core.call("small.pid")
+    await core.call("small.say")  # behind it, on the one thread that runs transactions
+    await told(core, ["listening", "first"])
+    assert await core.call("small.pid") == before
+
+
+async def test_what_a_process_sends_that_is_no_message_ends_it_and_nobody_else(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "BACK_OFF", (0.0,) * 20)
+    write(core, SENDS)
+    await core.call("plugins.enable", name="small")
+    for what in ("json", "none", "number", "missing", "nested", "noise"):
+        error = await core.refused("small.send", what=what)
+        assert error.kind == "broken", what
+        assert process.NO_MESSAGE in error.message, what
+    assert await core.call("small.pid")
+    assert (await core.plugin("small"))["status"] == "loaded"
+
+
+@pytest.mark.parametrize(
+    ("default", "told"),
+    [("uuid.uuid4().hex", "the default of made is another one each time"), ("['a', 'b']", "")],
+)
+async def test_a_default_that_differs_each_time_is_refused(core: Core, default: str, told: str) -> None:
+    write(core, MAKES.format(default=default))
+    found = await core.call("plugins.enable", name="small")
+    assert found["status"] == ("stopped_by_declaration" if told else "loaded")
+    assert told in found["reason"]
+    if not told:  # started again it declares the same, although a set has another order there
+        assert (await core.refused("small.end")).kind == "broken"
+        assert await core.call("small.made") == {"made": ["a", "b"], "words": [*map(str, range(9))]}

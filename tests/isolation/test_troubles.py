@@ -94,6 +94,18 @@ async def reach(ctx: Context, *, host: str, port: int) -> str:
     with socket.create_connection((host, port), 5) as reached:
         return str(reached.getpeername()[1])
 
+@domain.action("trouble.tell", safety=Safety.READ)
+async def tell(ctx: Context, *, host: str, port: int) -> int:
+    """Send a datagram to any host."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+        return sending.sendmsg([b"x"], [], 0, (host, port))
+
+@domain.action("trouble.move", safety=Safety.READ)
+async def move(ctx: Context, *, path: str) -> None:
+    """Put a file of its own in any place."""
+    (ctx.folder / "own").write_text("own")
+    os.replace(ctx.folder / "own", path)
+
 @domain.action("trouble.start", safety=Safety.READ)
 async def start(ctx: Context, *, command: list[str]) -> str:
     """Start any program."""
@@ -270,6 +282,8 @@ def test_a_host_that_is_not_in_the_manifest_is_refused(daemon: Process) -> None:
     assert (error.kind, error.field) == ("refused", "/permissions/hosts")
     assert refused(lambda: daemon.call("trouble.reach", host="example.invalid", port=80)).kind == "refused"
     until(lambda: audited(daemon, "hosts 192.0.2.1"))
+    assert daemon.call("trouble.tell", host="127.0.0.1", port=9) == 1
+    assert refused(lambda: daemon.call("trouble.tell", host="192.0.2.1", port=9)).kind == "refused"
 
 
 def test_a_command_that_is_not_in_the_manifest_is_refused(daemon: Process) -> None:
@@ -283,6 +297,8 @@ def test_the_daemons_own_files_and_tables_are_out_of_reach(daemon: Process) -> N
     for name in ("runtime.json", "coder.db", "settings.toml"):
         path = str(daemon.data_dir / name)
         assert refused(lambda path=path: daemon.call("trouble.look", path=path)).kind == "refused"
+        assert refused(lambda path=path: daemon.call("trouble.move", path=path)).kind == "refused"
+    daemon.call("trouble.move", path=str(daemon.data_dir / "trouble" / "moved"))
     database = next(daemon.data_dir.glob("*.db"))
     assert refused(lambda: daemon.call("trouble.connect", path=str(database))).kind == "refused"
     assert daemon.call("trouble.rows", sql="SELECT count(*) >= 0 FROM trouble_items") == [[1]]

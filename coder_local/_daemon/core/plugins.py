@@ -14,7 +14,6 @@ from coder_local._isolation.manifest import Isolation, Manifest, Permissions
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.nearest import did_you_mean
 from coder_local._registry.plugins import FOREIGN, Plugin, Source, Status, content_hash, in_folder, package_folder
-from coder_local._store.scope import WriteScope
 from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFound, Safety, Snapshot, Value
 
 from .budgets import PluginCosts, costs_of
@@ -25,6 +24,7 @@ from .work import apart, write
 PluginName = Annotated[str, Meta(min_length=1, max_length=64)]
 ContentHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
+NO_COMMANDS = "its commands in cli are left out: they would run in your terminal, outside of its process"
 if TYPE_CHECKING:
     from .reloading import Outcome
 
@@ -52,6 +52,8 @@ class PluginInfo(Value):
     costs: PluginCosts
     content_hash: str | None
     """SHA-256 of its present files, for a third party's: what `plugins.enable` lets run."""
+    changed: bool
+    """Whether its present files are others than those that run."""
     isolation: Isolation
     """Where its code runs; what is enabled anew runs where the manifest of its present files says."""
     permissions: Permissions | None
@@ -124,8 +126,7 @@ def declare(kernel: Kernel) -> Domain:
 
         What it keeps stays, and `plugins.enable` brings it back.
         """
-        async with kernel.changing:
-            return await _disable(kernel, ctx, name)
+        return await asyncio.shield(in_background(_disable(kernel, ctx, name)))
 
     return domain
 
@@ -238,24 +239,23 @@ async def _exchange(kernel: Kernel, ctx: Context, plugin: Plugin, present: str) 
 
 
 async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
-    plugin = await apart(lambda: _named(kernel, name))
-
-    def work(scope: WriteScope) -> None:
-        keep_grant(scope, plugin, plugin.content, enabled=False)
-        scope.emit(PluginChanged(plugin=plugin.name, status=Status.DISABLED))
-
-    await write(kernel, ctx, "plugins.disable", work)
-    kernel.decided(name)
-    kernel.registry.plugins[plugin.name] = plugin
-    await kernel.end(plugin)
-    kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
-    kernel.forget_hooks()
+    async with kernel.changing:
+        plugin = await apart(lambda: _named(kernel, name))
+        await write(
+            kernel, ctx, "plugins.disable", lambda scope: keep_grant(scope, plugin, plugin.content, enabled=False)
+        )
+        kernel.decided(name)
+        kernel.registry.plugins[plugin.name] = plugin
+        await kernel.end(plugin)
+        kernel.registry.stop(plugin, Status.DISABLED, DISABLED)
+        kernel.forget_hooks()
+        await _say(kernel, ctx, plugin, "plugins.disable")  # last: who hears it asks what there is now
     return await apart(lambda: _info(kernel, plugin))
 
 
-async def _say(kernel: Kernel, ctx: Context, plugin: Plugin) -> None:
+async def _say(kernel: Kernel, ctx: Context, plugin: Plugin, operation: str = "plugins.enable") -> None:
     event = PluginChanged(plugin=plugin.name, status=plugin.status)
-    await write(kernel, ctx, "plugins.enable", lambda scope: scope.emit(event))
+    await write(kernel, ctx, operation, lambda scope: scope.emit(event))
 
 
 def _named(kernel: Kernel, name: str) -> Plugin:
@@ -292,10 +292,13 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
             present = content_hash(plugin)
         except (OSError, DeclarationError) as error:
             reason = reason or f"its files cannot be read: {error}"
-    if plugin.loaded and present is not None and plugin.content != present:
-        reason = reason or CHANGED
+    changed = plugin.loaded and plugin.source in FOREIGN and plugin.content != present
+    if changed and present is not None:
+        reason = reason or _changed(plugin)
     own = domain.version if domain is not None else ""
     allowed, wrong = _allowed(plugin)
+    if allowed.isolation is Isolation.PROCESS and plugin.folder is not None and (plugin.folder / "cli").is_dir():
+        wrong = wrong or NO_COMMANDS
     reason = "; ".join(dict.fromkeys(text for text in (reason, wrong, *uncallable.values()) if text))
     return PluginInfo(
         name=plugin.name,
@@ -311,10 +314,25 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
         start_ms=round(plugin.start_ms, 3),
         costs=costs_of(kernel, plugin),
         content_hash=present,
+        changed=changed,
         isolation=allowed.isolation,
         permissions=None if allowed.isolation is Isolation.IN_PROCESS else allowed.permissions,
         process=None if plugin.process is None else plugin.process.process.pid,
     )
+
+
+def _changed(plugin: Plugin) -> str:
+    """Return that a plugin's files are others than those that run, and what they would be granted, if it differs."""
+    try:
+        wanted = _manifest_of(plugin)
+    except (OSError, DeclarationError) as error:
+        return f"{CHANGED}; {error}"
+    if wanted == plugin.manifest:
+        return CHANGED
+    where = "a process of its own" if wanted.isolation is Isolation.PROCESS else "the daemon, with all that you may do"
+    lists = {name: getattr(wanted.permissions, name) for name in Permissions.__struct_fields__}
+    may = "".join(f", {name} {' '.join(names)}" for name, names in lists.items() if names)
+    return f"{CHANGED}; with its new manifest it would run in {where}{may}"
 
 
 def _allowed(plugin: Plugin) -> tuple[Manifest, str]:
@@ -322,7 +340,12 @@ def _allowed(plugin: Plugin) -> tuple[Manifest, str]:
     if plugin.source not in FOREIGN or plugin.loaded:
         return plugin.manifest, ""
     try:
-        folder = package_folder(plugin)
-        return (plugin.manifest if folder is None else manifest.read(folder)), ""
+        return _manifest_of(plugin), ""
     except (OSError, DeclarationError) as error:
         return plugin.manifest, str(error)
+
+
+def _manifest_of(plugin: Plugin) -> Manifest:
+    """Return what the manifest of a third party's present files says. Raises `DeclarationError` and `OSError`."""
+    folder = package_folder(plugin)
+    return manifest.WITHOUT if folder is None else manifest.read(folder)

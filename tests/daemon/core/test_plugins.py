@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -38,6 +39,20 @@ async def start(ctx: Context) -> None:
 async def stop(ctx: Context) -> None:
     number = await ctx.transact(lambda tx: tx.number("traced"))
     Path({trace!r}).with_name("stopped").write_text(str(number))
+"""
+
+SLOW = """
+import asyncio
+from pathlib import Path
+from coder_local.api import Context, Domain
+domain = Domain("slow")
+
+@domain.on_stop
+async def stop(ctx: Context) -> None:
+    gate = Path({gate!r})
+    gate.touch()
+    while gate.exists():
+        await asyncio.sleep(0.005)
 """
 
 
@@ -90,6 +105,32 @@ async def test_disabling_lets_it_stop_what_it_does_by_itself(disk: Core, data_di
     assert trace.with_name("stopped").read_text() == "1"
     assert await disk.kernel.end_all() == []
     assert trace.with_name("stopped").read_text() == "1"  # once is enough
+
+
+async def test_disabling_comes_to_its_end_although_its_caller_leaves(disk: Core, data_dir: Path) -> None:
+    folder = data_dir / "plugins" / "slow"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(SLOW.format(gate=str(data_dir / "gate")))
+    await disk.call("plugins.enable", name="slow")
+    leaving = asyncio.create_task(disk.call("plugins.disable", name="slow"))
+    async with asyncio.timeout(30):
+        while not (data_dir / "gate").exists():
+            await asyncio.sleep(0.005)
+        leaving.cancel()
+        await asyncio.wait((leaving,))
+        (data_dir / "gate").unlink()
+        while (await disk.plugin("slow"))["status"] != "disabled":
+            await asyncio.sleep(0.005)
+
+
+async def test_who_hears_that_it_was_disabled_finds_it_gone(disk: Core, data_dir: Path, trace: Path) -> None:
+    put(data_dir, trace)
+    await disk.call("plugins.enable", name="traced")
+    with disk.kernel.dispatcher.context("test", "test").subscribe("plugins.*") as events:
+        disabling = asyncio.create_task(disk.call("plugins.disable", name="traced"))
+        event = await anext(events)
+        assert (event.data["status"], disk.kernel.registry.plugins["traced"].status) == ("disabled", "disabled")
+        await disabling
 
 
 async def test_enabling_makes_the_tables_of_a_plugin_while_others_write(
@@ -305,6 +346,25 @@ async def test_a_file_may_name_the_folder_of_a_plugin_that_stands_elsewhere(
     for text in ("", "not/whole", "\0", str(tmp_path / "nowhere")):
         (data_dir / "plugins" / "other.link").write_text(text)
         assert "other" not in [each["name"] for each in (await disk.call("plugins.list"))["items"]]
+
+
+async def test_a_folder_that_nobody_enabled_keeps_no_other_plugin_from_being_listed(disk: Core, data_dir: Path) -> None:
+    folder = data_dir / "plugins" / "odd"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "plugin.toml").write_text(f"a = {'[' * 20_000}")
+    assert "nested too deep" in (await disk.plugin("odd"))["reason"]
+    (folder / "plugin.toml").write_text("#" * 70_000)
+    assert "over 64 KiB" in (await disk.plugin("odd"))["reason"]
+    (folder / "plugin.toml").unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "plugin.toml")
+        os.mkfifo(folder.with_name("other.link"))
+        assert "plugin.toml is no file" in (await disk.plugin("odd"))["reason"]
+        (folder / "plugin.toml").unlink()
+    if sys.platform == "linux":  # other systems take no such name
+        (folder / os.fsdecode(b"\xff.txt")).touch()
+    assert (await disk.plugin("odd"))["content_hash"]
 
 
 async def test_only_a_person_enables_and_only_after_confirming(disk: Core, data_dir: Path, trace: Path) -> None:

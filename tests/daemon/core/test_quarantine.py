@@ -74,7 +74,9 @@ async def test_faults_set_a_plugin_aside_over_restarts_until_the_person_enables_
         assert found["costs"]["faults"] == 3
         error = await core.refused("faulty.say")
         assert (error.kind, error.hint) == ("unsupported", "look at why, then: coder-local plugins enable faulty")
-        said = (await core.call("events.list", types=["plugins.*"]))["items"]
+        async with asyncio.timeout(30):  # it is said after it was done
+            while len(said := (await core.call("events.list", types=["plugins.*"]))["items"]) < 2:
+                await asyncio.sleep(0.01)
         assert [each["data"]["status"] for each in said] == ["loaded", "quarantined"]
         report = (await core.call("daemon.doctor"))["items"]
         assert any("faulty is quarantined: it failed 3 times" in each["message"] for each in report)

@@ -2225,6 +2225,8 @@ export interface PluginInfo {
   costs: PluginCosts;
   /** SHA-256 of its present files, for a third party's: what `plugins.enable` lets run. */
   content_hash: string | null;
+  /** Whether its present files are others than those that run. */
+  changed: boolean;
   /** Where its code runs; what is enabled anew runs where the manifest of its present files says. */
   isolation: Open<Isolation>;
   /**
