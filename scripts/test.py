@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,31 @@ class Runner:
         print(f"=== {name}: {self.outcomes[-1].word} in {seconds:.1f} s", flush=True)
         return code
 
+    def begin(self, name: str, command: Sequence[str]) -> Callable[[], int]:
+        """Start a command beside the checks that follow; what is returned waits for it, and takes it for a check."""
+        started = time.monotonic()
+        output = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed by `finish`
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+
+        def finish() -> int:
+            try:
+                code = process.wait(STEP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
+            seconds = time.monotonic() - started
+            with output:
+                output.seek(0)
+                print(f"\n=== {name}\n{output.read()}", flush=True)
+            self.outcomes.append(
+                Outcome(name, FAILED if code else PASSED, seconds, f"exit code {code}" if code else "")
+            )
+            return code
+
+        return finish
+
     def tool(self, name: str, *arguments: str) -> int:
         """Run a module of the environment as a check."""
         return self.check(name, [self.python, "-m", *arguments])
@@ -131,13 +157,12 @@ def check_python_tests(runner: Runner, *, fast: bool, selection: Sequence[str]) 
         runner.outcomes.append(Outcome("pytest", FAILED, note="no test was selected"))
 
 
-def make_frozen_build(runner: Runner, *, fast: bool, selection: Sequence[str]) -> None:
-    """Make the one-folder build, which some of the tests marked alone run, and hold it to its size and its start."""
+def make_frozen_build(runner: Runner, *, fast: bool, selection: Sequence[str]) -> Callable[[], object]:
+    """Begin the one-folder build, which some of the tests marked alone run, and hold it to its size and its start."""
     reason = "--fast was given" if fast else "Python tests were selected" if selection else ""
     if reason:
-        runner.leave_out("one-folder build", reason)
-    else:
-        runner.check("one-folder build", [runner.python, str(ROOT / "scripts" / "build.py"), "--check"])
+        return lambda: runner.leave_out("one-folder build", reason)
+    return runner.begin("one-folder build", [runner.python, str(ROOT / "scripts" / "build.py"), "--check"])
 
 
 def check_node_tests(runner: Runner) -> None:
@@ -188,8 +213,9 @@ def main() -> int:
         python = ensure_python()
         node, node_fault = find_node()
         runner = Runner(python, node=node, node_fault=node_fault)
+        built = make_frozen_build(runner, fast=options.fast, selection=selection)
         check_sources(runner, fast=options.fast)
-        make_frozen_build(runner, fast=options.fast, selection=selection)
+        built()
         check_python_tests(runner, fast=options.fast, selection=selection)
         if selection:
             runner.leave_out("Node tests", "Python tests were selected")

@@ -21,6 +21,7 @@ script.ensure_python = lambda: script.Path(sys.executable)
 script.ensure_node = lambda: None
 script.Runner.check = lambda self, name, command, **_: (
     self.outcomes.append(script.Outcome(name, script.PASSED)), print("ran", name), 0)[2]
+script.Runner.begin = lambda self, name, command: lambda: self.check(name, command)
 sys.argv = ["test.py"]
 sys.exit(script.main())
 """

@@ -96,8 +96,10 @@ def declare(kernel: Kernel) -> Domain:
     @domain.query("plugins.list")
     def list_plugins(read: Snapshot) -> PluginList:  # noqa: ARG001
         """List the plugins with version, source, status and reason, also those that were found but not enabled."""
-        known = list(kernel.registry.plugins.values())
-        return PluginList(items=[_info(kernel, plugin) for plugin in (*known, *not_loaded(kernel))])
+        known = [_moved(kernel, plugin) or plugin for plugin in list(kernel.registry.plugins.values())]
+        places = {plugin.location for plugin in known}
+        others = (plugin for plugin in not_loaded(kernel) if plugin.location not in places)
+        return PluginList(items=[_info(kernel, plugin) for plugin in (*known, *others)])
 
     @domain.action("plugins.enable", safety=Safety.DESTRUCTIVE, person_only=True, deadline=120)
     async def enable(ctx: Context, *, name: PluginName, content_hash: ContentHash | None = None) -> PluginInfo:
@@ -278,7 +280,10 @@ def _moved(kernel: Kernel, plugin: Plugin | None) -> Plugin | None:
     if plugin is None or plugin.loaded or plugin.source is not Source.FOLDER or folder is None:
         return plugin
     same = [each for each in in_folder(folder / FOLDER) if each.name == plugin.name]
-    return plugin if any(each.location == plugin.location for each in same) else next(iter(same), plugin)
+    if not same or any(each.location == plugin.location for each in same):
+        return plugin
+    same[0].stop(plugin.status, plugin.reason)
+    return same[0]
 
 
 def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
