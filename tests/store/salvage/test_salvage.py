@@ -219,6 +219,19 @@ def test_a_few_wrong_bytes_at_the_head_of_a_page_are_not_believed(damaged: Damag
     assert report.damaged_pages <= len(pages)
 
 
+def test_an_empty_page_where_a_row_goes_on_gives_no_text_of_zeros(damaged: Damaged) -> None:
+    long = [places for places in damaged.filled.places["planning_tasks"].values() if len(places) > 1]
+    assert len(long) > 3
+    with Pages(damaged.path) as pages:
+        last = {page for places in long for page in places if (content := pages.get(page)) and not any(content[:4])}
+    with damaged.path.open("r+b") as file:
+        for page in last:
+            file.seek((page - 1) * PAGE)
+            file.write(bytes(PAGE))
+    report = damaged.salvage()
+    hold(damaged, report, last)
+
+
 def test_a_page_in_the_place_of_another_is_not_believed(damaged: Damaged) -> None:
     rows = damaged.filled.places["planning_tasks"]
     here, there = min(rows[300]), min(rows[1100])
