@@ -59,8 +59,12 @@ def test_no_secret_and_no_content_is_in_it_whatever_the_daemon_does(own, folder,
     lines = [
         {"time": "t", "level": "ERROR", "logger": "coder_local.store", "message": wrong, "trace": trace},
         {"time": "t", "level": "INFO", "logger": "of.a.plugin", "message": denied},
-        {"time": "t", "level": "WARNING", "logger": "coder_local.daemon",
-         "message": f"a call was dropped, 9 of its connection wait already: {planted['method']}"},
+        {
+            "time": "t",
+            "level": "WARNING",
+            "logger": "coder_local.daemon",
+            "message": f"a call was dropped, 9 of its connection wait already: {planted['method']}",
+        },
     ]
     log = folder / "logs" / "daemon.stderr.log"
     log.write_text("\n".join([*map(json.dumps, lines), planted["raw"], f'say "{planted["raw"]}"', ""]))
@@ -93,7 +97,10 @@ def test_no_secret_and_no_content_is_in_it_whatever_the_daemon_does(own, folder,
     assert json.loads(parts["boot"])[-1]["stages"]
     logged = json.loads(parts["log"])
     assert logged[0]["message"] == f"it failed: <{len(planted['trace'])} characters>"
-    assert logged[2]["message"] == f"a call was dropped, 9 of its connection wait already: <{len(planted['method'])} characters>"
+    assert (
+        logged[2]["message"]
+        == f"a call was dropped, 9 of its connection wait already: <{len(planted['method'])} characters>"
+    )
     assert logged[0]["trace"] == ["<path>:3 go", "ValueError"]
     assert own("support-bundle", str(tmp_path / "running.zip")).code == 2  # it is there
 

@@ -137,7 +137,7 @@ def _check(check: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]
     if check["check"] not in _OWN_CHECKS or message.startswith(_NOT_CHECKED):
         message = own_words(message)
     for name, word in names.items():
-        message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _, word=word: word, message)
+        message = word.join(re.split(rf"(?<!\w){re.escape(name)}(?!\w)", message))
     return {"check": check["check"], "state": check["state"], "message": message}
 
 

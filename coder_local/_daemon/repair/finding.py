@@ -78,7 +78,7 @@ def run(name: str, check: Callable[[], Iterable[Finding | Problem]]) -> list[Pro
     except (OSError, sqlite3.Error, Error, IpcError) as error:
         hint = (error.hint if isinstance(error, Error | IpcError) else None) or ""
         found.append(Problem(Finding(check=name, state="error", message=f"it cannot be checked: {error}", hint=hint)))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever ails one check, the others look
         _log.exception("check %s failed", name)
         message = f"it cannot be checked: {type(error).__name__}"
         found.append(Problem(Finding(check=name, state="error", message=message, hint="see the log")))

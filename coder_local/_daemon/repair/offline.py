@@ -30,7 +30,9 @@ def examine(folder: Path) -> list[Problem]:
         ("database", lambda: _database(folder / DATABASE)),
     ]
     found = [each for name, check in checks for each in run(name, check)]
-    if not _damaged(found):  # the log of a damaged one is for a salvage: written into it, no more than SQLite likes stays
+    if not _damaged(
+        found
+    ):  # the log of a damaged one is for a salvage: written into it, no more than SQLite likes stays
         found += run("log", lambda: files.log_left(folder))
     return found
 
@@ -70,7 +72,7 @@ class Held:
     def repair(self, checks: Sequence[str]) -> list[Repair]:
         """Mend what some checks find, but for a damaged database, with a line of audit for each cure.
 
-        A damaged database gets no lines: where its list of free pages is wrong, they would lie on rows that can be read.
+        A damaged database gets no lines: where its list of free pages is wrong, they would overwrite whole rows.
         """
         found = self.look()
         done = [mend(each) for each in found if each.mend is not None and each.finding.check in checks]

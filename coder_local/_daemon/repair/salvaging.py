@@ -72,11 +72,11 @@ def put_in_place(folder: Path, source: Path) -> Salvaged:
         if not report.read and report.snapshot is None:
             raise Invalid(f"nothing can be read of {source}", hint="it may not be a database of this program at all")
         database = folder / DATABASE
+        aside: Path | None
         if database.exists() and source.samefile(database):
             part = backup.prepare(work / DATABASE, database)  # before it is moved: on a full disk it stays in place
-            aside = backup.set_aside(database, folder / QUARANTINE, name)
+            aside = beside = backup.set_aside(database, folder / QUARANTINE, name)
             part.replace(database)
-            beside = aside
         else:
             aside = backup.restore(work / DATABASE, database, folder / REPLACED, name)
             beside = source.parent

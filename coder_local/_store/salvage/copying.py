@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from coder_local._store.clock import SystemClock, instant
@@ -52,7 +52,7 @@ def salvage(source: Path, target: Path, *, snapshot: Path | None = None, like: P
             broken = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
         finally:
             connection.close()
-    faults += [f"row {row} of {table} points to nothing in {parent}" for table, row, parent, _ in broken]
+    faults += work.unmade + [f"row {row} of {table} points to nothing in {parent}" for table, row, parent, _ in broken]
     return SalvageReport(
         source=str(source),
         at=instant(SystemClock().now_ms()),
@@ -93,28 +93,43 @@ class _Salvage:
         self._entries = entries
         self.trees: dict[int, Tree] = {1: master}
         self.doubtful: list[int] = []
+        self.unmade: list[str] = []
+        """What could not be made at all, in words."""
 
     def run(self, snapshot: Path | None, likes: Sequence[Path]) -> list[SalvagedTable]:
         """Fill the new database and return what came of each table."""
         execute = self._target.execute
+        others = schema.statements(likes)
         execute("BEGIN")
         tables: dict[str, Target] = {}
         for entry in sorted(self._entries, key=lambda entry: entry.type != "table"):
             if entry.type == "trigger" or not entry.sql or entry.name.startswith("sqlite_"):
                 continue
-            if entry.type == "table":
-                execute(entry.sql)
+            if (entry.type == "table" or entry.table in tables) and self._make(entry, others) and entry.type == "table":
                 tables[entry.name] = Target(self._target, entry)
-            elif entry.table in tables:
-                execute(entry.sql)
         self._plant(tables)
         reports = [self._fill(table, snapshot, likes) for table in tables.values()]
         self._number_on()
         for entry in self._entries:
             if entry.type == "trigger" and entry.sql and entry.table in tables:
-                execute(entry.sql)
+                self._make(entry, others)
         execute("COMMIT")
         return reports
+
+    def _make(self, entry: Entry, others: Mapping[tuple[str, str], str]) -> bool:
+        """Make a table, index or trigger, by another file's statement where its own was hit; False if neither does."""
+        execute = self._target.execute
+        for sql in (entry.sql, others.get((entry.type, entry.name))):
+            execute("SAVEPOINT made")
+            with contextlib.suppress(sqlite3.Error, ValueError):  # ValueError: it has a zero byte
+                execute(sql or "")
+            named = "SELECT 1 FROM sqlite_master WHERE type = ? AND name = ? AND tbl_name = ?"
+            made = execute(named, (entry.type, entry.name, entry.table)).fetchone() is not None
+            execute("RELEASE made" if made else "ROLLBACK TO made")
+            if made:
+                return True
+        self.unmade.append(f"the statement that makes {entry.type} {entry.name} is damaged")
+        return False
 
     def _plant(self, tables: dict[str, Target]) -> None:
         for entry in self._entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,15 @@ def read(master: Tree, source: Path, likes: Sequence[Path]) -> Schema:
     return Schema(found, [], source, whole=False)
 
 
+def statements(likes: Sequence[Path]) -> dict[tuple[str, str], str]:
+    """Return what makes each table, index and trigger, by type and name, from the first of some files that has it."""
+    found: dict[tuple[str, str], str] = {}
+    for like in likes:
+        with contextlib.suppress(sqlite3.Error):
+            found = {(each.type, each.name): each.sql for each in _of_whole(like) if each.sql} | found
+    return found
+
+
 def _of_whole(path: Path) -> list[Entry]:
     connection = open_reader(path)
     try:
@@ -70,4 +80,3 @@ def _of_whole(path: Path) -> list[Entry]:
         return [Entry(*row) for row in rows]
     finally:
         connection.close()
-

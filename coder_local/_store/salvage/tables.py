@@ -83,7 +83,7 @@ class Target:
     def take(self, snapshot: Path, spans: Sequence[Span], ids: Mapping[int, Scalar] | None = None) -> set[int]:
         """Take rows of a snapshot that were lost, and return their rowids; of a keyed table all that it lacks.
 
-        `ids` are the ids of lost rows by rowid, as far as they are known: SQLite gives the rowid of a row that was taken
+        `ids` are those of lost rows by rowid, as far as they are known: SQLite gives the rowid of a row that was taken
         away to the next one, so the snapshot may have another there.
         """
         connection = open_reader(snapshot)
@@ -134,7 +134,7 @@ class Target:
         return len(row) == len(self.columns) and self.shaped(row)
 
     def shaped(self, row: Sequence[Scalar]) -> bool:
-        """Tell whether values can be a row of this table, by their number and types; of before a column was added too."""
+        """Tell whether values can be a row of this table, by number and types; or one of before a column came."""
         if len(row) > len(self.columns) or not all(self._may_lack[len(row) :]):
             return False
         return all(self._suits(index, value) for index, value in enumerate(row))

@@ -151,6 +151,21 @@ def test_the_tables_of_a_file_that_was_brought_up_to_date_lie_elsewhere_and_are_
     assert all(table.missing is None for table in report.tables if got[table.name] != original.get(table.name, {}))
 
 
+@pytest.mark.parametrize("name", ["planning_tasks", "change_by_record"])
+def test_one_wrong_byte_in_a_statement_costs_no_more_than_what_it_makes(damaged: Damaged, name: str) -> None:
+    content = damaged.path.read_bytes()
+    ((sql,),) = query(damaged.path, f"SELECT sql FROM sqlite_master WHERE name = '{name}'")
+    at = content.index(sql.encode())
+    damaged.path.write_bytes(content[:at] + b"k" + content[at + 1 :])
+    damaged.salvage()
+    assert rows_of(damaged.target) == damaged.filled.rows
+    assert query(damaged.target, f"SELECT sql FROM sqlite_master WHERE name = '{name}'") == [(sql,)]
+    damaged.target.unlink()
+    alone = salvage(damaged.path, damaged.target)
+    assert [fault for fault in alone.faults if "statement" in fault and name in fault]
+    assert len(rows_of(damaged.target)["change"]) == len(damaged.filled.rows["change"])
+
+
 def test_page_one_alone_costs_nothing(damaged: Damaged) -> None:
     damaged.overwrite([1])
     report = damaged.salvage(like=False)
@@ -209,7 +224,9 @@ def test_a_row_that_was_taken_away_since_does_not_come_back_from_the_snapshot(da
     assert 501 in got
 
 
-def test_another_row_that_had_the_rowid_before_does_not_come_back_in_its_place(damaged: Damaged, tmp_path: Path) -> None:
+def test_another_row_that_had_the_rowid_before_does_not_come_back_in_its_place(
+    damaged: Damaged, tmp_path: Path
+) -> None:
     """The last one was taken away for good, and the next one got its rowid."""
     with contextlib.closing(sqlite3.connect(damaged.path)) as connection:
         (old,) = connection.execute("SELECT id FROM planning_tasks WHERE rowid = 500").fetchone()
