@@ -104,10 +104,11 @@ def ready(folder: Path) -> None:
 def end(code: int) -> None:
     """Write the exit code as the last line."""
     global _file  # noqa: PLW0603 - see begin
-    if _file is not None:
-        _write({"end": code, "ms": round((time.monotonic() - _began) * 1000, 1)})
-        os.close(_file)
-        _file = None
+    _write({"end": code, "ms": round((time.monotonic() - _began) * 1000, 1)})
+    with _use:
+        if _file is not None:
+            os.close(_file)
+            _file = None
 
 
 def read(folder: Path) -> list[Boot]:

@@ -169,7 +169,7 @@ class Apart:
     def _refused(self, permission: str, name: str) -> None:
         """Write a line of audit: the plugin tried what its manifest does not allow."""
         plugin = self._plugin.name
-        _log.warning("plugin %s was refused %s %s", plugin, permission, name, extra={"plugin": plugin})
+        _log.warning("plugin %s was refused %s: %s", plugin, permission, name, extra={"plugin": plugin})
         entry = audit.Entry(
             f"plugin:{plugin}", None, "default", f"{self.remote.domain}.{permission}", "", "refused", "", "",
             f"not in its manifest: {permission} {name}",

@@ -171,7 +171,18 @@ def family(database: Path) -> Iterable[Path]:
 def restore(source: Path, database: Path, aside: Path, name: str) -> Path | None:
     """Put a copy of `source` in the place of a closed database; the old one is set aside. Gives the data a new epoch.
 
-    Returns where the old one is, or None if there was none. Raises `Invalid` if `source` is no whole database of ours.
+    Returns where the old one is, or None if there was none. Raises as `prepare` does.
+    """
+    part = prepare(source, database)
+    old = _keep(database, aside, name) if database.exists() else None
+    part.replace(database)
+    return old
+
+
+def prepare(source: Path, database: Path) -> Path:
+    """Return a copy of `source` beside a database, to be moved into its place, with a new epoch; it stays untouched.
+
+    Raises `Invalid` if `source` is no whole database of ours, `Locked` if there is no room.
     """
     if not source.is_file():
         raise Invalid(f"there is no file {source}", field="/path", hint="give the path of a backup or snapshot")
@@ -188,9 +199,7 @@ def restore(source: Path, database: Path, aside: Path, name: str) -> Path | None
     # Cursors of the old file must not be served from this one: the same numbers may mean other events.
     copied.execute("UPDATE store_meta SET value = ? WHERE name = 'epoch'", (new_epoch(),))
     copied.close()
-    old = _keep(database, aside, name) if database.exists() else None
-    part.replace(database)
-    return old
+    return part
 
 
 def _keep(database: Path, folder: Path, name: str) -> Path:

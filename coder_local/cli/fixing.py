@@ -38,9 +38,11 @@ def fix(session: Session, look: Callable[[], list[Check]]) -> tuple[list[Fixed],
     agreed = _agreed(session, [check for check in found if check.fix])
     if not agreed:
         return [], found
-    done = _repair(session, [name for name in agreed if name != _DATABASE])
-    if _DATABASE in agreed:
+    done: list[Fixed] = []
+    if _DATABASE in agreed:  # first: the other cures write lines of audit, which no damaged database may be given
         done.append(_salvage(session))
+        session.close()
+    done += _repair(session, [name for name in agreed if name != _DATABASE])
     session.close()
     return done, look()
 

@@ -28,6 +28,7 @@ def unpacked(path: Path) -> dict[str, str]:
 def test_no_secret_and_no_content_is_in_it_whatever_the_daemon_does(own, folder, tmp_path, monkeypatch, request):
     planted = {name: f"zq{name}planted7" for name in (
         "environment", "title", "body", "setting", "output", "key", "plugin", "file", "raw", "trace", "workspace",
+        "snapshot", "script", "line", "method",
     )}  # fmt: skip
     monkeypatch.setenv("SERVICE_API_KEY", planted["environment"])
     copy_plugins(folder)
@@ -46,12 +47,24 @@ def test_no_secret_and_no_content_is_in_it_whatever_the_daemon_does(own, folder,
     run = folder / "execution" / "runs" / "output.log"
     run.parent.mkdir(parents=True, exist_ok=True)
     run.write_text(planted["output"])
-    wrong = f"it failed: {planted['trace']}"
+    (folder / "snapshots").mkdir(exist_ok=True)
+    (folder / "snapshots" / f"2026-01-01T000000.000Z-{planted['snapshot']}.db").write_bytes(b"cut off" * 100)
+    (folder / "quarantine" / f"2026-01-01T000000.000Z-{planted['snapshot']}").mkdir(parents=True)
+    script = folder / "plugins" / "notes" / f"{planted['script']} it.py"
+    script.write_text("")
+    script.chmod(0o666)
+    wrong = f"it failed: {planted['trace']}\n{planted['line']}\n{planted['line']}: more"
     trace = f'Traceback (most recent call last):\n  File "{Path.home()}/x.py", line 3, in go\nValueError: {wrong}'
     denied = f"Authorization: Bearer {token} {planted['raw']}"
     lines = [
         {"time": "t", "level": "ERROR", "logger": "coder_local.store", "message": wrong, "trace": trace},
         {"time": "t", "level": "INFO", "logger": "of.a.plugin", "message": denied},
+        {
+            "time": "t",
+            "level": "WARNING",
+            "logger": "coder_local.daemon",
+            "message": f"a call was dropped, 9 of its connection wait already: {planted['method']}",
+        },
     ]
     log = folder / "logs" / "daemon.stderr.log"
     log.write_text("\n".join([*map(json.dumps, lines), planted["raw"], f'say "{planted["raw"]}"', ""]))
@@ -76,10 +89,18 @@ def test_no_secret_and_no_content_is_in_it_whatever_the_daemon_does(own, folder,
     assert any(row[1] == "planning.task.created" for row in json.loads(parts["database"])["events_by_hour"])
     assert json.loads(parts["settings"])["file"] == {"notes": {"prefix": f"<{len(planted['plugin'])} characters>"}}
     assert {"planning", "notes"} <= {plugin["name"] for plugin in json.loads(parts["plugins"])}
+    checks = {check["check"]: check["message"] for check in json.loads(parts["doctor"]) if check["state"] != "ok"}
+    assert checks["snapshots"].startswith("<name> is not whole")
+    assert checks["quarantine"].endswith("the last in <data>/quarantine/<name>")
+    assert checks["permissions"] == "other users may write to <data>/plugins/<name>, which runs as you"
     assert any(check["check"] == "database" for check in json.loads(parts["doctor"]))
     assert json.loads(parts["boot"])[-1]["stages"]
     logged = json.loads(parts["log"])
     assert logged[0]["message"] == f"it failed: <{len(planted['trace'])} characters>"
+    assert (
+        logged[2]["message"]
+        == f"a call was dropped, 9 of its connection wait already: <{len(planted['method'])} characters>"
+    )
     assert logged[0]["trace"] == ["<path>:3 go", "ValueError"]
     assert own("support-bundle", str(tmp_path / "running.zip")).code == 2  # it is there
 

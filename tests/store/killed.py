@@ -1,8 +1,9 @@
-"""Kills a start at its n-th step, for every n: run as `python -m tests.store.killed PREPARED WORK CORE`.
+"""Kills a start wherever it has written something: run as `python -m tests.store.killed PREPARED WORK CORE`.
 
 A step is a statement of SQL that writes, or a line of what writes snapshots, when it runs for the first time: nothing
-else changes a file. Each start is a process of its own on a copy of the data directory, `WORK/n`; the last one comes
-through. Prints how many there were.
+else changes a file. A first start notes before which of them the disk had changed; between others a kill leaves the
+same. Then, for each, one is killed there, in a process of its own on a copy of the data directory, `WORK/1` and so on.
+Prints how many there were.
 """
 
 from __future__ import annotations
@@ -37,16 +38,15 @@ def start(data_dir: Path, core: Path) -> tuple[Kernel, Plugin]:
     return kernel, plugin
 
 
-def kill_at(number: int) -> None:
-    """Have this process killed at a step."""
+def at_steps(act: Callable[[int], None]) -> None:
+    """Have a function called before each step of this process, with its number."""
     steps = 0
     seen: set[tuple[str, int]] = set()
 
     def step() -> None:
         nonlocal steps
         steps += 1
-        if steps == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+        act(steps)
 
     def trace(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
         place = (frame.f_code.co_filename, frame.f_lineno)
@@ -68,23 +68,52 @@ def kill_at(number: int) -> None:
     sys.settrace(trace)
 
 
+def changes(folder: Path, noted: Path) -> Callable[[int], None]:
+    """Note the number of each step before which something was written to the disk since the step before."""
+    last: set[tuple[str, bytes]] = set()
+
+    def look(number: int) -> None:
+        nonlocal last
+        files = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".py", ".db-shm"}]
+        now = {(path.name, path.read_bytes()) for path in files}
+        if now != last:
+            with noted.open("a") as file:
+                print(number, file=file)
+        last = now
+
+    return look
+
+
+def kill_at(wanted: int) -> Callable[[int], None]:
+    """Have this process killed at a step."""
+
+    def look(number: int) -> None:
+        if number == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return look
+
+
+def ran(data_dir: Path, core: Path, act: Callable[[int], None]) -> int:
+    """Start in a process of its own, and return how it ended: minus the number of the signal, or the exit code."""
+    child = os.fork()
+    if child == 0:
+        at_steps(act)
+        start(data_dir, core)[0].store.close()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def main(prepared: Path, work: Path, core: Path) -> None:
     importlib.import_module("sqlite_utils")  # once, not in every child
-
-    number = 0
-    while True:
-        number += 1
-        data_dir = work / str(number)
-        shutil.copytree(prepared, data_dir)
-        child = os.fork()
-        if child == 0:
-            kill_at(number)
-            start(data_dir, core)[0].store.close()
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            print(number if os.waitstatus_to_exitcode(status) == 0 else f"failed at {number}")  # noqa: T201 - the answer
-            return
+    noted, whole = work / "steps", work / "whole"
+    shutil.copytree(prepared, whole)
+    assert ran(whole, core, changes(whole, noted)) == 0
+    steps = [int(line) for line in noted.read_text().split()]
+    for place, step in enumerate(steps, 1):
+        shutil.copytree(prepared, work / str(place))
+        assert ran(work / str(place), core, kill_at(step)) == -signal.SIGKILL
+    print(len(steps))  # noqa: T201 - the answer
 
 
 if __name__ == "__main__":

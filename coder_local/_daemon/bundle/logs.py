@@ -71,13 +71,16 @@ def _raw(text: str) -> dict[str, Any]:
 
 
 def _trace(text: str) -> list[str]:
-    """Return where an exception came from and of which type it was; what it said may be anything."""
+    """Return where an exception came from and of which type it was; what it said may be anything, on any line."""
     found: list[str] = []
+    ends = False
     for line in text.splitlines():
         if frame := _FRAME.match(line):
             found.append(_frame(frame))
-        elif not line.startswith(" ") and (error := _ERROR.match(line)) and error[1] != "Traceback":
-            found.append(error[1])
+            ends = True
+        elif ends and not line.startswith(" "):  # the first line after the frames names the type
+            found += [error[1]] if (error := _ERROR.match(line)) else []
+            ends = False
     return found
 
 

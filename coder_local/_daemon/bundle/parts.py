@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import sqlite3
 import stat
+import subprocess
 import sys
 import time
 import tomllib
@@ -27,11 +29,12 @@ _WORD = re.compile(r"[a-z][a-z0-9_]{0,60}")
 _LEVELS = frozenset({"debug", "info", "warning", "error"})
 _OWN_CHECKS = frozenset(
     {
-        "audit", "clock", "daemon", "database", "directory", "disk", "keyring", "leftovers", "log", "mount",
-        "permissions", "python", "quarantine", "references", "snapshots", "sqlite", "tables",
+        "audit", "clock", "database", "disk", "keyring", "leftovers", "log", "mount", "permissions", "python",
+        "quarantine", "references", "snapshots", "sqlite", "tables",
     }
 )  # fmt: skip
-"""Checks whose messages are our own to the last word."""
+"""Checks whose messages are our own to the last word, but for the names of files."""
+_NOT_CHECKED = "it cannot be checked: "
 _KNOWN_FILES = re.compile(
     r"(coder-local\.db(-wal|-shm)?|daemon\.(lock|sock)|runtime\.json|settings\.toml|damaged|snapshots|quarantine"
     r"|replaced|plugins|logs|starts\.json)"
@@ -43,11 +46,12 @@ def collect(
 ) -> dict[str, bytes]:
     """Return the files of a bundle by name. `checks` are the doctor's findings, `plugins` what `plugins.list` says."""
     redactor = Redactor(_secrets(folder), folder=folder)
+    names = _names(folder)
     parts: dict[str, Callable[[], Any]] = {
         "about.json": lambda: about(folder),
         "boot.json": lambda: [{**each.about, "stages": each.stages, "code": each.code} for each in boot.read(folder)],
         "database.json": lambda: database.facts(folder / "coder-local.db"),
-        "doctor.json": lambda: [_check(each) for each in checks],
+        "doctor.json": lambda: [_check(each, names) for each in checks],
         "files.json": lambda: files(folder),
         "log.json": lambda: list(logs.lines(folder)),
         "plugins.json": lambda: [_plugin(each) for each in plugins],
@@ -107,10 +111,34 @@ def _sqlite_options() -> list[str]:
         connection.close()
 
 
-def _check(check: Mapping[str, Any]) -> dict[str, Any]:
-    own = check["check"] in _OWN_CHECKS
+def _names(folder: Path) -> dict[str, str]:
+    """Return what stands for names that somebody else chose, where a check may say them; the longest first."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        found[mount.kind(folder).place] = "<mount>"
+    for place in (folder, *(folder / name for name in ("snapshots", "quarantine", "plugins"))):
+        for path in _below(place, deep=place.name == "plugins"):
+            if not _KNOWN_FILES.fullmatch(path.name):
+                found[str(path)] = f"{place}/<name>"
+                if place.name != "plugins":  # of these the whole path is said, and their names may be any word
+                    found |= {path.name: "<name>", path.stem: "<name>"}
+    return {name: found[name] for name in sorted(found, key=len, reverse=True) if len(name) > 1}
+
+
+def _below(place: Path, *, deep: bool) -> list[Path]:
+    try:
+        return list(place.rglob("*") if deep else place.iterdir())
+    except OSError:
+        return []
+
+
+def _check(check: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     message = str(check["message"])
-    return {"check": check["check"], "state": check["state"], "message": message if own else own_words(message)}
+    if check["check"] not in _OWN_CHECKS or message.startswith(_NOT_CHECKED):
+        message = own_words(message)
+    for name, word in names.items():
+        message = word.join(re.split(rf"(?<!\w){re.escape(name)}(?!\w)", message))
+    return {"check": check["check"], "state": check["state"], "message": message}
 
 
 def _plugin(plugin: Mapping[str, Any]) -> dict[str, Any]:

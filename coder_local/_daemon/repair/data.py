@@ -21,7 +21,7 @@ from coder_local._store.tables import Table
 from coder_local.api import TimedOut
 
 from .finding import OPERATION, Check, Finding, problem
-from .references import Lost, Reference, holders, lost
+from .references import Lost, Reference, holders, holds, lost
 
 _PATIENCE = 60.0
 """Seconds that a cure waits for the writer."""
@@ -56,7 +56,9 @@ def _emptying(kernel: Kernel, actor: str, found: Lost, ids: Sequence[tuple[str, 
 
     def write(scope: WriteScope, some: Sequence[str]) -> int:
         scope.write_log()
-        kept = [each for id in some if (each := scope.find(record, id)) is not None]
+        # looked at again: since the check, somebody may have given it another that is there
+        still = [id for id in some if holds(scope.connection, found, id)]
+        kept = [each for id in still if (each := scope.find(record, id)) is not None]
         return len([scope.update(each, **empty) for each in kept])
 
     def mend() -> str:

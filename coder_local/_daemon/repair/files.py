@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -63,19 +64,25 @@ def leftovers(folder: Path) -> Check:
     found = [path for path in _parts(folder) if time.time() - path.stat().st_mtime > _OLD]
     if not found:
         return
-    size = sum(path.stat().st_size for path in found)
+    size = sum(each.stat().st_size for path in found for each in (path, *path.rglob("*")))
 
     def mend() -> str:
         for path in found:
-            path.unlink(missing_ok=True)
-        return f"{len(found)} files were deleted"
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        return f"{len(found)} of them were deleted"
 
     message = f"{len(found)} unfinished copies take {size / 2**20:.1f} MiB, the first {found[0].name}"
     yield problem("leftovers", message, "they were cut off; delete them", fix="delete the unfinished copies", mend=mend)
 
 
 def _parts(folder: Path) -> list[Path]:
-    patterns = (".*.part", ".*.restore", ".*.restore-journal", ".*.part-journal", f".{runtime.RUNTIME_FILE}.*")
+    patterns = (
+        ".*.part", ".*.restore", ".*.restore-journal", ".*.part-journal", f".{runtime.RUNTIME_FILE}.*",
+        ".salvage-*", ".doctor-*",
+    )  # fmt: skip
     places = [folder, folder / "snapshots", folder / "logs"]
     return sorted({path for place in places if place.is_dir() for pattern in patterns for path in place.glob(pattern)})
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
+from coder_ipc.errors import IpcError
 from coder_local.api import Error, Value
 
 _log = logging.getLogger("coder_local.doctor")
@@ -74,8 +75,13 @@ def run(name: str, check: Callable[[], Iterable[Finding | Problem]]) -> list[Pro
     try:
         for each in check():
             found.append(each if isinstance(each, Problem) else Problem(each))
-    except (OSError, sqlite3.Error, Error) as error:
-        found.append(Problem(Finding(check=name, state="error", message=f"it cannot be checked: {error}")))
+    except (OSError, sqlite3.Error, Error, IpcError) as error:
+        hint = (error.hint if isinstance(error, Error | IpcError) else None) or ""
+        found.append(Problem(Finding(check=name, state="error", message=f"it cannot be checked: {error}", hint=hint)))
+    except Exception as error:  # noqa: BLE001 - whatever ails one check, the others look
+        _log.exception("check %s failed", name)
+        message = f"it cannot be checked: {type(error).__name__}"
+        found.append(Problem(Finding(check=name, state="error", message=message, hint="see the log")))
     return found or [Problem(Finding(check=name, state="ok", message="nothing is wrong"))]
 
 

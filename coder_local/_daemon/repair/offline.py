@@ -27,10 +27,18 @@ def examine(folder: Path) -> list[Problem]:
         ("mount", lambda: files.disk(folder)),
         ("leftovers", lambda: files.leftovers(folder)),
         ("snapshots", lambda: files.snapshots(folder)),
-        ("log", lambda: files.log_left(folder)),
         ("database", lambda: _database(folder / DATABASE)),
     ]
-    return [found for name, check in checks for found in run(name, check)]
+    found = [each for name, check in checks for each in run(name, check)]
+    if not _damaged(
+        found
+    ):  # the log of a damaged one is for a salvage: written into it, no more than SQLite likes stays
+        found += run("log", lambda: files.log_left(folder))
+    return found
+
+
+def _damaged(found: Sequence[Problem]) -> bool:
+    return any(each.finding.check == "database" and each.finding.state == "error" for each in found)
 
 
 def _database(path: Path) -> Check:
@@ -62,10 +70,14 @@ class Held:
         return examine(self.folder)
 
     def repair(self, checks: Sequence[str]) -> list[Repair]:
-        """Mend what some checks find, but for a damaged database, with a line of audit for each cure."""
-        found = [each for each in self.look() if each.mend is not None and each.finding.check in checks]
-        done = [mend(each) for each in found]
-        self.note(done)
+        """Mend what some checks find, but for a damaged database, with a line of audit for each cure.
+
+        A damaged database gets no lines: where its list of free pages is wrong, they would overwrite whole rows.
+        """
+        found = self.look()
+        done = [mend(each) for each in found if each.mend is not None and each.finding.check in checks]
+        if not _damaged(found):
+            self.note(done)
         return done
 
     def note(self, done: Sequence[Repair]) -> None:

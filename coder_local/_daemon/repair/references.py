@@ -69,6 +69,12 @@ def holders(connection: sqlite3.Connection, found: Lost) -> list[tuple[str, str]
     return connection.execute(sql, (found.other.kind,)).fetchall()
 
 
+def holds(connection: sqlite3.Connection, found: Lost, id: str) -> bool:
+    """Tell whether a record holds such a reference still."""
+    sql = f"SELECT 1 {_dangling(found.table, found.field, found.other)} AND one.id = ?2"
+    return connection.execute(sql, (found.other.kind, id)).fetchone() is not None
+
+
 def _dangling(table: Table, field: str, other: Table) -> str:
     """Return the part of a query that finds the live records whose field names none of `other`, whose kind is `?1`."""
     kind = f"{field}_type"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -69,19 +71,33 @@ def put_in_place(folder: Path, source: Path) -> Salvaged:
         report = _read(folder, source, work)
         if not report.read and report.snapshot is None:
             raise Invalid(f"nothing can be read of {source}", hint="it may not be a database of this program at all")
-        aside = None
-        if source == folder / DATABASE:
-            source = backup.set_aside(source, folder / QUARANTINE, name) / DATABASE
-            aside = source.parent
-        replaced = backup.restore(work / DATABASE, folder / DATABASE, folder / REPLACED, name)
+        database = folder / DATABASE
+        aside: Path | None
+        if database.exists() and source.samefile(database):
+            part = backup.prepare(work / DATABASE, database)  # before it is moved: on a full disk it stays in place
+            aside = beside = backup.set_aside(database, folder / QUARANTINE, name)
+            part.replace(database)
+        else:
+            aside = backup.restore(work / DATABASE, database, folder / REPLACED, name)
+            beside = source.parent
         (folder / _MARK).unlink(missing_ok=True)
-        kept = source.with_name(FILE)
-        kept.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-        return Salvaged(report, kept, aside or replaced)
+        return Salvaged(report, _keep_report(report, [beside, folder / QUARANTINE / name]), aside)
     except OSError as error:
         raise Locked(f"the salvage could not be written: {error}", hint="free some space, then try again") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _keep_report(report: SalvageReport, places: Sequence[Path]) -> Path:
+    """Write the report into the first of some folders that takes it; the damaged file may lie on a read-only disk."""
+    content = msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+    for place in places[:-1]:
+        with contextlib.suppress(OSError):
+            (place / FILE).write_bytes(content)
+            return place / FILE
+    places[-1].mkdir(mode=0o700, parents=True, exist_ok=True)
+    (places[-1] / FILE).write_bytes(content)
+    return places[-1] / FILE
 
 
 def _read(folder: Path, source: Path, work: Path) -> SalvageReport:

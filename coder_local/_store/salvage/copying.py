@@ -6,9 +6,10 @@ was lost is looked for in a snapshot, and only there where it was lost: a row th
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from coder_local._store.clock import SystemClock, instant
@@ -17,6 +18,7 @@ from coder_local._store.connection import open_writer
 from . import schema
 from .nodes import DamagedPage, Scalar, read_node, values
 from .pages import Pages
+from .places import place
 from .report import SHOWN, Lost, SalvagedTable, SalvageReport
 from .schema import Entry
 from .tables import Target
@@ -38,24 +40,25 @@ def salvage(source: Path, target: Path, *, snapshot: Path | None = None, like: P
     with Pages(source, likes[0] if likes else None) as pages:
         master = Tree(pages, 1, index=False)
         adopt_orphans(pages, {1: master})
-        plan = schema.read(pages, master, source, likes)
+        plan = schema.read(master, source, likes)
+        entries = [*plan.entries, *place(pages, plan.added, {entry.root for entry in plan.entries})]
         connection = open_writer(target)
         try:
             connection.execute("PRAGMA foreign_keys = OFF")  # rows come in the order of tables; looked at in the end
-            work = _Salvage(pages, connection, plan.entries, master)
+            work = _Salvage(pages, connection, entries, master)
             tables = work.run(snapshot, likes)
             connection.execute("PRAGMA journal_mode = DELETE")
             faults = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
             broken = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
         finally:
             connection.close()
-    faults += [f"row {row} of {table} points to nothing in {parent}" for table, row, parent, _ in broken]
+    faults += work.unmade + [f"row {row} of {table} points to nothing in {parent}" for table, row, parent, _ in broken]
     return SalvageReport(
         source=str(source),
         at=instant(SystemClock().now_ms()),
         page_size=pages.size,
         pages=pages.count,
-        damaged_pages=len({number for tree in work.trees.values() for number in tree.damaged}),
+        damaged_pages=len({number for tree in work.trees.values() for number in tree.damaged if number > 0}),
         doubtful_pages=work.doubtful,
         schema_from=str(plan.source),
         schema_whole=plan.whole,
@@ -71,7 +74,7 @@ def damaged_tables(path: Path) -> list[str]:
         master = Tree(pages, 1, index=False)
         adopt_orphans(pages, {1: master})
         found = {"sqlite_master"} if master.damaged else set[str]()
-        for entry in schema.read(pages, master, path, ()).entries:
+        for entry in schema.read(master, path, ()).entries:
             if entry.root:
                 keyed = entry.type == "index" or "WITHOUT ROWID" in (entry.sql or "").upper()
                 tree = Tree(pages, entry.root, index=keyed)
@@ -90,28 +93,43 @@ class _Salvage:
         self._entries = entries
         self.trees: dict[int, Tree] = {1: master}
         self.doubtful: list[int] = []
+        self.unmade: list[str] = []
+        """What could not be made at all, in words."""
 
     def run(self, snapshot: Path | None, likes: Sequence[Path]) -> list[SalvagedTable]:
         """Fill the new database and return what came of each table."""
         execute = self._target.execute
+        others = schema.statements(likes)
         execute("BEGIN")
         tables: dict[str, Target] = {}
         for entry in sorted(self._entries, key=lambda entry: entry.type != "table"):
             if entry.type == "trigger" or not entry.sql or entry.name.startswith("sqlite_"):
                 continue
-            if entry.type == "table":
-                execute(entry.sql)
+            if (entry.type == "table" or entry.table in tables) and self._make(entry, others) and entry.type == "table":
                 tables[entry.name] = Target(self._target, entry)
-            elif entry.table in tables:
-                execute(entry.sql)
         self._plant(tables)
         reports = [self._fill(table, snapshot, likes) for table in tables.values()]
         self._number_on()
         for entry in self._entries:
             if entry.type == "trigger" and entry.sql and entry.table in tables:
-                execute(entry.sql)
+                self._make(entry, others)
         execute("COMMIT")
         return reports
+
+    def _make(self, entry: Entry, others: Mapping[tuple[str, str], str]) -> bool:
+        """Make a table, index or trigger, by another file's statement where its own was hit; False if neither does."""
+        execute = self._target.execute
+        for sql in (entry.sql, others.get((entry.type, entry.name))):
+            execute("SAVEPOINT made")
+            with contextlib.suppress(sqlite3.Error, ValueError):  # ValueError: it has a zero byte
+                execute(sql or "")
+            named = "SELECT 1 FROM sqlite_master WHERE type = ? AND name = ? AND tbl_name = ?"
+            made = execute(named, (entry.type, entry.name, entry.table)).fetchone() is not None
+            execute("RELEASE made" if made else "ROLLBACK TO made")
+            if made:
+                return True
+        self.unmade.append(f"the statement that makes {entry.type} {entry.name} is damaged")
+        return False
 
     def _plant(self, tables: dict[str, Target]) -> None:
         for entry in self._entries:
@@ -153,7 +171,7 @@ class _Salvage:
         taken: set[int] = set()
         if hurt and snapshot is not None:
             sought = [Span(number, number) for number in known.keys() - table.rowids] if exact else tree.lost
-            taken = table.take(snapshot, sought)
+            taken = table.take(snapshot, sought, self._ids(table))
         if hurt and table.name == _APPLIED:
             for like in likes:  # without its rows, tables that are there would be made once more
                 taken |= table.take(like, [Span(LOWEST, HIGHEST)])
@@ -168,7 +186,7 @@ class _Salvage:
             refused=table.refused,
             lost=_shown(lost, max([*known, *table.rowids], default=None) if told else None),
             missing_ids=[text for number in missing[:SHOWN] if isinstance(text := known[number], str)],
-            damaged_pages=sorted(tree.damaged),
+            damaged_pages=sorted(number for number in tree.damaged if number > 0),
             reasons=[*dict.fromkeys([*tree.damaged.values(), *table.reasons])][:SHOWN],
         )
 
@@ -194,6 +212,20 @@ class _Salvage:
             spans = [Span(max(span.low, 1), min(span.high, last)) for span in self.trees[table.root].lost]
             known = {number: None for span in spans for number in range(span.low, span.high + 1)}
         return known, exact
+
+    def _ids(self, table: Target) -> dict[int, Scalar]:
+        """Return the id of each row by its rowid, as far as the index of the primary key has them."""
+        name = f"sqlite_autoindex_{table.name}_1"
+        root = next((entry.root for entry in self._entries if entry.name == name), 0)
+        found: dict[int, Scalar] = {}
+        for row in self.trees[root].rows() if root and not table.keyed else ():
+            with contextlib.suppress(DamagedPage):
+                match values(row.payload):
+                    case [id, int(rowid)]:
+                        found[rowid] = id
+                    case _:
+                        pass
+        return found
 
     def _sequence(self) -> dict[str, int]:
         """Return the last numbers given, which the file keeps in a table of its own."""

@@ -162,6 +162,8 @@ def payload(pages: Pages, number: int, cell: Cell, used: set[int] | None = None)
         content, origin = pages.get(page), pages.origin(page)
         if content is None or (origin is not None and origin.parent != before):
             raise DamagedPage(f"page {page}, where a row goes on, is not its own")
+        if content.count(0) == len(content):  # never written, or wiped: a text of nothing but zeros is no text of ours
+            raise DamagedPage(f"page {page}, where a row goes on, is empty")
         if used is not None:
             used.add(page)
         taken = content[4 : 4 + min(each, cell.size - have)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,7 @@ from typing import NamedTuple
 from coder_local._store.connection import open_reader
 
 from .nodes import DamagedPage, values
-from .pages import ROOT, Pages
 from .trees import Tree
-
-_ROW = 5
 
 
 class Entry(NamedTuple):
@@ -30,13 +28,16 @@ class Schema(NamedTuple):
     """Tables, indexes and triggers in the order in which they were made."""
 
     entries: list[Entry]
+    """Those that the file tells itself."""
+    added: list[Entry]
+    """Those that another file tells, with the root pages that they have there."""
     source: Path
     """Where they are from; the damaged file itself if all of its own can be read."""
     whole: bool
     """Whether they are all; if not, there were tables of which nothing tells."""
 
 
-def read(pages: Pages, master: Tree, source: Path, likes: Sequence[Path]) -> Schema:
+def read(master: Tree, source: Path, likes: Sequence[Path]) -> Schema:
     """Return the schema of a file; what cannot be read of it is taken from the first of `likes` that can be."""
     found: list[Entry] = []
     for row in sorted(master.rows(), key=lambda row: row.rowid or 0):
@@ -51,15 +52,25 @@ def read(pages: Pages, master: Tree, source: Path, likes: Sequence[Path]) -> Sch
             case _:
                 master.lose_row(row.rowid)
     if not master.damaged and not master.lost:
-        return Schema(found, source, whole=True)
+        return Schema(found, [], source, whole=True)
     for like in likes:
         try:
             others = _of_whole(like)
         except sqlite3.Error:
             continue
-        added = [entry for entry in others if _fits(pages, entry, found)]
-        return Schema([*found, *added], like if added else source, whole=True)
-    return Schema(found, source, whole=False)
+        names = {entry.name for entry in found}
+        added = [entry for entry in others if entry.name not in names]
+        return Schema(found, added, like if added else source, whole=True)
+    return Schema(found, [], source, whole=False)
+
+
+def statements(likes: Sequence[Path]) -> dict[tuple[str, str], str]:
+    """Return what makes each table, index and trigger, by type and name, from the first of some files that has it."""
+    found: dict[tuple[str, str], str] = {}
+    for like in likes:
+        with contextlib.suppress(sqlite3.Error):
+            found = {(each.type, each.name): each.sql for each in _of_whole(like) if each.sql} | found
+    return found
 
 
 def _of_whole(path: Path) -> list[Entry]:
@@ -69,11 +80,3 @@ def _of_whole(path: Path) -> list[Entry]:
         return [Entry(*row) for row in rows]
     finally:
         connection.close()
-
-
-def _fits(pages: Pages, entry: Entry, found: Sequence[Entry]) -> bool:
-    """Tell whether an entry of another file can be one that was lost: no other has its name, or its root page."""
-    if any(entry.name == each.name or (entry.root and entry.root == each.root) for each in found):
-        return False
-    origin = pages.origin(entry.root)
-    return entry.root == 0 or origin is None or origin.kind == ROOT

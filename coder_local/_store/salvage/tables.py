@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coder_local._store.connection import open_reader
@@ -38,6 +38,10 @@ class Target:
             columns.sort(key=lambda column: (column[5] == 0, column[5], column[0]))
         self.columns: list[str] = [column[1] for column in columns]
         self._types: list[str] = [column[2].upper() for column in columns]
+        if entry.name == "sqlite_sequence":  # made by SQLite, without types
+            self._types = ["TEXT", "INTEGER"]
+        self._may_lack = [not column[3] or column[4] is not None for column in columns]
+        self._may_be_null = [not column[3] for column in columns]
         keys = [index for index, column in enumerate(columns) if column[5]]
         alias = len(keys) == 1 and self._types[keys[0]] == "INTEGER" and not self.keyed
         self.numbered: int | None = keys[0] if alias else None
@@ -76,19 +80,23 @@ class Target:
             self.rowids.add(rowid)
         return True
 
-    def take(self, snapshot: Path, spans: Sequence[Span]) -> set[int]:
-        """Take rows of a snapshot that were lost, and return their rowids; of a keyed table all that it lacks."""
+    def take(self, snapshot: Path, spans: Sequence[Span], ids: Mapping[int, Scalar] | None = None) -> set[int]:
+        """Take rows of a snapshot that were lost, and return their rowids; of a keyed table all that it lacks.
+
+        `ids` are those of lost rows by rowid, as far as they are known: SQLite gives the rowid of a row that was taken
+        away to the next one, so the snapshot may have another there.
+        """
         connection = open_reader(snapshot)
         before = set(self.rowids)
         try:
-            self._take(connection, spans)
+            self._take(connection, spans, ids or {})
         except sqlite3.Error as error:
             self.note(f"the snapshot: {error}")
         finally:
             connection.close()
         return self.rowids - before
 
-    def _take(self, connection: sqlite3.Connection, spans: Sequence[Span]) -> None:
+    def _take(self, connection: sqlite3.Connection, spans: Sequence[Span], ids: Mapping[int, Scalar]) -> None:
         known = {row[1] for row in connection.execute(f"PRAGMA table_info({self._quoted})")}
         names = [name for name in self.columns if name in known]
         if not names:
@@ -101,7 +109,8 @@ class Target:
         sql = f"SELECT rowid, {listed} FROM {self._quoted} WHERE rowid BETWEEN ? AND ?"  # noqa: S608 - as above
         for span in spans:
             for rowid, *row in connection.execute(sql, span):
-                if rowid not in self.rowids and self._add(["rowid", *names], [rowid, *row]):
+                another = rowid in ids and ids[rowid] not in row
+                if rowid not in self.rowids and not another and self._add(["rowid", *names], [rowid, *row]):
                     self.rowids.add(rowid)
                     self.taken += 1
 
@@ -122,12 +131,18 @@ class Target:
             row = values(payload(pages, number, cell))
         except DamagedPage:
             return False
-        if len(row) != len(self.columns):
+        return len(row) == len(self.columns) and self.shaped(row)
+
+    def shaped(self, row: Sequence[Scalar]) -> bool:
+        """Tell whether values can be a row of this table, by number and types; or one of before a column came."""
+        if len(row) > len(self.columns) or not all(self._may_lack[len(row) :]):
             return False
-        return all(
-            value is None or isinstance(value, _FITTING.get(type_, (int, float, str, bytes)))
-            for value, type_ in zip(row, self._types, strict=True)
-        )
+        return all(self._suits(index, value) for index, value in enumerate(row))
+
+    def _suits(self, index: int, value: Scalar) -> bool:
+        if value is None:
+            return self._may_be_null[index] or index == self.numbered
+        return isinstance(value, _FITTING.get(self._types[index], (int, float, str, bytes)))
 
 
 def _quote(name: str) -> str:

@@ -211,7 +211,7 @@ class Session:
             send(_error(id_, self._refuse(id_)))
             return
         if not id_ and self._silent >= 2 * IN_FLIGHT:  # whoever feeds us does not heed `full`
-            _log.warning("%s was dropped: %d calls of its connection wait already", method[:200], self._silent)
+            _log.warning("a call was dropped, %d of its connection wait already: %s", self._silent, method[:200])
             send(b"")
             return
         try:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from coder_local._admission.admission import Admission
+from coder_local._daemon.core import doctor
 from coder_local._daemon.repair import files
 from coder_local._daemon.repair.finding import Finding
+from coder_local._daemon.repair.references import declared
 from coder_local._store.caller import Caller
 from coder_local.api import Broken, Domain, HealthCheck, Id, Record, Snapshot, Symptom
 
@@ -110,6 +112,19 @@ async def test_references_to_nothing_go_empty_and_undo_brings_them_back(books: C
     assert (await books.call("books.get", id=lost[0]["id"]))["shelf"] == "gone"
 
 
+async def test_a_reference_that_was_put_right_since_the_check_is_left_alone(books: Core) -> None:
+    placed = await books.call("books.shelves.create", title="a")
+    lost = [await books.call("books.create", title=f"lost {number}", shelf="gone") for number in range(2)]
+    kernel = books.kernel
+    problems = doctor.problems(kernel, kernel.registry.tables.all(), declared(kernel.registry), [], "person")
+    (found,) = (each for each in problems if each.finding.check == "references")
+    await books.call("books.update", id=lost[0]["id"], shelf=placed["id"])
+    assert found.mend is not None
+    assert await asyncio.to_thread(found.mend) == "shelf of 1 books.book is empty now"
+    shelves = [(await books.call("books.get", id=each["id"]))["shelf"] for each in lost]
+    assert shelves == [placed["id"], None]
+
+
 async def test_a_missing_index_and_an_empty_column_are_made_anew(books: Core) -> None:
     book = await books.call("books.create", title="a", note="n")
     connection = books.kernel.store.writer.connection
@@ -160,10 +175,14 @@ async def test_unfinished_copies_go_when_nobody_can_be_writing_them(disk: Core, 
     fresh, stale = data_dir / ".x.db.1.part", data_dir / ".coder-local.db.restore"
     for path in (fresh, stale):
         path.write_bytes(b"x" * 100)
-    os.utime(stale, (0, 0))
+    salvage = data_dir / ".salvage-killed"
+    salvage.mkdir()
+    (salvage / "coder-local.db").write_bytes(b"x" * 100)
+    for path in (stale, salvage):
+        os.utime(path, (0, 0))
     assert await fixes(disk, "leftovers") == ["delete the unfinished copies"]
     await repaired(disk, "leftovers")
-    assert (fresh.exists(), stale.exists()) == (True, False)
+    assert (fresh.exists(), stale.exists(), salvage.exists()) == (True, False, False)
 
 
 async def test_a_cure_that_fails_says_why_and_the_others_go_on(data_dir: Path) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from coder_ipc import runtime
+from coder_ipc.errors import IpcError
 from coder_local._daemon import runtimefile
 from coder_local._daemon.lock import Lock
 from coder_local._daemon.repair import salvaging
@@ -157,3 +158,74 @@ def test_where_nothing_can_be_read_all_stays_as_it_is(folder: Path) -> None:
         salvaging.put_in_place(folder, folder / "coder-local.db")
     assert (folder / "coder-local.db").read_bytes() == before
     assert not (folder / "quarantine").exists()
+
+
+def test_a_damaged_database_is_not_written_to_by_other_cures(folder: Path) -> None:
+    """What its list of free pages says is not true any more: a line of audit could take the place of a whole row."""
+    database = folder / "coder-local.db"
+    damage(database)
+    log = folder / "coder-local.db-wal"
+    log.write_bytes(b"x" * 100)
+    folder.chmod(0o755)
+    before = database.read_bytes()
+    assert "log" not in fixable(folder)
+    with Held(folder) as held:
+        done = held.repair(["permissions", "log"])
+    assert [(each.check, each.done) for each in done] == ([("permissions", True)] if os.name == "posix" else [])
+    assert (database.read_bytes(), log.read_bytes()) == (before, b"x" * 100)
+
+
+def test_without_room_for_what_was_read_the_damaged_database_stays_in_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = folder / "coder-local.db"
+    with database.open("r+b") as file:
+        file.seek(4096 * 5)
+        file.write(os.urandom(4096))
+    before = database.read_bytes()
+
+    def full(*_: object) -> None:
+        raise Locked("the copy could not be written", hint="free some space")
+
+    monkeypatch.setattr(backup, "copy", full)
+    with Held(folder), pytest.raises(Locked, match="could not be written"):
+        salvaging.put_in_place(folder, database)
+    assert database.read_bytes() == before
+    assert not (folder / "quarantine").exists()
+
+
+def test_the_one_in_use_is_known_by_any_path_and_kept_as_it_was(folder: Path) -> None:
+    database = folder / "coder-local.db"
+    with database.open("r+b") as file:
+        file.seek(4096 * 5)
+        file.write(os.urandom(4096))
+    before = database.read_bytes()
+    with Held(folder):
+        found = salvaging.put_in_place(folder, folder / ".." / folder.name / database.name)
+    assert found.set_aside is not None
+    assert found.set_aside.parent == folder / "quarantine"
+    assert (found.set_aside / database.name).read_bytes() == before
+
+
+def test_a_report_that_cannot_lie_beside_the_damaged_file_is_kept_in_quarantine(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "old.db").write_bytes((folder / "coder-local.db").read_bytes())
+    (elsewhere / "salvage-report.json").mkdir()  # nothing can be written there, not even by root
+    with Held(folder):
+        found = salvaging.put_in_place(folder, elsewhere / "old.db")
+    assert found.path.parent.parent == folder / "quarantine"
+    assert msgspec.json.decode(found.path.read_bytes(), type=SalvageReport).source == str(elsewhere / "old.db")
+
+
+def test_an_address_that_may_not_be_read_is_a_finding_with_its_cure(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise IpcError("runtime.json cannot be read", hint="run as the user who owns it")
+
+    monkeypatch.setattr(runtime, "read", refuse)
+    with Held(folder) as held:
+        found = {each.finding.check: each.finding for each in held.look()}
+    assert (found["daemon"].state, found["daemon"].hint) == ("error", "run as the user who owns it")
+    assert found["database"].state == "ok"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ from coder_local._store.salvage.pages import Pages
 
 from .filled import SNAPSHOT_AT, TASKS, Filled, fill, open_planning, rows_of
 
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 PAGE = 4096
 MAP = 2
 TAKEN_ANEW = {"store_meta", "_sqlite_migrations"}
@@ -116,16 +118,52 @@ def test_pages_below_a_damaged_one_are_found_by_the_map(damaged: Damaged) -> Non
 @pytest.mark.parametrize("told_by", ["snapshot", "fresh"])
 def test_the_table_of_tables_may_be_lost_when_another_file_tells_it(damaged: Damaged, told_by: str) -> None:
     """A file that the program makes anew has its tables at the same pages."""
-    with Pages(damaged.path) as whole:
-        below = [number for number in range(3, damaged.count + 1) if (o := whole.origin(number)) and o.parent == 1]
-    assert below
-    damaged.overwrite([1, *below])
+    wipe_schema(damaged.path)
     report = damaged.salvage(damaged.filled.snapshot if told_by == "snapshot" else None)
     assert report.schema_from == str(getattr(damaged.filled, told_by))
     assert rows_of(damaged.target) == damaged.filled.rows
     damaged.target.unlink()
     assert not salvage(damaged.path, damaged.target).schema_whole
     assert rows_of(damaged.target) == {}
+
+
+def test_the_tables_of_a_file_that_was_brought_up_to_date_lie_elsewhere_and_are_found(
+    filled: Filled, tmp_path: Path
+) -> None:
+    """No row gets into the table that lies at the same page of another file, and what tells itself apart is kept."""
+    old = tmp_path / "old"
+    old.mkdir()
+    path = old / "coder-local.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.executescript((FIXTURES / "planning-0001_planning.sql").read_text("utf-8"))
+    connection.close()
+    open_planning(old).store.close()
+    original = rows_of(path)
+    assert roots(path) != roots(filled.fresh)
+    wipe_schema(path)
+    report = salvage(path, tmp_path / "new.db", like=filled.fresh)
+    got = rows_of(tmp_path / "new.db")
+    for name in got.keys() - TAKEN_ANEW:
+        assert got[name].items() <= original.get(name, {}).items(), name
+    for name in ("planning_tasks", "change", "event", "audit"):
+        assert got[name] == original[name] != {}, name
+    assert all(table.missing is None for table in report.tables if got[table.name] != original.get(table.name, {}))
+
+
+@pytest.mark.parametrize("name", ["planning_tasks", "change_by_record"])
+def test_one_wrong_byte_in_a_statement_costs_no_more_than_what_it_makes(damaged: Damaged, name: str) -> None:
+    content = damaged.path.read_bytes()
+    ((sql,),) = query(damaged.path, f"SELECT sql FROM sqlite_master WHERE name = '{name}'")
+    at = content.index(sql.encode())
+    damaged.path.write_bytes(content[:at] + b"k" + content[at + 1 :])
+    damaged.salvage()
+    assert rows_of(damaged.target) == damaged.filled.rows
+    assert query(damaged.target, f"SELECT sql FROM sqlite_master WHERE name = '{name}'") == [(sql,)]
+    damaged.target.unlink()
+    alone = salvage(damaged.path, damaged.target)
+    assert [fault for fault in alone.faults if "statement" in fault and name in fault]
+    assert len(rows_of(damaged.target)["change"]) == len(damaged.filled.rows["change"])
 
 
 def test_page_one_alone_costs_nothing(damaged: Damaged) -> None:
@@ -186,6 +224,24 @@ def test_a_row_that_was_taken_away_since_does_not_come_back_from_the_snapshot(da
     assert 501 in got
 
 
+def test_another_row_that_had_the_rowid_before_does_not_come_back_in_its_place(
+    damaged: Damaged, tmp_path: Path
+) -> None:
+    """The last one was taken away for good, and the next one got its rowid."""
+    with contextlib.closing(sqlite3.connect(damaged.path)) as connection:
+        (old,) = connection.execute("SELECT id FROM planning_tasks WHERE rowid = 500").fetchone()
+        connection.execute("UPDATE planning_tasks SET id = 'another', key = 'T-0' WHERE rowid = 500")
+        connection.commit()
+    damaged.overwrite([min(damaged.filled.places["planning_tasks"][500])])
+    report = damaged.salvage(damaged.filled.snapshot)
+    got = rows_of(damaged.target)["planning_tasks"]
+    assert 500 not in got
+    assert 501 in got
+    assert all(row[1] != old for row in got.values())
+    tasks = next(table for table in report.tables if table.name == "planning_tasks")
+    assert (tasks.missing, tasks.missing_ids) == (1, ["another"])
+
+
 def test_what_stands_in_the_log_only_is_kept_up_to_the_last_commit(damaged: Damaged) -> None:
     writer = sqlite3.connect(damaged.path, isolation_level=None)
     writer.execute("PRAGMA journal_mode = WAL")
@@ -219,6 +275,19 @@ def test_a_few_wrong_bytes_at_the_head_of_a_page_are_not_believed(damaged: Damag
     assert report.damaged_pages <= len(pages)
 
 
+def test_an_empty_page_where_a_row_goes_on_gives_no_text_of_zeros(damaged: Damaged) -> None:
+    long = [places for places in damaged.filled.places["planning_tasks"].values() if len(places) > 1]
+    assert len(long) > 3
+    with Pages(damaged.path) as pages:
+        last = {page for places in long for page in places if (content := pages.get(page)) and not any(content[:4])}
+    with damaged.path.open("r+b") as file:
+        for page in last:
+            file.seek((page - 1) * PAGE)
+            file.write(bytes(PAGE))
+    report = damaged.salvage()
+    hold(damaged, report, last)
+
+
 def test_a_page_in_the_place_of_another_is_not_believed(damaged: Damaged) -> None:
     rows = damaged.filled.places["planning_tasks"]
     here, there = min(rows[300]), min(rows[1100])
@@ -243,6 +312,21 @@ def test_numbers_go_on_and_the_program_works_with_what_was_saved(damaged: Damage
     assert kernel.registry.plugins["planning"].loaded
     assert kernel.store.write(lambda tx: tx.number("planning.keys")) == TASKS + 1
     kernel.store.close()
+
+
+def wipe_schema(path: Path) -> None:
+    """Overwrite the first page and those that it leads to."""
+    content = bytearray(path.read_bytes())
+    with Pages(path) as whole:
+        below = [number for number in range(3, whole.count + 1) if (o := whole.origin(number)) and o.parent == 1]
+    assert below
+    for number in (1, *below):
+        content[(number - 1) * PAGE : number * PAGE] = random.Random(number).randbytes(PAGE)
+    path.write_bytes(content)
+
+
+def roots(path: Path) -> dict[str, int]:
+    return dict(query(path, "SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0"))
 
 
 def query(path: Path, sql: str) -> list[Any]:
