@@ -71,9 +71,13 @@ def _write(target: Path, found: dict[str, bytes]) -> None:
         raise invalid(f"{target} is there already", field="/file", hint="choose another name") from fault
     except OSError as fault:
         raise invalid(f"{target} cannot be written: {fault.strerror}", field="/file", hint="choose another") from fault
-    with os.fdopen(file, "wb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in found.items():
-            archive.writestr(name, content)
+    try:
+        with os.fdopen(file, "wb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in found.items():
+                archive.writestr(name, content)
+    except OSError as fault:  # a full disk is what a bundle may be about
+        target.unlink(missing_ok=True)
+        raise invalid(f"{target} cannot be written: {fault.strerror}", field="/file", hint="choose another") from fault
 
 
 COMMANDS = {"support-bundle": Command(_arguments, _bundle, _ABOUT)}

@@ -35,6 +35,7 @@ def _arguments(parser: Parser) -> None:
 def _salvage(session: Session, arguments: Namespace) -> int:
     named = arguments.file.expanduser().absolute() if arguments.file else None
     folder = session.settings.data_dir
+    _look(folder, named)
     question = (
         f"The database in {folder} is replaced by what can be read of the damaged one; the one of now is set aside."
     )
@@ -53,6 +54,19 @@ def carry_out(session: Session, named: Path | None = None) -> dict[str, Any]:
         if ran:
             session.start()
     return told(found) | {"started": ran}
+
+
+def _look(folder: Path, named: Path | None) -> None:
+    """Raise `Failure` if there is nothing to salvage, before anything is stopped for it."""
+    from coder_local._daemon.repair import salvaging  # noqa: PLC0415 - for this command only
+    from coder_local.api import Error  # noqa: PLC0415 - see above
+
+    try:
+        salvaging.to_salvage(folder, named)
+    except Error as error:
+        raise Failure(error.kind, error.message, field=error.field, hint=error.hint) from error
+    except OSError as fault:
+        raise NoDirectory(folder, fault) from fault
 
 
 def _put_in_place(folder: Path, named: Path | None) -> Salvaged:

@@ -12,6 +12,8 @@ import pytest
 from coder_ipc import RemoteError, runtime
 from coder_ipc.client import Client
 from coder_local._daemon.bundle.redact import Redactor, own_words
+from coder_local.cli.bundle import _write
+from coder_local.cli.errors import Failure
 from tests.cli.conftest import copy_plugins
 
 pytestmark = pytest.mark.alone
@@ -71,7 +73,7 @@ def test_no_secret_and_no_content_is_in_it_whatever_the_daemon_does(own, folder,
 
     def bundle(name: str) -> dict[str, str]:
         path = tmp_path / f"{name}.zip"
-        done = own("support-bundle", str(path), "--timeout", "3" if name == "hung" else "60")
+        done = own("support-bundle", str(path), "--timeout", "1" if name == "hung" else "60")
         assert done.code == 0, done.err
         told = json.loads(done.out)
         assert (told["file"], told["sent"], len(told["inside"])) == (str(path), False, len(PARTS))
@@ -124,6 +126,21 @@ def test_without_a_data_directory_there_is_nothing_to_tell(command, tmp_path):
     done = command("support-bundle", str(tmp_path / "x.zip"), data_dir=tmp_path / "none")
     assert (done.code, "no data directory" in done.err) == (3, True)
     assert not (tmp_path / "x.zip").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_on_a_full_disk_no_half_of_a_bundle_is_left(tmp_path, monkeypatch):
+    target = tmp_path / "x.zip"
+    opened = os.open
+
+    def full(path, flags, mode):
+        os.close(opened(path, flags, mode))
+        return opened("/dev/full", os.O_WRONLY)
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(Failure, match="cannot be written: No space left"):
+        _write(target, {"about.json": b"x" * 100_000})
+    assert not target.exists()
 
 
 @pytest.mark.parametrize(

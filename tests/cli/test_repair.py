@@ -88,11 +88,10 @@ def test_a_damaged_database_is_salvaged_with_rows_of_the_snapshot_which_is_resto
     assert own("plugins", "enable", "notes", "--yes").code == 0
     with Client.connect(folder) as client:
         ids = [
-            client.call("notes.create", {"workspace": "w", "title": f"{n}", "body": "x" * 400})["id"]
-            for n in range(200)
+            client.call("notes.create", {"workspace": "w", "title": f"{n}", "body": "x" * 400})["id"] for n in range(40)
         ]
         snapshot = client.call("store.snapshot")
-        late = [client.call("notes.create", {"workspace": "w", "title": "late"})["id"] for _ in range(20)]
+        late = [client.call("notes.create", {"workspace": "w", "title": "late"})["id"] for _ in range(5)]
     cursor = answer(own("events", "--limit", "1"))["id"]
     assert own("stop").code == 0
     rows = overwrite(folder / "coder-local.db", "notes")
@@ -109,15 +108,17 @@ def test_a_damaged_database_is_salvaged_with_rows_of_the_snapshot_which_is_resto
     assert f"{rows} taken from the snapshot, 0 are missing" in fixed["said"]
     assert found(done, "database")["database"]["state"] == "ok"
     with Client.connect(folder) as client:
-        assert [client.call("notes.get", {"id": id})["title"] for id in ids] == [f"{n}" for n in range(200)]
+        assert [client.call("notes.get", {"id": id})["title"] for id in ids] == [f"{n}" for n in range(40)]
         assert {client.call("notes.get", {"id": id})["title"] for id in late} == {"late"}
     assert json.loads(own("events", "--cursor", cursor).out)["reset"]["reason"] == "other_epoch"
     (report,) = (folder / "quarantine").glob("*/salvage-report.json")
     tables = {table["name"]: table for table in json.loads(report.read_bytes())["tables"]}
-    assert tables["notes"]["read"] + tables["notes"]["from_snapshot"] == 220
+    assert tables["notes"]["read"] + tables["notes"]["from_snapshot"] == 45
 
+    running = runtime.read(folder)
     refused = own("salvage", str(tmp_path / "missing"), "--yes")
     assert (refused.code, "there is no file" in refused.err) == (2, True)
+    assert runtime.read(folder) == running, "nothing was stopped for it"
     again = answer(own("salvage", "--yes"))  # the one in quarantine, once more
     assert (again["rows_from_snapshot"] >= rows, again["started"], again["rows_missing"]) == (True, True, 0)
     assert answer(own("restore", Path(snapshot["path"]).stem, "--yes"))["restored"] == snapshot["path"]

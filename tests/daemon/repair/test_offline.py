@@ -33,8 +33,7 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir(mode=0o700)
     kernel = Kernel(folder)
     kernel.open()
-    for number in range(400):
-        kernel.store.write(lambda tx, number=number: tx.number(f"counter.{number}"))  # type: ignore[misc]
+    kernel.store.write(lambda tx: [tx.number(f"counter.{number}") for number in range(400)])
     kernel.store.close()
     return folder
 
