@@ -158,7 +158,9 @@ def test_a_record_that_changed_without_a_migration_stops_its_plugin_with_the_sql
     shutil.copytree(package, target)
 
     def enable() -> str:
-        return run(tmp_path, "coder_local", "--data-dir", str(data_dir), "plugins", "enable", "recipes", "-y").stdout
+        done = run(tmp_path, "coder_local", "--data-dir", str(data_dir), "plugins", "enable", "recipes", "-y")
+        assert done.stdout, done.stderr
+        return done.stdout
 
     with running(data_dir):
         assert '"status":"loaded"' in enable()

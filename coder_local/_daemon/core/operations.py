@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from coder_local._contracts.schemas import Model
 
 _log = logging.getLogger("coder_local.operations")
+_TRIES = 3
 
 
 class OperationInfo(Value):
@@ -99,6 +100,7 @@ class _Schemas:
         self._registry = registry
         self._generation = -1
         self._model: Model | None = None
+        self._again = False
         self._made: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
         self._lock = threading.Lock()
 
@@ -107,8 +109,12 @@ class _Schemas:
         with self._lock:
             if self._generation != self._registry.generation:
                 self._renew()
+                self._again = True
             found = self._made.get(name)
             if found is None:
+                if self._again and (self._model is None or name not in self._model.operations):
+                    self._renew()  # its plugin came while the model was made
+                    self._again = False  # one that stays wrong is not tried for each operation
                 found = self._made[name] = self._contained(name)
             return found
 
@@ -117,11 +123,15 @@ class _Schemas:
         self._generation = self._registry.generation
         from coder_local._contracts.schemas import Model  # noqa: PLC0415 - not before somebody asks for schemas
 
-        try:
-            self._model = Model(self._registry)
-        except Exception:  # noqa: BLE001 - a type that JSON does not have must not take the whole list away
-            _log.exception("the schemas of the operations cannot be made")
-            self._model, self._generation = None, -1  # it is tried again: a plugin may have come just then
+        self._model = None
+        for left in reversed(range(_TRIES)):  # plugins may come and go on the loop meanwhile
+            try:
+                self._model = Model(self._registry)
+            except Exception:  # noqa: BLE001 - a type that JSON does not have must not take the whole list away
+                if not left:
+                    _log.exception("the schemas of the operations cannot be made")
+            else:
+                return
 
     def _contained(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         from coder_local._contracts.mcp import contained  # noqa: PLC0415 - see _renew
