@@ -301,6 +301,7 @@ def test_each_way_to_stop_does_what_the_page_says(tmp_path: Path, program: list[
         way = row["way"].strip("`")
         with Serve(tmp_path, command=program) as started:
             line = started.ready()
+            told = Notified(line["socket"])
             if way == "daemon.stop":
                 started.call(way)
             else:
@@ -309,10 +310,34 @@ def test_each_way_to_stop_does_what_the_page_says(tmp_path: Path, program: list[
                 with pytest.raises(subprocess.TimeoutExpired):
                     started.end(0.3)
                 assert started.call("daemon.status")["pid"] == line["pid"]
+                told.close()
                 continue
             assert started.end() == int(row["exit code"])
             stays = way == "SIGKILL"
+            assert told.until_closed() == ([] if stays else ["daemon.stopping"])
             assert [Path(line["socket"]).exists(), (started.data_dir / "runtime.json").exists()] == [stays, stays]
+
+
+class Notified:
+    """A client that only listens."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = socket.socket(socket.AF_UNIX)
+        self._channel.settimeout(30)
+        self._channel.connect(address)
+        ask = b'{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}'
+        self._channel.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(ask), ask))
+        self._said = self._channel.recv(65536)  # the answer: from here on it is known
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def until_closed(self) -> list[str]:
+        """Return the notifications of the daemon that came before it hung up."""
+        with self._channel:
+            while piece := self._channel.recv(65536):
+                self._said += piece
+        return re.findall(r'"method":"([^"]+)"', self._said.decode())
 
 
 # -- times ------------------------------------------------------------------------------------------------------------
