@@ -25,7 +25,6 @@ from .world import SOURCE, World
 
 pytestmark = pytest.mark.alone
 posix = pytest.mark.skipif(sys.platform == "win32", reason="symbolic links and Unix sockets")
-ROUNDS = 2
 NODE = shutil.which("node")
 SHELL = """
 const { spawn } = require("node:child_process");
@@ -79,22 +78,21 @@ def _by_plugin_test(world: World, ended: Callable[[], None]) -> int:
 
 
 def test_two_shells_a_command_and_a_plugin_s_test_at_once_make_one_daemon(world: World) -> None:
-    for _ in range(ROUNDS):
-        with ThreadPoolExecutor(4) as pool:
-            shells = [pool.submit(Shell, world) for _ in range(2)]
-            command = pool.submit(_by_command, world)
+    with ThreadPoolExecutor(4) as pool:
+        shells = [pool.submit(Shell, world) for _ in range(2)]
+        command = pool.submit(_by_command, world)
 
-            def others(command: Any = command, shells: Any = shells) -> None:
-                for each in (command, *shells):
-                    each.result()
+        def others() -> None:
+            for each in (command, *shells):
+                each.result()
 
-            plugin = pool.submit(_by_plugin_test, world, others)
-            pids = {plugin.result(), command.result(), *(shell.result().line["pid"] for shell in shells)}
-            assert len(pids) == 1
-            for shell in shells:
-                shell.result().close()
-        world.kin.is_gone()
-        assert world.traces() == []
+        plugin = pool.submit(_by_plugin_test, world, others)
+        pids = {plugin.result(), command.result(), *(shell.result().line["pid"] for shell in shells)}
+        assert len(pids) == 1
+        for shell in shells:
+            shell.result().close()
+    world.kin.is_gone()
+    assert world.traces() == []
 
 
 # -- files that are no daemon -----------------------------------------------------------------------------------------

@@ -129,26 +129,21 @@ def test_a_command_shows_the_same(tmp_path: Path) -> None:
 # -- an older protocol ------------------------------------------------------------------------------------------------
 
 
-def test_an_older_client_is_told_both_versions_and_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_older_of_daemon_and_client_is_named_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Serve(tmp_path) as serve:
         serve.ready()
         monkeypatch.setattr(handshake, "PROTOCOL", 0)
         with pytest.raises(RemoteError) as error:
             Client.connect(serve.data_dir, name="old shell")
+        monkeypatch.setattr(handshake, "PROTOCOL", 2)
+        with pytest.raises(RemoteError) as newer:
+            Client.connect(serve.data_dir, name="new shell")
     assert error.value.kind == "unsupported"
     assert error.value.message == f"this daemon, version {__version__}, speaks protocol 1; old shell speaks 0"
     assert error.value.hint == "update the client; the client is the older one"
-
-
-def test_an_older_daemon_is_named_to_whoever_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Serve(tmp_path) as serve:
-        serve.ready()
-        monkeypatch.setattr(handshake, "PROTOCOL", 2)
-        with pytest.raises(RemoteError) as error:
-            Client.connect(serve.data_dir, name="new shell")
-    assert "speaks protocol 1; new shell speaks 2" in error.value.message
-    assert error.value.hint is not None
-    assert "coder-local daemon handover" in error.value.hint
+    assert "speaks protocol 1; new shell speaks 2" in newer.value.message
+    assert newer.value.hint is not None
+    assert "coder-local daemon handover" in newer.value.hint
 
 
 def test_a_program_of_another_protocol_does_not_wait_for_what_will_not_come(tmp_path: Path) -> None:
