@@ -57,8 +57,6 @@ export class Supervisor implements AsyncDisposable {
   #last: Child | StartError | undefined;
   /** What the daemon said before it went. */
   #farewell: Farewell | undefined;
-  /** Whether this shell found the daemon as it was stopping already: it was not stopped against this shell's wish. */
-  #foundStopping = false;
   #working: Promise<void> | undefined;
   #leaving: "stop" | "close" | undefined;
   /** Ends the tries that are under way. */
@@ -211,6 +209,10 @@ export class Supervisor implements AsyncDisposable {
   async #tryAttach(): Promise<Client | undefined> {
     try {
       const client = await this.#connect();
+      if (client.server.state === "stopping") { // it was stopped before this shell came: who is started now follows it
+        await client.close();
+        return undefined;
+      }
       this.#journal.note(`attached to the daemon (pid ${client.server.pid})`);
       return client;
     } catch (error) {
@@ -260,15 +262,11 @@ export class Supervisor implements AsyncDisposable {
       this.#giveUp.signal.throwIfAborted();
     }
     this.#client = client;
-    this.#foundStopping = client.server.state === "stopping";
     this.#ready(client.server);
   }
 
   #ready({ pid, incarnation, version, state }: ServerInfo): void {
-    if (state !== "stopping") { // else it is the one that said so
-      this.#farewell = undefined;
-      this.#foundStopping = false;
-    }
+    if (state !== "stopping") this.#farewell = undefined; // else it is the one that said so
     this.#become({ name: "ready", pid, incarnation, version, spawned: this.#child?.pid === pid });
   }
 
@@ -299,7 +297,7 @@ export class Supervisor implements AsyncDisposable {
   /** Find out whether the daemon lives, went in order, or died; and start it again only in the last case. */
   async #mend(): Promise<void> {
     const gone = this.#childOf(this.client.server.pid);
-    let wanted = this.#foundStopping;
+    let wanted = false;
     await sleep(LOOK_MS);
     while (!this.#isBack()) {
       if (this.#leaving !== undefined) return;
