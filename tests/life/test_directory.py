@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from coder_ipc import handshake
 from coder_ipc.client import Client
 from coder_ipc.errors import RemoteError
 from coder_local import __version__
-from coder_local._daemon import directory, mount
+from coder_local._daemon import directory, lock, main, mount
 from coder_local.testing.daemon import environment
 from tests.doors.serve import Serve
 
@@ -115,6 +116,20 @@ def test_a_system_that_does_not_tell_its_mounts_hinders_nothing(
 
     monkeypatch.setattr(mount, "kind", unknown)
     assert directory.prepare(tmp_path / "new") == (tmp_path / "new").resolve()
+
+
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_file_system_without_locks_is_not_taken_for_one_that_somebody_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], take_over: bool
+) -> None:
+    def none(_: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lock, "_lock", none)
+    assert main.serve(main.ServeOptions(data_dir=tmp_path / "data", take_over=take_over)) == main.EXIT_NO_DIRECTORY
+    said = capsys.readouterr().err
+    assert os.strerror(errno.ENOLCK) in said
+    assert "hint: " in said
 
 
 def test_a_command_shows_the_same(tmp_path: Path) -> None:
