@@ -72,6 +72,7 @@ class Daemon:
         self.started_at = process.started_at(os.getpid()) or time.time()
         self.socket = options.socket or runtime.socket_path(options.data_dir)
         self.http: str | None = None
+        self._server: SocketServer | None = None
         self._state = "starting"
         self._stopping = asyncio.Event()
         self._orphan = False
@@ -152,15 +153,19 @@ class Daemon:
         }
 
     def stop(self) -> None:
-        """Begin to stop; returns at once."""
-        self.state = "stopping"
-        self._stopping.set()
+        """Begin to stop; returns at once. Clients of the socket are told, so that they do not take it for a crash."""
+        self._go("daemon.stopping", {})
 
     def hand_over(self, version: str) -> None:
         """Begin to stop because a daemon of that version follows; clients of the socket are told to come back to it."""
         _log.info("going, to be followed by version %s", version)
-        self._server.tell("daemon.handing_over", {"incarnation": self.incarnation, "version": version})
-        self.stop()
+        self._go("daemon.handing_over", {"version": version})
+
+    def _go(self, farewell: str, more: dict[str, Any]) -> None:
+        if self._server is not None and not self._stopping.is_set():  # the first word holds
+            self._server.tell(farewell, {"incarnation": self.incarnation, **more})
+        self.state = "stopping"
+        self._stopping.set()
 
     def _announce(self) -> runtime.Runtime:
         found = runtime.Runtime(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
+
+_HELD = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
+"""What POSIX and Windows say of a lock that another process has."""
 
 
 class Lock:
@@ -15,13 +19,15 @@ class Lock:
         self._file: int | None = None
 
     def take(self) -> bool:
-        """Take the lock; False if another process holds it."""
+        """Take the lock; False if another process holds it. Raises `OSError` where the file system has no locks."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             _lock(file)
-        except OSError:
+        except OSError as error:
             os.close(file)
-            return False
+            if error.errno in _HELD:
+                return False
+            raise
         self._file = file
         return True
 

@@ -122,6 +122,9 @@ def _follow(options: ServeOptions, folder: Path, lock: Lock, turn: Lock) -> Serv
         raise _Ended(_failed(error, error.hint, EXIT_LOCKED)) from None
     except MigrationError as error:
         raise _Ended(_no_migration(folder, error)) from None
+    except OSError as error:  # of a lock
+        known = directory.cannot(folder, error)
+        raise _Ended(_failed(known, known.hint, EXIT_NO_DIRECTORY)) from None
     return options if followed is None else options._replace(http_wish=followed.port)
 
 

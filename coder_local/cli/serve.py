@@ -73,6 +73,8 @@ def _run(arguments: Sequence[str]) -> int:
         given = _read(arguments)
         port, parent, linger = _number(given, "--http-port"), _number(given, "--parent-pid"), _seconds(given)
         level = _level(given)
+        if parent == 0:
+            raise _Wrong("--parent-pid: 0 is no process; give the id of the one that is to be watched")
         if port is not None and port > 65535:
             raise _Wrong(f"--http-port: {port} is no port; give 0 to 65535")
         if port is not None and "--no-http" in given:

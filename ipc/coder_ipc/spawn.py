@@ -60,10 +60,13 @@ def attach(data_dir: str | os.PathLike[str], timeout: float = _PROBE_LIMIT) -> R
 
 
 def greet(data_dir: str | os.PathLike[str], timeout: float = _PROBE_LIMIT) -> tuple[Runtime, dict[str, Any]]:
-    """Return what `attach` does, and the daemon's answer to `initialize`."""
+    """Return what `attach` does, and the daemon's answer to `initialize`.
+
+    One that is stopping counts as none: it would answer nothing else, and who waits for its lock can follow it.
+    """
     with Client.connect(data_dir, timeout) as client:
         found = runtime.read(data_dir)
-        if found is None:
+        if found is None or client.hello.get("state") == "stopping":
             raise NotRunning(f"the daemon of {data_dir} is just stopping (pid {client.hello.get('pid')})")
         return found, client.hello
 

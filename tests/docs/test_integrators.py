@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from coder_local._daemon import main
 from coder_local.testing.daemon import environment
 from tests.docs.page import Reader, blocks_of
 
@@ -108,12 +107,6 @@ def act_as_page(folder: Path, env: dict[str, str], granted: str, origin: str) ->
         said, complaint = page.communicate(timeout=60)
     assert said, complaint
     return said.splitlines()
-
-
-def test_the_page_tells_every_exit_code_of_serve() -> None:
-    told = PAGE.partition("**Exit codes before the line.**")[2].partition("\n- ")[0]
-    for code in (2, main.EXIT_LOCKED, main.EXIT_BROKEN, main.EXIT_NO_DIRECTORY):
-        assert f" {code}:" in told
 
 
 def test_the_programs_of_the_page_are_all_run_or_imported() -> None:

@@ -235,7 +235,9 @@ def test_the_end_of_the_terminal_is_not_its_end(tmp_path: Path) -> None:
 # -- exit codes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrong", ["--http-prot=1", "--linger=soon", "--parent-pid=-1", "--log-level=loud"])
+@pytest.mark.parametrize(
+    "wrong", ["--http-prot=1", "--linger=soon", "--parent-pid=-1", "--parent-pid=0", "--log-level=loud"]
+)
 def test_wrong_options_end_with_2_and_say_nothing_on_standard_output(tmp_path: Path, wrong: str) -> None:
     with Serve(tmp_path, wrong) as serve:
         assert serve.end() == 2

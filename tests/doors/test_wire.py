@@ -134,7 +134,7 @@ def test_the_table_of_exit_codes_is_the_code_s() -> None:
 
 def test_the_table_of_notifications_is_complete() -> None:
     assert [row[0] for row in _rows("Notifications from the daemon", 2)] == [
-        "events.event", "events.reset", "$/progress", "daemon.handing_over", "$/item",
+        "events.event", "events.reset", "$/progress", "daemon.stopping", "daemon.handing_over", "$/item",
     ]  # fmt: skip
 
 

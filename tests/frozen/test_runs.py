@@ -1,16 +1,13 @@
-"""Programs that the build starts: by its own shim, without its libraries, found again after it was killed."""
+"""Programs that the build starts: without its libraries. That they are found again and end is in tests/life."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from coder_ipc import program
 from coder_ipc.client import Client
 from tests.faults.process import Process
 
@@ -44,31 +41,3 @@ def test_a_step_has_the_environment_of_the_shell_and_none_of_the_build(daemon: P
         lines = follow(client, id, "succeeded").splitlines()
     assert f"LD_LIBRARY_PATH={FOREIGN}" in lines
     assert not [line for line in lines if line.startswith("_PYI_") or "_ORIG=" in line or "_internal" in line]
-
-
-def test_a_program_goes_on_when_the_daemon_is_killed_and_is_found_again(daemon: Process, tmp_path: Path) -> None:
-    daemon.start()
-    os.mkfifo(tmp_path / "go")
-    id = start(daemon, tmp_path / "work", "sh", "-c", "echo before; read line < ../go; echo after")
-    with daemon.client() as client:
-        assert follow(client, id, "before\n") == "before\n"
-    daemon.kill()
-    (tmp_path / "go").write_text("on\n")
-    daemon.start()
-    with daemon.client() as client:
-        assert follow(client, id, "succeeded") == "before\nafter\n"
-    assert len(daemon.call("execution.attempts.list", run=id)["items"]) == 1
-
-
-def test_no_shim_outlives_a_stop(daemon: Process, tmp_path: Path) -> None:
-    daemon.start()
-    id = start(daemon, tmp_path / "work", "true")
-    with daemon.client() as client:
-        follow(client, id, "succeeded")
-    own = [daemon.command[0], program.INNER]
-    shims = [each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[:2] == own]
-    assert shims
-    assert daemon.terminate() == 0
-    gone, left = psutil.wait_procs(shims, timeout=30)
-    assert left == []
-    assert len(gone) == len(shims)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -25,7 +26,6 @@ from .world import SOURCE, World
 
 pytestmark = pytest.mark.alone
 posix = pytest.mark.skipif(sys.platform == "win32", reason="symbolic links and Unix sockets")
-ROUNDS = 2
 NODE = shutil.which("node")
 SHELL = """
 const { spawn } = require("node:child_process");
@@ -79,22 +79,54 @@ def _by_plugin_test(world: World, ended: Callable[[], None]) -> int:
 
 
 def test_two_shells_a_command_and_a_plugin_s_test_at_once_make_one_daemon(world: World) -> None:
-    for _ in range(ROUNDS):
-        with ThreadPoolExecutor(4) as pool:
-            shells = [pool.submit(Shell, world) for _ in range(2)]
-            command = pool.submit(_by_command, world)
+    with ThreadPoolExecutor(4) as pool:
+        shells = [pool.submit(Shell, world) for _ in range(2)]
+        command = pool.submit(_by_command, world)
 
-            def others(command: Any = command, shells: Any = shells) -> None:
-                for each in (command, *shells):
-                    each.result()
+        def others() -> None:
+            for each in (command, *shells):
+                each.result()
 
-            plugin = pool.submit(_by_plugin_test, world, others)
-            pids = {plugin.result(), command.result(), *(shell.result().line["pid"] for shell in shells)}
-            assert len(pids) == 1
-            for shell in shells:
-                shell.result().close()
-        world.kin.is_gone()
-        assert world.traces() == []
+        plugin = pool.submit(_by_plugin_test, world, others)
+        pids = {plugin.result(), command.result(), *(shell.result().line["pid"] for shell in shells)}
+        assert len(pids) == 1
+        for shell in shells:
+            shell.result().close()
+    world.kin.is_gone()
+    assert world.traces() == []
+
+
+SLOW = """
+import asyncio, pathlib, sys
+from coder_local._registry.kernel import Kernel
+go = pathlib.Path(sys.argv.pop(1))
+async def end_all(self):
+    while not go.exists():
+        await asyncio.sleep(0.01)
+Kernel.end_all = end_all
+from coder_local.cli import main
+sys.exit(main())
+"""
+"""The program with plugins that take their time to end."""
+
+
+@posix
+@SOURCE
+def test_one_that_is_stopping_is_followed_and_not_attached_to(world: World) -> None:
+    """As when an application is closed and opened again: the daemon of before still ends what runs."""
+    go = world.folder / "go"
+    old = world.serve(program=[sys.executable, "-c", SLOW, str(go)])
+    world.call("daemon.stop")
+    with Serve(world.folder, command=world.program) as serve, ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(spawn.attach_or_spawn, world.data, world.program, env=environment(world.env))
+        assert select.select([serve.popen.stdout], [], [], 1.0)[0] == []  # an ordinary start takes a third of it
+        assert not waits.done()
+        go.touch()
+        pids = {serve.ready()["pid"], waits.result().pid}
+    assert old.end() == 0
+    assert len(pids) == 1
+    assert old.popen.pid not in pids
+    world.stop()
 
 
 # -- files that are no daemon -----------------------------------------------------------------------------------------

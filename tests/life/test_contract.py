@@ -124,13 +124,11 @@ def test_who_closes_the_other_end_of_standard_output_ends_nothing(tmp_path: Path
 # -- exit codes -------------------------------------------------------------------------------------------------------
 
 
-def _attach(folder: Path, program: list[str]) -> Serve:
-    with Serve(folder, command=program) as first:
-        first.ready()
-        with Serve(folder, command=program) as second:
-            second.ready()
-            second.end()
-    return second
+def _lingered(folder: Path, program: list[str]) -> Serve:
+    with Serve(folder, "--linger=0.1", command=program) as stopped:  # `attached` is looked at with the line
+        stopped.ready()
+        stopped.end()
+    return stopped
 
 
 def _wrong_option(folder: Path, program: list[str]) -> Serve:
@@ -185,7 +183,7 @@ def _ended(started: Serve) -> Serve:
 
 
 PROVOKED: dict[int, Callable[[Path, list[str]], Serve]] = {
-    main.EXIT_OK: _attach,
+    main.EXIT_OK: _lingered,
     options.EXIT_INVALID: _wrong_option,
     main.EXIT_DATA: _newer_data,
     main.EXIT_NO_DIRECTORY: _no_folder,
@@ -236,6 +234,8 @@ def test_the_files_are_these_with_these_modes_and_go_when_the_page_says(tmp_path
     before = os.umask(0)  # the daemon has one of its own
     subprocess.run([*session_words, "store", "snapshot"], env=environment(), check=True, capture_output=True)
     os.umask(before)
+    with Client.connect(tmp_path / "data") as client:  # the command started a daemon by its own program
+        assert client.call("daemon.status", {})["program"] == program
     there = {path.name for path in (tmp_path / "data").iterdir()}
     modes = {name: f"0{stat.S_IMODE((tmp_path / 'data' / name).stat().st_mode):o}" for name in rows}
     subprocess.run([*session_words, "stop"], env=environment(), check=True, capture_output=True)
@@ -277,9 +277,10 @@ def test_the_variables_do_what_the_page_says(tmp_path: Path, program: list[str])
     ended = subprocess.run([*program, "serve"], env=env, capture_output=True, text=True, timeout=60, check=True)
     if sys.platform not in {"win32", "darwin"}:
         assert f'"data_dir":"{(tmp_path / "coder-local").resolve()}"' in ended.stdout  # and the setting ended it
+    (tmp_path / "named").write_text("no folder, so that nothing needs to be started to see which one is taken")
     env["CODER_LOCAL_DATA_DIR"] = str(tmp_path / "named")
-    ended = subprocess.run([*program, "serve"], env=env, capture_output=True, text=True, timeout=60, check=True)
-    assert f'"data_dir":"{(tmp_path / "named").resolve()}"' in ended.stdout
+    ended = subprocess.run([*program, "serve"], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, f"the data directory {tmp_path / 'named'} cannot" in ended.stderr) == (73, True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -297,22 +298,42 @@ def test_its_folder_is_its_data_directory_and_no_secret_stands_where_others_look
 
 @posix
 def test_each_way_to_stop_does_what_the_page_says(tmp_path: Path, program: list[str]) -> None:
-    for row in table("Stopping"):
-        way = row["way"].strip("`")
+    ways = {row["way"].strip("`"): row["exit code"] for row in table("Stopping")}
+    assert [way for way, code in ways.items() if not code] == ["SIGHUP"]
+    del ways["SIGHUP"]
+    for way, code in ways.items():
         with Serve(tmp_path, command=program) as started:
             line = started.ready()
+            told = Notified(line["socket"])
+            started.popen.send_signal(signal.SIGHUP)  # before each of the others, and it is none
+            assert started.call("daemon.status")["state"] != "stopping"
             if way == "daemon.stop":
                 started.call(way)
             else:
                 started.popen.send_signal(signal.Signals[way])
-            if not row["exit code"]:
-                with pytest.raises(subprocess.TimeoutExpired):
-                    started.end(0.3)
-                assert started.call("daemon.status")["pid"] == line["pid"]
-                continue
-            assert started.end() == int(row["exit code"])
+            assert started.end() == int(code)
             stays = way == "SIGKILL"
+            assert told.until_closed() == ([] if stays else ["daemon.stopping"])
             assert [Path(line["socket"]).exists(), (started.data_dir / "runtime.json").exists()] == [stays, stays]
+
+
+class Notified:
+    """A client that only listens."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = socket.socket(socket.AF_UNIX)
+        self._channel.settimeout(30)
+        self._channel.connect(address)
+        ask = b'{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}'
+        self._channel.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(ask), ask))
+        self._said = self._channel.recv(65536)  # the answer: from here on it is known
+
+    def until_closed(self) -> list[str]:
+        """Return the notifications of the daemon that came before it hung up."""
+        with self._channel:
+            while piece := self._channel.recv(65536):
+                self._said += piece
+        return re.findall(r'"method":"([^"]+)"', self._said.decode())
 
 
 # -- times ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from coder_ipc import handshake
 from coder_ipc.client import Client
 from coder_ipc.errors import RemoteError
 from coder_local import __version__
-from coder_local._daemon import directory, mount
+from coder_local._daemon import directory, lock, main, mount
 from coder_local.testing.daemon import environment
 from tests.doors.serve import Serve
 
@@ -117,6 +118,20 @@ def test_a_system_that_does_not_tell_its_mounts_hinders_nothing(
     assert directory.prepare(tmp_path / "new") == (tmp_path / "new").resolve()
 
 
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_file_system_without_locks_is_not_taken_for_one_that_somebody_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], take_over: bool
+) -> None:
+    def none(_: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lock, "_lock", none)
+    assert main.serve(main.ServeOptions(data_dir=tmp_path / "data", take_over=take_over)) == main.EXIT_NO_DIRECTORY
+    said = capsys.readouterr().err
+    assert os.strerror(errno.ENOLCK) in said
+    assert "hint: " in said
+
+
 def test_a_command_shows_the_same(tmp_path: Path) -> None:
     """Who only types a command is told by `serve` through its log."""
     (tmp_path / "data" / "runtime.json").mkdir(parents=True)
@@ -129,26 +144,21 @@ def test_a_command_shows_the_same(tmp_path: Path) -> None:
 # -- an older protocol ------------------------------------------------------------------------------------------------
 
 
-def test_an_older_client_is_told_both_versions_and_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_older_of_daemon_and_client_is_named_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Serve(tmp_path) as serve:
         serve.ready()
         monkeypatch.setattr(handshake, "PROTOCOL", 0)
         with pytest.raises(RemoteError) as error:
             Client.connect(serve.data_dir, name="old shell")
+        monkeypatch.setattr(handshake, "PROTOCOL", 2)
+        with pytest.raises(RemoteError) as newer:
+            Client.connect(serve.data_dir, name="new shell")
     assert error.value.kind == "unsupported"
     assert error.value.message == f"this daemon, version {__version__}, speaks protocol 1; old shell speaks 0"
     assert error.value.hint == "update the client; the client is the older one"
-
-
-def test_an_older_daemon_is_named_to_whoever_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Serve(tmp_path) as serve:
-        serve.ready()
-        monkeypatch.setattr(handshake, "PROTOCOL", 2)
-        with pytest.raises(RemoteError) as error:
-            Client.connect(serve.data_dir, name="new shell")
-    assert "speaks protocol 1; new shell speaks 2" in error.value.message
-    assert error.value.hint is not None
-    assert "coder-local daemon handover" in error.value.hint
+    assert "speaks protocol 1; new shell speaks 2" in newer.value.message
+    assert newer.value.hint is not None
+    assert "coder-local daemon handover" in newer.value.hint
 
 
 def test_a_program_of_another_protocol_does_not_wait_for_what_will_not_come(tmp_path: Path) -> None:

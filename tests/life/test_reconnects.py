@@ -42,7 +42,7 @@ class Follower(threading.Thread):
             try:
                 with self.world.client() as client:
                     self.connections += 1
-                    self._hear(client, self._chance.randrange(1, 8))
+                    self._hear(client, self._chance.randrange(1, 4))
             except (IpcError, OSError):
                 time.sleep(0.01)  # the daemon is just away
 
@@ -76,7 +76,7 @@ class Writer(threading.Thread):
                         title = f"task {self.answered}"
                         client.call("planning.tasks.create", {"title": title, "idempotency_key": title}, timeout=LIMIT)
                         self.answered += 1
-                        self.done.wait(0.01)
+                        self.done.wait(0.005)
             except (IpcError, OSError):
                 time.sleep(0.01)
 

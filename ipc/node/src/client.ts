@@ -1,5 +1,5 @@
 /** The client: typed calls, streams and events of one daemon. */
-import { Connection, type ConnectionState, type ServerInfo } from "./connection.js";
+import { Connection, type ConnectionState, type Farewell, type ServerInfo } from "./connection.js";
 import { EventSubscriptions } from "./events.js";
 import { buildApi, operationKinds, type Api, type Operations } from "./generated/operations.js";
 import { defaultDataDir } from "./runtime.js";
@@ -46,6 +46,8 @@ export interface ConnectOptions {
   reconnect?: false | { initialMs?: number; maxMs?: number };
   /** Told when the connection is lost, is back, and is closed. */
   onStateChange?: (state: ConnectionState) => void;
+  /** Told before the connection ends when the daemon stops in order: by somebody's wish, or for another to follow it. */
+  onStopping?: (farewell: Farewell) => void;
 }
 
 /** A client with a function for each operation: `client.planning.tasks.create({title})`. */
@@ -66,6 +68,7 @@ export async function connect(dataDir: string = defaultDataDir(), options: Conne
     timeoutMs: options.timeoutMs ?? 10_000,
     reconnect: options.reconnect === false ? false : { initialMs: 50, maxMs: 5_000, ...options.reconnect },
     onStateChange: options.onStateChange,
+    onStopping: options.onStopping,
   });
   const client = new CoderLocalClient(connection);
   const api = buildApi((name, kind, input, callOptions) =>

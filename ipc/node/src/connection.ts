@@ -18,8 +18,16 @@ export interface ServerInfo {
   pid: number;
   data_dir: string;
   http: string | null;
+  /** `migrating`: its data is being brought up to date, and calls wait; `daemon.status` tells how far it is. */
+  state?: Open<"starting" | "migrating" | "ready" | "stopping">;
   scopes: Open<"read" | "write" | "destructive" | "external">[];
   workspace: string | null;
+}
+
+/** What a daemon says before it stops in order. */
+export interface Farewell {
+  /** The version of the daemon that follows, where one takes over; nobody else is to start one then. */
+  next: string | undefined;
 }
 
 export type ConnectionState = "connected" | "reconnecting" | "closed";
@@ -33,6 +41,7 @@ export interface ConnectionOptions {
   /** The waits between attempts double from `initialMs` to `maxMs`; false gives up at the first loss. */
   reconnect: false | { initialMs: number; maxMs: number };
   onStateChange?: ((state: ConnectionState) => void) | undefined;
+  onStopping?: ((farewell: Farewell) => void) | undefined;
 }
 
 /** Told of what concerns no single call. */
@@ -104,6 +113,8 @@ export class Connection implements ChannelOwner, CallOwner {
   }
 
   notified(method: string, params: Record<string, unknown>): void {
+    if (method === "daemon.stopping") guard(() => this.#options.onStopping?.({ next: undefined }));
+    else if (method === "daemon.handing_over") guard(() => this.#options.onStopping?.({ next: String(params["version"]) }));
     this.#listener?.notified(method, params);
   }
 

@@ -1,6 +1,6 @@
 export { CoderLocalClient, connect } from "./client.js";
 export type { Arguments, CallName, Client, ConnectOptions, OperationName, StreamName } from "./client.js";
-export type { ConnectionState, ServerInfo } from "./connection.js";
+export type { ConnectionState, Farewell, ServerInfo } from "./connection.js";
 export * from "./errors.js";
 export { isEvent } from "./event-types.js";
 export type { EventMatching, EventOf, EventPattern, EventType, KnownEvent, Reset } from "./event-types.js";

@@ -212,13 +212,18 @@ describe("a daemon that dies", () => {
     assert.deepEqual(names(), ["ready"]);
   });
 
-  test("one that somebody stopped stays stopped, until it is asked for", LIMIT, async () => {
+  test("one that somebody stopped stays stopped for all, until it is asked for", LIMIT, async () => {
+    const told: DaemonState[] = [];
     const one = await shell({ handoverMs: 200 });
+    const two = await shell({ handoverMs: 200, onState: (state) => told.push(state) });
     const other = await connect(dataDir, { reconnect: false });
     await other.daemon.stop();
+    await until(() => [one, two].every((each) => asText(each.diagnostics()).includes("the daemon stops in order")));
+    if (alive(other.server.pid)) process.kill(other.server.pid, "SIGKILL"); // somebody was not patient: that is no crash
     await other.close();
-    await until(() => one.state.name === "stopped");
+    await until(() => one.state.name === "stopped" && two.state.name === "stopped");
     assert.deepEqual(names(), ["ready", "reconnecting", "stopped"]);
+    assert.deepEqual(told.map(({ name }) => name), names());
     await one.retry();
     pids.push(one.client.server.pid);
   });
@@ -233,6 +238,46 @@ describe("a daemon that dies", () => {
     await until(() => one.state.name === "ready");
     assert.equal(one.client.server.incarnation, two.client.server.incarnation);
     assert.deepEqual(names(), ["ready", "reconnecting", "ready"]);
+  });
+});
+
+describe("a daemon that is handed over", () => {
+  test("is followed by all, and nobody takes it for a crash or a wish", LIMIT, async () => {
+    const told: DaemonState[] = [];
+    const one = await shell();
+    const two = await shell({ onState: (state) => told.push(state) });
+    const before = one.client.server;
+    const project = await one.client.planning.projects.create({ name: "Kept", key: "KEPT" });
+    const words = [...COMMAND.slice(1), "--data-dir", dataDir, "daemon", "handover", "--json"];
+    const handover = spawn(COMMAND[0] as string, words, { env: ENV, stdio: ["ignore", "pipe", "inherit"] });
+    let answer = "";
+    handover.stdout.setEncoding("utf8").on("data", (piece: string) => (answer += piece));
+    assert.deepEqual(await once(handover, "close"), [0, null]);
+    const { to } = JSON.parse(answer) as { to: { pid: number; incarnation: string } };
+    pids.push(to.pid);
+    for (const each of [one, two]) {
+      await until(() => each.state.name === "ready" && each.state.incarnation === to.incarnation);
+      assert.match(each.client.server.state ?? "", /^(starting|ready)$/);
+      assert.equal((await each.client.planning.projects.get({ id: project.id })).name, "Kept");
+    }
+    const followed = (spawned: boolean): DaemonState[] => [
+      { name: "ready", pid: before.pid, incarnation: before.incarnation, version: before.version, spawned },
+      { name: "reconnecting", next: before.version },
+      { name: "ready", pid: to.pid, incarnation: to.incarnation, version: before.version, spawned: false },
+    ];
+    assert.deepEqual(states, followed(true));
+    assert.deepEqual(told, followed(false));
+  });
+
+  test("to one that does not come is started again", LIMIT, async () => {
+    const one = await shell({ handoverMs: 50, restart: { initialMs: 1 } });
+    const other = await connect(dataDir, { reconnect: false });
+    await other.daemon.handover({ incarnation: other.server.incarnation, version: "9.9.9" });
+    await other.close();
+    await until(() => names().length >= 4 && one.state.name === "ready");
+    pids.push(one.client.server.pid);
+    assert.deepEqual(names(), ["ready", "reconnecting", "restarting", "ready"]);
+    assert.deepEqual(states[1], { name: "reconnecting", next: "9.9.9" });
   });
 });
 

@@ -50,7 +50,7 @@ function onSubmit(id: string, run: (text: string) => Promise<unknown>): void {
 function showState(state: WindowState): void {
   const shown = element("state");
   shown.dataset["name"] = state.name;
-  shown.textContent = state.name === "failed" ? `failed: ${state.reason}` : state.name === "restarting" ? `restarting (try ${state.attempt})` : state.name;
+  shown.textContent = state.name === "failed" ? `failed: ${state.reason}` : state.name === "restarting" ? `restarting (try ${state.attempt})` : state.name === "reconnecting" && state.next !== undefined ? `updating to ${state.next}` : state.name;
   element("retry").hidden = state.name !== "failed" && state.name !== "stopped";
   const diagnostics = element("diagnostics");
   diagnostics.hidden = state.name !== "failed";

@@ -5,7 +5,7 @@ export type DaemonState =
   | { name: "starting" }
   | { name: "ready"; pid: number; incarnation: string; version: string; /** Whether this shell started it. */ spawned: boolean }
   /** The connection was lost; the daemon may be there, or another one that takes its place. Calls wait. */
-  | { name: "reconnecting" }
+  | { name: "reconnecting"; /** The version that takes over, where the daemon said so. */ next?: string }
   /** It died, and is started again in `inMs`. */
   | { name: "restarting"; attempt: number; inMs: number }
   /** It was given up: show `reason`, `hint` and the diagnostics, and offer `retry()`. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, type Client, type ConnectOptions } from "../client.js";
-import type { ConnectionState, ServerInfo } from "../connection.js";
+import type { ConnectionState, Farewell, ServerInfo } from "../connection.js";
 import { CoderLocalError, ConnectionLostError, TimeoutError_ } from "../errors.js";
 import { defaultDataDir } from "../runtime.js";
 import { Journal, redact, versions } from "./diagnostics.js";
@@ -20,7 +20,7 @@ export interface AttachOptions extends Omit<SpawnOptions, "dataDir"> {
   /** How long another daemon may take to come in the place of one that went in order, 15,000 ms by default. */
   handoverMs?: number;
   /** For the connection; it always reconnects. */
-  connect?: Omit<ConnectOptions, "reconnect" | "onStateChange">;
+  connect?: Omit<ConnectOptions, "reconnect" | "onStateChange" | "onStopping">;
   /** Gives the first start up. */
   signal?: AbortSignal;
 }
@@ -55,8 +55,8 @@ export class Supervisor implements AsyncDisposable {
   #child: Child | undefined;
   /** The start that came last, whatever became of it. */
   #last: Child | StartError | undefined;
-  #readyAt = 0;
-  #spawned = false;
+  /** What the daemon said before it went. */
+  #farewell: Farewell | undefined;
   #working: Promise<void> | undefined;
   #leaving: "stop" | "close" | undefined;
   /** Ends the tries that are under way. */
@@ -209,6 +209,10 @@ export class Supervisor implements AsyncDisposable {
   async #tryAttach(): Promise<Client | undefined> {
     try {
       const client = await this.#connect();
+      if (client.server.state === "stopping") { // it was stopped before this shell came: who is started now follows it
+        await client.close();
+        return undefined;
+      }
       this.#journal.note(`attached to the daemon (pid ${client.server.pid})`);
       return client;
     } catch (error) {
@@ -244,7 +248,12 @@ export class Supervisor implements AsyncDisposable {
   }
 
   #connect(): Promise<Client> {
-    return connect(this.dataDir, { ...this.#options.connect, reconnect: RECONNECT, onStateChange: (state) => this.#changed(state) });
+    return connect(this.dataDir, {
+      ...this.#options.connect,
+      reconnect: RECONNECT,
+      onStateChange: (state) => this.#changed(state),
+      onStopping: (farewell) => this.#told(farewell),
+    });
   }
 
   async #attach(client: Client): Promise<void> {
@@ -256,10 +265,9 @@ export class Supervisor implements AsyncDisposable {
     this.#ready(client.server);
   }
 
-  #ready({ pid, incarnation, version }: ServerInfo): void {
-    this.#readyAt = performance.now();
-    this.#spawned = this.#child?.pid === pid;
-    this.#become({ name: "ready", pid, incarnation, version, spawned: this.#spawned });
+  #ready({ pid, incarnation, version, state }: ServerInfo): void {
+    if (state !== "stopping") this.#farewell = undefined; // else it is the one that said so
+    this.#become({ name: "ready", pid, incarnation, version, spawned: this.#child?.pid === pid });
   }
 
   // -- watching ---------------------------------------------------------------------------------------------------
@@ -274,23 +282,29 @@ export class Supervisor implements AsyncDisposable {
     else if (state === "closed" && this.#state.name !== "failed") void this.#fail(new CoderLocalError("the daemon that answers now does not take this shell", { hint: "update the older of the two" }));
   }
 
+  #told(farewell: Farewell): void {
+    this.#farewell = farewell;
+    this.#journal.note(farewell.next === undefined ? "the daemon stops in order" : `the daemon hands over to version ${farewell.next}`);
+  }
+
   #lost(): void {
     this.#journal.note("the connection was lost");
-    this.#become({ name: "reconnecting" });
+    const next = this.#farewell?.next;
+    this.#become({ name: "reconnecting", ...(next === undefined ? {} : { next }) });
     void this.#work(() => this.#mend()).catch(() => undefined); // it is in the state
   }
 
   /** Find out whether the daemon lives, went in order, or died; and start it again only in the last case. */
   async #mend(): Promise<void> {
-    const gone = this.#child ?? this.#last;
-    // One that this shell found as it was stopping was not stopped against its wish.
-    const wanted = !this.#spawned && performance.now() - this.#readyAt < STOP_MS;
+    const gone = this.#childOf(this.client.server.pid);
+    let wanted = false;
     await sleep(LOOK_MS);
     while (!this.#isBack()) {
       if (this.#leaving !== undefined) return;
       if (!wanted && this.#wentInOrder(gone)) {
         if (await this.#anotherCame()) break;
-        return this.#end({ name: "stopped", by: "another" });
+        if (this.#farewell?.next === undefined) return this.#end({ name: "stopped", by: "another" });
+        wanted = true; // who was to follow did not come, and nobody wished that there be none
       }
       await this.#startAgain();
     }
@@ -301,9 +315,15 @@ export class Supervisor implements AsyncDisposable {
     return this.#client?.state === "connected";
   }
 
-  /** A daemon that stops in order takes its runtime.json away; one that is killed leaves it. */
-  #wentInOrder(child: Child | StartError | undefined): boolean {
-    if (child instanceof Child && child.ended && (child.exitCode !== 0 || child.signal !== null)) return false;
+  /** The child that was this process; the last one may have been followed by a daemon that is none of this shell's. */
+  #childOf(pid: number): Child | undefined {
+    return [this.#child, this.#last].find((each) => each instanceof Child && each.pid === pid) as Child | undefined;
+  }
+
+  /** A daemon that stops in order says so, and takes its runtime.json away at last; one that is killed leaves it. */
+  #wentInOrder(child: Child | undefined): boolean {
+    if (this.#farewell !== undefined) return true;
+    if (child?.ended && (child.exitCode !== 0 || child.signal !== null)) return false;
     return !existsSync(join(this.dataDir, "runtime.json"));
   }
 
