@@ -165,14 +165,18 @@ def make_frozen_build(runner: Runner, *, fast: bool, selection: Sequence[str]) -
     return runner.begin("one-folder build", [runner.python, str(ROOT / "scripts" / "build.py"), "--check"])
 
 
-def check_node_tests(runner: Runner) -> None:
-    """Run the tests of the TypeScript client, and of the example shell's page, against the real daemon."""
+def install_node_packages(runner: Runner) -> None:
+    """Install what Node's tests need, and those of Python's that type-check or run TypeScript; a failure is a check's."""
     try:
         ensure_node()
     except SetupError as error:
+        runner.node, runner.node_fault = None, "npm could not install the packages"
         print(error, flush=True)
-        runner.outcomes.append(Outcome("Node tests", FAILED, note="npm could not install the packages"))
-        return
+        runner.outcomes.append(Outcome("Node packages", FAILED, note=runner.node_fault))
+
+
+def check_node_tests(runner: Runner) -> None:
+    """Run the tests of the TypeScript client, and of the example shell's page, against the real daemon."""
     npm = shutil.which("npm") or "npm"
     runner.check("Node tests", [npm, "test"], folder=ROOT / "ipc" / "node")
     if any(shutil.which(name) for name in CHROMIUM):  # on what the client's tests have built
@@ -213,6 +217,8 @@ def main() -> int:
         python = ensure_python()
         node, node_fault = find_node()
         runner = Runner(python, node=node, node_fault=node_fault)
+        if node is not None:
+            install_node_packages(runner)
         built = make_frozen_build(runner, fast=options.fast, selection=selection)
         check_sources(runner, fast=options.fast)
         built()
