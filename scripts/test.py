@@ -166,7 +166,7 @@ def make_frozen_build(runner: Runner, *, fast: bool, selection: Sequence[str]) -
 
 
 def install_node_packages(runner: Runner) -> None:
-    """Install what Node's tests need, and those of Python's that type-check or run TypeScript; a failure is a check's."""
+    """Install what the tests of Node need, and those of Python that compile TypeScript; a failure is a check's."""
     try:
         ensure_node()
     except SetupError as error:
