@@ -22,10 +22,10 @@ Words = tuple[Any, ...]
 _EXPORTED = """
 ActionOptions Api Arguments CallName CallOptions Client CoderLocalClient CommandOptions ConnectOptions
 ConnectionState Cursor Duration ErrorDetails EventEnvelope EventHandler EventMatching EventOf EventPattern
-EventSubscriptions EventType Events Fault Instant Invoke KnownEvent LocalDate NoInput Open OperationKind
-OperationName Operations Page Progress RecordChanged Reset RuntimeInfo ServerInfo StreamName StreamOptions
-SubscribeOptions Subscription UnknownEvent Array Boolean Buffer Date Error Event Function JSON Map Math
-Number Object Promise Proxy Record RegExp Request Response Set String Symbol URL
+EventSubscriptions EventType Events Farewell Fault Instant Invoke KnownEvent LocalDate NoInput Open
+OperationKind OperationName Operations Page Progress RecordChanged Reset RuntimeInfo ServerInfo StreamName
+StreamOptions SubscribeOptions Subscription UnknownEvent Array Boolean Buffer Date Error Event Function JSON Map
+Math Number Object Promise Proxy Record RegExp Request Response Set String Symbol URL
 """
 RESERVED = frozenset(_EXPORTED.split())
 """What the hand-written part of the TypeScript client exports, and the globals that a type must not hide."""

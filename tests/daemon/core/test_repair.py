@@ -253,15 +253,15 @@ async def test_a_clock_that_was_set_back_between_events_is_told(notes: Core) -> 
 
     def move(scope: Any) -> None:
         scope.write_log()
-        last = scope.connection.execute("SELECT max(seq) FROM event").fetchone()[0]
-        scope.connection.execute("UPDATE event SET at = at + 7200000 WHERE seq = ?", (last - 1,))
+        last, at = scope.connection.execute("SELECT seq, at FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+        scope.connection.execute("UPDATE event SET at = ? WHERE seq = ?", (at + 7_200_000, last - 1))
 
     moved = asyncio.Event()
     notes.kernel.store.submit(move, Caller(), lambda result, error: moved.set())
     await moved.wait()
     report = await notes.call("daemon.doctor")
     (found,) = (each for each in report["items"] if each["check"] == "clock")
-    assert (found["state"], "set back 1 times, by 1 h" in found["message"]) == ("warning", True)
+    assert (found["state"], "set back 1 times, by 2 h" in found["message"]) == ("warning", True)
 
 
 @pytest.mark.parametrize(
