@@ -44,6 +44,8 @@ def _prepare_writer(connection: sqlite3.Connection, *, in_memory: bool) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = FAST")
     connection.execute("PRAGMA trusted_schema = OFF")
+    # Pages are kept for a ROLLBACK TO, and in a file, one write for each page, once they are more than 64 KB.
+    connection.execute("PRAGMA temp_store = MEMORY")
     connection.create_function("fold", 1, fold, deterministic=True)
 
 

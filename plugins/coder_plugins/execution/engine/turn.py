@@ -218,9 +218,9 @@ def _pick(moves: Moves, workspaces: Sequence[str], *, process: bool, limit: int)
     ready: dict[str, list[_Place]] = {}
     known = set(moves.lives)
     for live in moves.lives.values():
-        if live.count["ready"] and not live.run.faulted:
-            for step in live.steps.values():
-                if step.status == "ready" and step.process == process:
+        if not live.run.faulted:
+            for step in map(live.steps.__getitem__, live.ready):
+                if step.process == process:
                     place = _Place(-step.priority, step.ready_at or "", step.run, step.position, step.key)
                     ready.setdefault(step.workspace_id, []).append(place)
     moved = sum(len(live.touched) for live in moves.lives.values())

@@ -246,10 +246,12 @@ def end(moves: Moves, ended: Ended) -> None:
     )  # fmt: skip
     key, step = ended.key, live.steps[ended.key]
     _keep(moves, attempt, ended.kept)
-    live.set(key, active_ms=step.active_ms + ended.active_ms)
+    active_ms = step.active_ms + ended.active_ms
     if ended.state == "done":
-        moves.end(live, key, "succeeded", output=ended.output, artifact=ended.artifact)
-    elif ended.state == "cancelled" and not live.run.cancelling:  # its kind gave up by itself
+        moves.end(live, key, "succeeded", output=ended.output, artifact=ended.artifact, active_ms=active_ms)
+        return
+    live.set(key, active_ms=active_ms)
+    if ended.state == "cancelled" and not live.run.cancelling:  # its kind gave up by itself
         fault = ended.error or StepFault(word="stopped", message="it was stopped, and nobody had asked for that")
         fail(moves, live, key, fault, retry=ended.retry)
     elif ended.state == "cancelled":

@@ -69,6 +69,8 @@ class Live:
         self.dirty = False
         self.count: Counter[str] = Counter()
         """How many steps have each status."""
+        self.ready: set[str] = set()
+        """Steps that are ready."""
         self.unended = 0
         self.ends = 0
         """How many ends there were: the next one's place in their order, less one."""
@@ -87,6 +89,8 @@ class Live:
         """Take in a step."""
         self.steps[step.key] = step
         self.count[step.status] += 1
+        if step.status == "ready":
+            self.ready.add(step.key)
         ended = step.status in ENDED_STEP
         self.unended += not ended
         self.ends = max(self.ends, step.ended or 0)
@@ -134,6 +138,10 @@ class Live:
         if step.status != before.status:
             self.count[before.status] -= 1
             self.count[step.status] += 1
+            if step.status == "ready":
+                self.ready.add(key)
+            else:
+                self.ready.discard(key)
             if step.role == "item" and step.parent is not None:
                 self.begun[step.parent] += (step.status in _BEGUN) - (before.status in _BEGUN)
         self.touched.setdefault(key, set()).update(changes)

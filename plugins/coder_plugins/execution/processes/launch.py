@@ -125,11 +125,25 @@ def find_program(command: Command) -> str:
         if not os.access(path, os.X_OK):
             raise LaunchError(f"{path} is not executable", field="/argv/0", hint="set its executable bit: chmod +x")
         return str(path.absolute())
-    found = shutil.which(name, path=command.env.get("PATH", ""))
+    found = _look_for(name, command)
     if found is None:
         hint = "give its path, or a PATH in env that holds its folder" if command.env.get("PATH") else "env has no PATH"
         raise LaunchError(f"command not found: {name}", field="/argv/0", hint=hint)
-    return str(Path(found).absolute())
+    return found
+
+
+def _look_for(name: str, command: Command) -> str | None:
+    """Return the absolute path of the first program of that name in the PATH of a command, None if there is none."""
+    path = command.env.get("PATH", "")
+    if sys.platform == "win32":  # there a name has many endings
+        found = shutil.which(name, path=path)
+        return None if found is None else str(Path(found).absolute())
+    for folder in path.split(os.pathsep) if path else ():
+        # `shutil.which` asks three times for each folder; an empty or relative one is the command's, not the daemon's
+        found = os.path.join(command.cwd, folder, name)  # noqa: PTH118 (as above)
+        if os.access(found, os.X_OK) and os.path.isfile(found):  # noqa: PTH113 (as above)
+            return os.path.abspath(found) if not command.cwd.is_absolute() else found  # noqa: PTH100 (as above)
+    return None
 
 
 def _check_texts(command: Command) -> None:

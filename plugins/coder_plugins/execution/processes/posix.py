@@ -100,7 +100,8 @@ async def open_link(spec: bytes) -> Link:
         with theirs:
             sent = ours.send(spec)  # what fits is there before the shim is: it need not be woken twice
             await _hand_over(theirs)
-        await asyncio.get_running_loop().sock_sendall(ours, memoryview(spec)[sent:])
+        if sent < len(spec):
+            await asyncio.get_running_loop().sock_sendall(ours, memoryview(spec)[sent:])
     except ConnectionError:
         pass  # the shim is gone: hearing it will tell
     except BaseException:

@@ -161,6 +161,19 @@ async def test_a_command_that_is_not_there_is_refused(commands):
     assert find(commands.folder / "attempt-0") == NotBegun()
 
 
+async def test_a_relative_folder_of_the_path_is_the_commands_and_what_cannot_be_run_there_is_passed_over(
+    commands, tmp_path
+):
+    for folder, mode in (("first", 0o644), ("bin", 0o755)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tool").write_text(f"#!/bin/sh\necho {folder}\n")
+        (tmp_path / folder / "tool").chmod(mode)
+    (tmp_path / "tool").mkdir()
+    child = await commands.start("tool", env={"PATH": "first::bin:/bin"})
+    await child.wait()
+    assert output(child) == b"bin\n"
+
+
 async def test_a_working_folder_that_is_none_is_refused(commands, tmp_path):
     (tmp_path / "file").touch()
     error = await commands.refused("true", cwd=tmp_path / "file")

@@ -307,7 +307,6 @@ def serve(control: socket.socket, reports: int, wakeup: int, patience: float | N
     descriptors = _take(control, patience)
     if not descriptors:
         return False
-    report(reports, _BUSY)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptors[0]) as daemon:
         received = _receive(daemon.fileno())
         if received is None:
@@ -317,6 +316,7 @@ def serve(control: socket.socket, reports: int, wakeup: int, patience: float | N
         except RefusedError as refused:
             _say(daemon, {"refused": refused.wire})
             return False
+        report(reports, _BUSY)  # not earlier: it wakes the server, which would run in the way of the program's start
         return Shim(daemon, outputs, json.loads(received[0]), start).run(wakeup)
 
 
