@@ -96,6 +96,9 @@ class ReadScope(Snapshot):
 
     def named(self, record: type[R], reference: str) -> R:
         """Return the record that a reference names by its id or human key. Raises `NotFound`."""
+        found = self.find(record, reference)
+        if found is not None:
+            return found
         table = self.tables.of(record)
         return self.get(record, self.id_of(table, reference) or reference)
 
