@@ -89,18 +89,22 @@ class ReadScope(Snapshot):
         """Return the id of the record that a reference names by its id or human key, or None."""
         if self._execute(table.exists_sql, (reference,)).fetchone() is not None:
             return reference
+        return self._id_of_key(table, reference)
+
+    def _id_of_key(self, table: Table, key: str) -> str | None:
         if table.key_sql is None:
             return None
-        row = self._execute(table.key_sql, (self.workspace, reference)).fetchone()
+        row = self._execute(table.key_sql, (self.workspace, key)).fetchone()
         return None if row is None else str(row[0])
 
     def named(self, record: type[R], reference: str) -> R:
         """Return the record that a reference names by its id or human key. Raises `NotFound`."""
-        found = self.find(record, reference)
-        if found is not None:
-            return found
-        table = self.tables.of(record)
-        return self.get(record, self.id_of(table, reference) or reference)
+        found, table = self.find(record, reference), self.tables.of(record)
+        if found is None and (id_ := self._id_of_key(table, reference)) is not None:
+            found = self.find(record, id_)
+        if found is None:
+            raise missing(table, reference)
+        return found
 
     def select(
         self,
