@@ -90,9 +90,12 @@ class Held:
         A damaged database gets no lines: where its list of free pages is wrong, they would overwrite whole rows.
         """
         found = self.look()
-        done = [mend(each) for each in found if each.mend is not None and each.finding.check in checks]
-        if not _damaged(found):
-            self.note(done)
+        done: list[Repair] = []
+        for each in found:
+            if each.mend is not None and each.finding.check in checks:
+                done.append(mend(each))
+                if not _damaged(found):
+                    self.note(done[-1:])  # one by one: a kill takes the line of one cure, not of all before it
         return done
 
     def note(self, done: Sequence[Repair]) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,11 @@ from coder_local._daemon.repair import salvaging
 from coder_local._daemon.repair.offline import Held
 from coder_local._registry.kernel import Kernel
 from coder_local._store import backup
+from coder_local._store.caller import Caller
 from coder_local._store.exchange import complete, exchange
 from coder_local.testing.daemon import environment
 
+from .killed_at_work import mend, opened
 from .test_offline import details
 
 pytestmark = [pytest.mark.alone, pytest.mark.skipif(os.name == "nt", reason="fork and SIGKILL are POSIX")]
@@ -50,9 +53,9 @@ def prepared(tmp_path: Path) -> Path:
     return folder
 
 
-def kill(repair: str, prepared: Path, work: Path) -> list[Path]:
-    """Kill a repair at each of its lines; returns the data directories, that of a repair that ended last."""
-    command = [sys.executable, "-m", "tests.daemon.repair.killed", repair, str(prepared), str(work)]
+def kill(program: str, *arguments: object, work: Path) -> list[Path]:
+    """Run a program that kills a repair wherever it has written, and return the data directories."""
+    command = [sys.executable, "-m", f"tests.daemon.repair.{program}", *map(str, arguments), str(work)]
     ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return [work / str(number) for number in range(1, int(ran.stdout) + 1)]
 
@@ -67,7 +70,7 @@ def old_in(folder: Path) -> list[bytes]:
 def test_wherever_it_is_killed_the_database_is_the_old_one_or_the_new_one(
     prepared: Path, tmp_path: Path, repair: str
 ) -> None:
-    folders = kill(repair, prepared, tmp_path / repair)
+    folders = kill("killed", repair, prepared, work=tmp_path / repair)
     before = old_in(prepared)
     gaps = 0
     for folder in folders:
@@ -131,3 +134,38 @@ def test_what_an_older_program_began_in_the_gap_is_left_in_place(prepared: Path)
     assert complete(prepared / DATABASE) is None
     with pytest.raises(FileExistsError):
         exchange(prepared / DATABASE, aside)
+
+
+def test_cures_of_tables_and_references_are_each_whole_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    """Two columns and two indexes are made together, and 200 references go empty together."""
+    folder = tmp_path / "books"
+    folder.mkdir(mode=0o700)
+    kernel = opened(folder)
+    connection = kernel.store.writer.connection
+    for table in kernel.registry.tables.all():
+        for statement in table.ddl():
+            connection.execute(statement)
+    book: Any = kernel.registry.tables.named_record("books")
+    by = Caller(actor="person", operation="books.create")
+    kernel.store.write(lambda tx: [tx.insert(book(title=f"{n}", shelf="gone")) for n in range(250)], by)
+    connection.execute("DROP INDEX books_by_title")
+    for column in ("note", "isbn"):
+        connection.execute(f"ALTER TABLE books DROP COLUMN {column}")
+    kernel.store.close()
+    seen: set[tuple[bool, int]] = set()
+    for killed in kill("killed_at_work", folder, work=tmp_path / "work"):
+        kernel = opened(killed)
+        read = kernel.store.writer.connection.execute
+        made = {row[1] for row in read("PRAGMA table_info(books)")} & {"note", "isbn"}
+        assert len(made) in {0, 2}
+        (left,) = read("SELECT count(*) FROM books WHERE shelf = 'gone'").fetchone()
+        (changed,) = read("SELECT count(*) FROM change WHERE operation = 'daemon.repair'").fetchone()
+        assert changed == 250 - left
+        seen.add((bool(made), left))
+        mend(kernel)
+        assert read("SELECT count(*) FROM books WHERE shelf IS NULL").fetchone() == (250,)
+        assert read("SELECT count(*) FROM change WHERE operation = 'daemon.repair'").fetchone() == (250,)
+        assert read("SELECT 1 FROM sqlite_master WHERE name = 'books_by_title'").fetchone()
+        kernel.store.close()
+    assert {left for _, left in seen} == {250, 50, 0}
+    assert {made for made, _ in seen} == {False, True}
