@@ -17,6 +17,8 @@ from types import FrameType
 from typing import Any
 
 from coder_local._daemon.repair import offline, salvaging
+from coder_local._registry import plugins
+from coder_local._registry.kernel import Kernel
 from coder_local._store import backup, exchange
 from tests.store.killed import changes, kill_at
 
@@ -65,7 +67,7 @@ def ran(repair: str, folder: Path, act: Callable[[int], None]) -> int:
 
 
 def main(repair: str, prepared: Path, work: Path) -> None:
-    salvaging.plugins.bundled()  # loaded once, not in every child
+    Kernel().load(plugins.bundled())  # imported once, not in every child
     noted, last = work / "steps", work / "whole"
     shutil.copytree(prepared, last)
     assert ran(repair, last, changes(last, noted)) == 0
