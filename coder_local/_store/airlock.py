@@ -34,6 +34,8 @@ class Airlock:
         self._path = path
         self._folder = folder
         self._clock = clock
+        self._to_save = False
+        """Whether a snapshot is still to be written before anything is changed."""
 
     # -- the core's own -----------------------------------------------------------------------------------------------
 
@@ -73,19 +75,20 @@ class Airlock:
     def migrate(self, connection: sqlite3.Connection, sets: Sequence[MigrationSet]) -> dict[str, Error]:
         """Bring every plugin's tables up to date and return, by plugin, why it could not be.
 
-        Costs one row when nothing is new. Before the first change of a database that holds something, a snapshot is
-        written. Raises `Locked` if it was stopped.
+        Costs one row when nothing is new. Before the first change of a database that holds something, one snapshot is
+        written, whatever becomes of that change: a set that fails is taken back whole. Raises `Locked` if it was
+        stopped.
         """
         wanted = migrations.fingerprint([CORE, *sets])
         if self._fingerprint(connection) == wanted:
             return {}
         failed: dict[str, Error] = {}
         done = migrations.applied(connection)
-        to_save = self._folder is not None and bool(set(done) - {CORE.plugin})
+        self._to_save = self._folder is not None and bool(set(done) - {CORE.plugin})
         for each in sets:
             self.progress.go_on()
             try:
-                to_save = self._migrate(connection, each, done.get(each.plugin, []), to_save=to_save)
+                self._migrate(connection, each, done.get(each.plugin, []))
             except Error as error:
                 failed[each.plugin] = error
             except Exception as error:  # noqa: BLE001 - whatever ails one plugin's tables, the others get theirs
@@ -99,20 +102,18 @@ class Airlock:
                 self._finish(connection, sets, wanted)
         return failed
 
-    def _migrate(
-        self, connection: sqlite3.Connection, each: MigrationSet, applied: Sequence[str], *, to_save: bool
-    ) -> bool:
-        """Bring one plugin's tables up to date, and return whether a snapshot is still to be written."""
+    def _migrate(self, connection: sqlite3.Connection, each: MigrationSet, applied: Sequence[str]) -> None:
+        """Bring one plugin's tables up to date."""
         migrations.refuse_newer(each, applied)
         pending = [name for name in each.names if name not in applied]
         if not pending:
             migrations.check(connection, each)
-            return to_save
+            return
         self.progress.begin(each.plugin, len(pending), self._clock.now_ms())
-        if to_save:
+        if self._to_save:
             self._snapshot()
+            self._to_save = False
         self._apply(connection, each)
-        return False
 
     @staticmethod
     def _finish(connection: sqlite3.Connection, sets: Sequence[MigrationSet], wanted: str) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from coder_local.api import Invalid, Locked
 
 from . import keeping
 from .connection import open_reader, open_unchanged
+from .exchange import complete, exchange, family
 from .keeping import Keep
 
 SNAPSHOTS = 5
@@ -157,15 +158,8 @@ def newest_good(folder: Path) -> Path | None:
 def set_aside(database: Path, folder: Path, name: str) -> Path:
     """Move a database file with its `-wal` and `-shm` into a folder of its own, and return that folder."""
     aside = folder / name
-    aside.mkdir(mode=0o700, parents=True)
-    for file in family(database):
-        file.rename(aside / file.name)
+    exchange(database, aside)
     return aside
-
-
-def family(database: Path) -> Iterable[Path]:
-    """Return the files that belong to a database and exist."""
-    return [path for suffix in ("", "-wal", "-shm") if (path := database.with_name(database.name + suffix)).exists()]
 
 
 def restore(source: Path, database: Path, aside: Path, name: str) -> Path | None:
@@ -173,10 +167,17 @@ def restore(source: Path, database: Path, aside: Path, name: str) -> Path | None
 
     Returns where the old one is, or None if there was none. Raises as `prepare` does.
     """
+    complete(database)
     part = prepare(source, database)
-    old = _keep(database, aside, name) if database.exists() else None
-    part.replace(database)
-    return old
+    kept = aside / name
+    if database.exists() and _copied(database, kept):
+        part.replace(database)
+    elif family(database):
+        exchange(database, kept, part)
+    else:
+        part.replace(database)
+        return None
+    return kept
 
 
 def prepare(source: Path, database: Path) -> Path:
@@ -202,12 +203,14 @@ def prepare(source: Path, database: Path) -> Path:
     return part
 
 
-def _keep(database: Path, folder: Path, name: str) -> Path:
+def _copied(database: Path, kept: Path) -> bool:
     """Keep a closed database in a folder of its own and leave it in place, so that no crash leaves none there.
 
-    Its log is written into it first: beside another file, SQLite would replay it into that one. A database too damaged
-    for that is moved, log and all.
+    Its log is written into it first: beside another file, SQLite would replay it into that one. False for a damaged
+    database, which has to be moved, log and all: SQLite would write the log over what can still be read of it.
     """
+    if check(database):
+        return False
     try:
         opened = sqlite3.connect(database)
         try:
@@ -215,15 +218,14 @@ def _keep(database: Path, folder: Path, name: str) -> Path:
         finally:
             opened.close()
     except sqlite3.Error:
-        return set_aside(database, folder, name)
-    if len(list(family(database))) > 1:
-        return set_aside(database, folder, name)
-    kept = folder / name
+        return False
+    if len(family(database)) > 1:
+        return False
     kept.mkdir(mode=0o700, parents=True)
     import shutil  # noqa: PLC0415 - see above
 
     shutil.copy2(database, kept / database.name)
-    return kept
+    return True
 
 
 def new_epoch() -> str:

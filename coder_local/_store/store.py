@@ -18,6 +18,7 @@ from .caller import Caller, Calls
 from .clock import Clock, SystemClock, instant
 from .connection import MEMORY, open_reader, open_writer
 from .eventlog import Bounds, EventRow, Published
+from .exchange import complete
 from .faults import is_damage, translate
 from .folders import Folders
 from .keeping import Keep
@@ -99,6 +100,7 @@ class Store:
         Raises `NewerData` or `MigrationError`; the data is as it was then.
         """
         if self.folder is not None:
+            self._complete_exchange()
             self._look_for_loss()
             self._look_for_damage()
         try:
@@ -198,6 +200,15 @@ class Store:
             except OSError:
                 return  # a read-only or full disk: the next start finds the damage when it reads there
 
+    def _complete_exchange(self) -> None:
+        """Do what a salvage, a restore or a start that was killed had begun, before the database counts as lost."""
+        aside = complete(self.path)
+        if aside is None:
+            return
+        _log.warning("the database was being replaced when a kill came; that is done now, the old one is in %s", aside)
+        if not self.path.exists():
+            self.set_aside = aside
+
     def _look_for_loss(self) -> None:
         """Notice that the database in use before is gone, so that nobody takes the empty one for his data."""
         assert self.folder is not None  # noqa: S101 - for the type checker
@@ -205,7 +216,9 @@ class Store:
             if self.path.stat().st_size == 0:
                 self._put_aside()  # with its log, which SQLite would delete
                 self.loss = "the database file was empty (0 bytes), and this start began with a new one"
-        elif any(path.is_dir() and any(path.iterdir()) for path in map(self.folder.joinpath, _TRACES)):
+        elif self.set_aside is None and any(
+            path.is_dir() and any(path.iterdir()) for path in map(self.folder.joinpath, _TRACES)
+        ):
             self.loss = "the database file was missing, and this start began with a new one"
 
     def _look_for_damage(self) -> None:

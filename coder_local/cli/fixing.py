@@ -92,8 +92,9 @@ def _salvage(session: Session) -> Fixed:
         told = salvage.carry_out(session)
     except Failure as error:
         return Fixed(_DATABASE, "the database is damaged", done=False, said=error.message)
+    doubt = f" ({told['rows_maybe_deleted']} of them may have been deleted since)" if told["rows_maybe_deleted"] else ""
     said = (
-        f"{told['rows_read']} rows were read, {told['rows_from_snapshot']} taken from the snapshot,"
+        f"{told['rows_read']} rows were read, {told['rows_from_snapshot']} taken from the snapshot{doubt},"
         f" {told['rows_missing']} are missing; see {told['report']}"
     )
     return Fixed(_DATABASE, "the database was damaged", done=True, said=said)

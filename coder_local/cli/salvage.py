@@ -95,6 +95,7 @@ def told(found: Salvaged) -> dict[str, Any]:
         "salvaged": found.report.source,
         "rows_read": found.report.read,
         "rows_from_snapshot": sum(table.from_snapshot for table in tables),
+        "rows_maybe_deleted": sum(table.maybe_deleted for table in tables),
         "rows_missing": sum(table.missing or 0 for table in tables),
         "rows_refused": sum(table.refused for table in tables),
         "incomplete": [table.name for table in missing],

@@ -75,7 +75,7 @@ def changes(folder: Path, noted: Path) -> Callable[[int], None]:
     def look(number: int) -> None:
         nonlocal last
         files = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".py", ".db-shm"}]
-        now = {(path.name, path.read_bytes()) for path in files}
+        now = {(str(path.relative_to(folder)), path.read_bytes()) for path in files}
         if now != last:
             with noted.open("a") as file:
                 print(number, file=file)

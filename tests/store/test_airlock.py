@@ -131,6 +131,23 @@ def test_a_migration_that_fails_at_every_start_leaves_one_snapshot_and_no_older_
     assert found[-1] == old
 
 
+def test_one_snapshot_is_written_for_all_plugins_of_a_start_also_after_one_failed(tmp_path: Path) -> None:
+    for name in ("things", "others"):
+        write_plugin(tmp_path, {"0001_things.sql": "{table}"}, name=name)
+        open_kernel(tmp_path, name)[0].store.close()
+    write_plugin(tmp_path, {"0002_bad.sql": "CREAT TABLE bad (a);"}, name="things")
+    write_plugin(tmp_path, {"0002_bad.sql": "CREAT TABLE bad (a);"}, name="others")
+    kernel = Kernel(tmp_path)
+    kernel.load([Plugin(name, Source.FOLDER, str(tmp_path / "plugins" / name)) for name in ("things", "others")])
+    kernel.open_store(lambda _: None)
+    before = set(backup.snapshots(tmp_path / "snapshots"))
+    seen = follow(kernel)
+    assert kernel.store.migrate(kernel.registry.migration_sets()).keys() == {"things", "others"}
+    assert len({step.plugin for step in seen if step.name == SNAPSHOT}) == 1
+    assert len(set(backup.snapshots(tmp_path / "snapshots")) - before) == 1
+    kernel.store.close()
+
+
 @pytest.mark.parametrize("statement", ["COMMIT", "BEGIN", "ROLLBACK", "-- now\nEND"])
 def test_a_migration_may_not_end_the_transaction_it_runs_in(tmp_path: Path, statement: str) -> None:
     kernel, plugin = prepare(tmp_path, f"CREATE TABLE half (a TEXT);\n{statement};\nCREAT TABLE bad (a);")

@@ -28,6 +28,7 @@ from coder_local._registry.plugins import Status
 from coder_local._store import audit, backup, migrations
 from coder_local._store.airlock import CORE
 from coder_local._store.connection import open_reader
+from coder_local._store.exchange import family
 from coder_local._store.salvage import damaged_tables
 from coder_local._store.tables import Table
 from coder_local.api import HealthCheck
@@ -240,7 +241,7 @@ def _quarantine(folder: Path) -> Check:
 
 
 def _disk(database: Path) -> Check:
-    size = sum(path.stat().st_size for path in backup.family(database))
+    size = sum(path.stat().st_size for path in family(database))
     import shutil  # noqa: PLC0415 - 2 ms, and not at every start
 
     free = shutil.disk_usage(database.parent).free

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta
@@ -54,24 +53,22 @@ def declare(kernel: Kernel, domain: Domain) -> None:
         def run() -> Repairs:
             found = [each for each in look() if each.mend is not None]
             wanted = [each for each in found if checks is None or each.finding.check in checks]
-            done = [mend(each) for each in wanted]
-            _audit(kernel, ctx.actor, ctx.workspace, done)
+            done: list[Repair] = []
+            for each in wanted:
+                done.append(mend(each))
+                _audit(kernel, ctx.actor, ctx.workspace, done[-1])
             left = [each.finding for each in look() if each.finding.state != "ok"]
             return Repairs(items=done, healthy=all(each.state != "error" for each in left), left=left)
 
         return await apart(run)
 
 
-def _audit(kernel: Kernel, actor: str, workspace: str, done: Sequence[Repair]) -> None:
-    """Add a line for each cure: what was done, or why it could not be."""
+def _audit(kernel: Kernel, actor: str, workspace: str, done: Repair) -> None:
+    """Add the line of one cure, before the next one: what was done, or why it could not be."""
     from coder_local._daemon.repair.data import wait  # noqa: PLC0415 - not at every start
     from coder_local._daemon.repair.offline import entry  # noqa: PLC0415 - as above
 
-    entries = [entry(actor, workspace, each) for each in done]
-
     def write(scope: WriteScope) -> None:
-        for each in entries:
-            audit.add(scope, each)
+        audit.add(scope, entry(actor, workspace, done))
 
-    if entries:
-        wait(lambda done: kernel.store.submit(write, Caller(actor="daemon", operation=OPERATION), done))
+    wait(lambda done: kernel.store.submit(write, Caller(actor="daemon", operation=OPERATION), done))

@@ -16,6 +16,7 @@ from typing import Any
 from coder_ipc import process, runtime
 from coder_local._daemon import mount
 from coder_local._store import backup, keeping
+from coder_local._store.exchange import family
 
 from .finding import Check, Finding, State, problem
 
@@ -186,7 +187,9 @@ def snapshots(folder: Path) -> Check:
 
         def mend(path: Path = path) -> str:
             aside = folder / "quarantine" / path.stem
-            backup.set_aside(path, folder / "quarantine", path.stem)
+            aside.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for file in reversed(family(path)):  # itself last: after a kill in between it is found again
+                file.rename(aside / file.name)
             return f"it lies in {aside} now"
 
         message, hint = f"{path.name} is not whole: {faults[0]}", "then make another: coder-local store snapshot"

@@ -10,6 +10,7 @@ from coder_local._daemon.lock import Lock
 from coder_local._store import audit, backup
 from coder_local._store.clock import SystemClock
 from coder_local._store.connection import open_writer
+from coder_local._store.exchange import complete
 from coder_local.api import Locked, Safety
 
 from . import files
@@ -51,7 +52,10 @@ def _database(path: Path) -> Check:
 
 
 class Held:
-    """A data directory without a daemon, in a `with` statement. Raises `Locked` if a daemon holds it, or `OSError`."""
+    """A data directory without a daemon, in a `with` statement. Raises `Locked` if a daemon holds it, or `OSError`.
+
+    What a repair that was killed had begun to put in the database's place is put there first.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,10 +64,21 @@ class Held:
     def __enter__(self) -> Held:
         if not self._lock.take():
             raise Locked("a process holds the lock and does not answer", hint="it may be starting; try again")
+        try:
+            self._complete()
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    def _complete(self) -> None:
+        aside = complete(self.folder / DATABASE)
+        if aside is not None:
+            message = "the database was being replaced when a kill came"
+            self.note([Repair(check="database", message=message, done=True, said=f"the old one is in {aside}")])
 
     def look(self) -> list[Problem]:
         """Return what is to be seen."""
@@ -75,9 +90,12 @@ class Held:
         A damaged database gets no lines: where its list of free pages is wrong, they would overwrite whole rows.
         """
         found = self.look()
-        done = [mend(each) for each in found if each.mend is not None and each.finding.check in checks]
-        if not _damaged(found):
-            self.note(done)
+        done: list[Repair] = []
+        for each in found:
+            if each.mend is not None and each.finding.check in checks:
+                done.append(mend(each))
+                if not _damaged(found):
+                    self.note(done[-1:])  # one by one: a kill takes the line of one cure, not of all before it
         return done
 
     def note(self, done: Sequence[Repair]) -> None:

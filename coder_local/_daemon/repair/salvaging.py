@@ -16,6 +16,7 @@ import msgspec
 from coder_local._registry import plugins
 from coder_local._registry.kernel import Kernel
 from coder_local._store import backup
+from coder_local._store.exchange import exchange
 from coder_local._store.salvage import SalvageReport, salvage
 from coder_local._store.salvage.report import FILE
 from coder_local.api import Invalid, Locked
@@ -71,21 +72,26 @@ def put_in_place(folder: Path, source: Path) -> Salvaged:
         report = _read(folder, source, work)
         if not report.read and report.snapshot is None:
             raise Invalid(f"nothing can be read of {source}", hint="it may not be a database of this program at all")
-        database = folder / DATABASE
-        aside: Path | None
-        if database.exists() and source.samefile(database):
-            part = backup.prepare(work / DATABASE, database)  # before it is moved: on a full disk it stays in place
-            aside = beside = backup.set_aside(database, folder / QUARANTINE, name)
-            part.replace(database)
-        else:
-            aside = backup.restore(work / DATABASE, database, folder / REPLACED, name)
-            beside = source.parent
-        (folder / _MARK).unlink(missing_ok=True)
-        return Salvaged(report, _keep_report(report, [beside, folder / QUARANTINE / name]), aside)
+        return _exchange(folder, source, work / DATABASE, name, report)
     except OSError as error:
         raise Locked(f"the salvage could not be written: {error}", hint="free some space, then try again") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _exchange(folder: Path, source: Path, new: Path, name: str, report: SalvageReport) -> Salvaged:
+    """Put the new database in place, after its report: a kill in between costs a line of audit, and no more."""
+    database, kept = folder / DATABASE, folder / QUARANTINE / name
+    aside: Path | None = kept
+    if database.exists() and source.samefile(database):
+        part = backup.prepare(new, database)  # before it is moved: on a full disk it stays in place
+        path = _keep_report(report, [kept])
+        exchange(database, kept, part)
+    else:
+        path = _keep_report(report, [source.parent, kept])
+        aside = backup.restore(new, database, folder / REPLACED, name)
+    (folder / _MARK).unlink(missing_ok=True)
+    return Salvaged(report, path, aside)
 
 
 def _keep_report(report: SalvageReport, places: Sequence[Path]) -> Path:

@@ -1,7 +1,8 @@
 """Putting what can be read of a damaged database into a new one, and telling what cannot.
 
 No row is invented: a page or a row that has one fault is left out, and a free page is never taken for a full one. What
-was lost is looked for in a snapshot, and only there where it was lost: a row that was taken away since stays away.
+was lost is looked for in a snapshot, and only there where it was lost: a row that was taken away since stays away where
+an index tells so, and is listed as one that may have been where none does.
 """
 
 from __future__ import annotations
@@ -167,14 +168,15 @@ class _Salvage:
             else:
                 table.put(row.rowid, found)
         hurt = bool(tree.damaged or tree.lost)
-        known, exact = self._known(table) if hurt else ({}, False)
+        named, exact = self._named(table) if hurt else ({}, False)
+        known = named or (self._numbered(table) if hurt else {})
         taken: set[int] = set()
         if hurt and snapshot is not None:
             sought = [Span(number, number) for number in known.keys() - table.rowids] if exact else tree.lost
-            taken = table.take(snapshot, sought, self._ids(table))
+            taken = table.take(snapshot, sought, self._ids(table), named)
         if hurt and table.name == _APPLIED:
             for like in likes:  # without its rows, tables that are there would be made once more
-                taken |= table.take(like, [Span(LOWEST, HIGHEST)])
+                taken |= table.take(like, [Span(LOWEST, HIGHEST)], sure=range(LOWEST, HIGHEST + 1))
         missing = sorted(known.keys() - table.rowids)
         lost = [Span(number, number) for number in missing] if exact else _without(tree.lost, taken)
         told = bool(known) or not hurt
@@ -182,6 +184,8 @@ class _Salvage:
             name=table.name,
             read=table.read,
             from_snapshot=table.taken,
+            maybe_deleted=table.unsure,
+            maybe_deleted_keys=table.unsure_keys,
             missing=(len(missing) if told else None),
             refused=table.refused,
             lost=_shown(lost, max([*known, *table.rowids], default=None) if told else None),
@@ -190,7 +194,7 @@ class _Salvage:
             reasons=[*dict.fromkeys([*tree.damaged.values(), *table.reasons])][:SHOWN],
         )
 
-    def _known(self, table: Target) -> tuple[dict[int, Scalar], bool]:
+    def _named(self, table: Target) -> tuple[dict[int, Scalar], bool]:
         """Return the rowids that the table's indexes name, each with what leads there, and whether those are all."""
         known: dict[int, Scalar] = {}
         exact = False
@@ -207,11 +211,13 @@ class _Salvage:
                 if found and isinstance(found[-1], int):
                     known.setdefault(found[-1], found[0])
             exact = exact or not tree.damaged
-        if not known and table.numbered is not None:
-            last = self._sequence().get(table.name, 0)
-            spans = [Span(max(span.low, 1), min(span.high, last)) for span in self.trees[table.root].lost]
-            known = {number: None for span in spans for number in range(span.low, span.high + 1)}
         return known, exact
+
+    def _numbered(self, table: Target) -> dict[int, Scalar]:
+        """Return the rowids up to the last one given that may have been lost."""
+        last = 0 if table.numbered is None else self._sequence().get(table.name, 0)
+        spans = [Span(max(span.low, 1), min(span.high, last)) for span in self.trees[table.root].lost]
+        return {number: None for span in spans for number in range(span.low, span.high + 1)}
 
     def _ids(self, table: Target) -> dict[int, Scalar]:
         """Return the id of each row by its rowid, as far as the index of the primary key has them."""

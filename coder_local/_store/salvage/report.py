@@ -25,6 +25,13 @@ class SalvagedTable(Value):
     """Rows that were read from the damaged file."""
     from_snapshot: int
     """Rows that were lost there, and taken from the snapshot as they were when it was made."""
+    maybe_deleted: int
+    """Of those, rows of which nothing tells that they were not deleted since: no index of the damaged file names them.
+
+    In a table without row numbers that is each of them: it takes from the snapshot all that it lacks.
+    """
+    maybe_deleted_keys: list[str]
+    """Keys of those rows, the first of them."""
     missing: int | None
     """Rows that an index, or the last number given, names, and that are in neither; null where nothing tells."""
     refused: int

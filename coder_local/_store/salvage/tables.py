@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from coder_local._store.connection import open_reader
@@ -24,7 +24,9 @@ class Target:
     def __init__(self, connection: sqlite3.Connection, entry: Entry) -> None:
         self.name = entry.name
         self.root = entry.root
-        self.read = self.taken = self.refused = 0
+        self.read = self.taken = self.refused = self.unsure = 0
+        self.unsure_keys: list[str] = []
+        """Keys of rows from a snapshot of which nothing tells that they were not deleted since."""
         self.rowids: set[int] = set()
         """Rowids that it has rows of."""
         self.reasons: list[str] = []
@@ -43,6 +45,7 @@ class Target:
         self._may_lack = [not column[3] or column[4] is not None for column in columns]
         self._may_be_null = [not column[3] for column in columns]
         keys = [index for index, column in enumerate(columns) if column[5]]
+        self._keys = [self.columns[index] for index in keys]
         alias = len(keys) == 1 and self._types[keys[0]] == "INTEGER" and not self.keyed
         self.numbered: int | None = keys[0] if alias else None
         """Index of the column that is the rowid itself, which the rows of the file leave empty."""
@@ -80,23 +83,32 @@ class Target:
             self.rowids.add(rowid)
         return True
 
-    def take(self, snapshot: Path, spans: Sequence[Span], ids: Mapping[int, Scalar] | None = None) -> set[int]:
+    def take(
+        self,
+        snapshot: Path,
+        spans: Sequence[Span],
+        ids: Mapping[int, Scalar] | None = None,
+        sure: Collection[int] = (),
+    ) -> set[int]:
         """Take rows of a snapshot that were lost, and return their rowids; of a keyed table all that it lacks.
 
         `ids` are those of lost rows by rowid, as far as they are known: SQLite gives the rowid of a row that was taken
-        away to the next one, so the snapshot may have another there.
+        away to the next one, so the snapshot may have another there. `sure` are rowids that an index names; all others
+        are noted, for they may have been deleted since.
         """
         connection = open_reader(snapshot)
         before = set(self.rowids)
         try:
-            self._take(connection, spans, ids or {})
+            self._take(connection, spans, ids or {}, sure)
         except sqlite3.Error as error:
             self.note(f"the snapshot: {error}")
         finally:
             connection.close()
         return self.rowids - before
 
-    def _take(self, connection: sqlite3.Connection, spans: Sequence[Span], ids: Mapping[int, Scalar]) -> None:
+    def _take(
+        self, connection: sqlite3.Connection, spans: Sequence[Span], ids: Mapping[int, Scalar], sure: Collection[int]
+    ) -> None:
         known = {row[1] for row in connection.execute(f"PRAGMA table_info({self._quoted})")}
         names = [name for name in self.columns if name in known]
         if not names:
@@ -104,7 +116,10 @@ class Target:
         listed = ", ".join(map(_quote, names))
         if self.keyed:
             rows = connection.execute(f"SELECT {listed} FROM {self._quoted}")  # noqa: S608 - quoted names
-            self.taken += sum(self._add(names, row) for row in rows)
+            for row in rows:
+                if self._add(names, row):
+                    self.taken += 1
+                    self._doubt(names, row)
             return
         sql = f"SELECT rowid, {listed} FROM {self._quoted} WHERE rowid BETWEEN ? AND ?"  # noqa: S608 - as above
         for span in spans:
@@ -113,6 +128,14 @@ class Target:
                 if rowid not in self.rowids and not another and self._add(["rowid", *names], [rowid, *row]):
                     self.rowids.add(rowid)
                     self.taken += 1
+                    if rowid not in sure:
+                        self._doubt(["rowid", *names], [rowid, *row])
+
+    def _doubt(self, names: Sequence[str], row: Sequence[Scalar]) -> None:
+        self.unsure += 1
+        if len(self.unsure_keys) < SHOWN:
+            given = dict(zip(names, row, strict=True))
+            self.unsure_keys.append(", ".join(str(given.get(name)) for name in self._keys or ["rowid"]))
 
     def _add(self, names: Sequence[str], row: Sequence[Scalar]) -> bool:
         if self.numbered is not None and names[0] == "rowid":

@@ -38,6 +38,7 @@ def shelf() -> Domain:
         title: str
         shelf: Id | None = None
         note: str | None = None
+        isbn: str | None = None
 
     domain.standard(Shelf)
     domain.standard(Book, filters=("shelf",), references={"shelf": Shelf})

@@ -228,3 +228,19 @@ def test_an_address_that_may_not_be_read_is_a_finding_with_its_cure(
         found = {each.finding.check: each.finding for each in held.look()}
     assert (found["daemon"].state, found["daemon"].hint) == ("error", "run as the user who owns it")
     assert found["database"].state == "ok"
+
+
+def test_a_snapshot_that_a_kill_left_halfway_to_quarantine_goes_there_the_next_time(folder: Path) -> None:
+    """Before the file itself is moved, its folder is there, and a log that somebody left beside it."""
+    kernel = Kernel(folder)
+    kernel.open()
+    bad = kernel.store.snapshot("bad")
+    kernel.store.close()
+    bad.write_bytes(b"no database")
+    aside = folder / "quarantine" / bad.stem
+    aside.mkdir(parents=True)
+    (aside / f"{bad.name}-wal").write_bytes(b"")
+    with Held(folder) as held:
+        (done,) = held.repair(["snapshots"])
+    assert (done.done, done.said) == (True, f"it lies in {aside} now")
+    assert (aside / bad.name).read_bytes() == b"no database"

@@ -206,6 +206,7 @@ def test_lost_rows_come_from_the_snapshot_and_the_others_are_named(damaged: Dama
     in_old, in_new = damaged.lost("planning_tasks", {old}), damaged.lost("planning_tasks", {new})
     assert (tasks.read, tasks.from_snapshot, tasks.missing) == (TASKS - len(in_old | in_new), len(in_old), len(in_new))
     assert tasks.read + tasks.from_snapshot + (tasks.missing or 0) == TASKS
+    assert (tasks.maybe_deleted, tasks.maybe_deleted_keys) == (0, [])
     ids = {damaged.filled.rows["planning_tasks"][rowid][1] for rowid in in_new}
     assert set(tasks.missing_ids) == ids
     assert [(span.low, span.high) for span in tasks.lost] == [(min(in_new), max(in_new))]
@@ -222,6 +223,30 @@ def test_a_row_that_was_taken_away_since_does_not_come_back_from_the_snapshot(da
     got = rows_of(damaged.target)["planning_tasks"]
     assert 500 not in got
     assert 501 in got
+
+
+def test_a_row_that_may_have_been_taken_away_since_is_listed_where_no_index_tells(damaged: Damaged) -> None:
+    """All indexes of the tasks are lost, and a table without row numbers has none that could tell."""
+    with contextlib.closing(sqlite3.connect(damaged.path)) as connection:
+        (gone,) = connection.execute("DELETE FROM planning_tasks WHERE rowid = 500 RETURNING id").fetchone()
+        connection.execute("DELETE FROM counter WHERE name = 'planning.keys'")
+        connection.commit()
+    pages = (
+        "SELECT pageno FROM dbstat WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name = '{}' AND type = '{}')"
+    )
+    indexes = [page for (page,) in query(damaged.path, pages.format("planning_tasks", "index"))]
+    counters = [page for (page,) in query(damaged.path, pages.format("counter", "table"))]
+    rows = damaged.overwrite([min(damaged.filled.places["planning_tasks"][501]), *indexes, *counters])
+    report = damaged.salvage(damaged.filled.snapshot)
+    told = {table.name: table for table in report.tables}
+    tasks, counter = told["planning_tasks"], told["counter"]
+    lost = damaged.lost("planning_tasks", rows)
+    assert 500 in rows_of(damaged.target)["planning_tasks"]
+    assert tasks.from_snapshot == tasks.maybe_deleted == len(lost)
+    assert gone in tasks.maybe_deleted_keys
+    assert (counter.from_snapshot, counter.maybe_deleted) == (len(counter.maybe_deleted_keys),) * 2
+    assert "planning.keys" in counter.maybe_deleted_keys
+    assert all(table.maybe_deleted == 0 for name, table in told.items() if name not in {"planning_tasks", "counter"})
 
 
 def test_another_row_that_had_the_rowid_before_does_not_come_back_in_its_place(
