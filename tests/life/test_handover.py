@@ -277,6 +277,8 @@ def test_a_migration_that_gets_on_is_waited_for_however_long_it_takes(world: Wor
             assert command.poll() is None, command.communicate()
             assert time.monotonic() < end
             time.sleep(0.1)
+        there = spawn.attach_or_spawn(world.data, ["/does/not/exist"])
+        assert (there.version, world.call("daemon.status")["state"]) == ("9.9.9", "migrating"), "it is there meanwhile"
         (world.folder / "go").touch()
         told, said = command.communicate(timeout=LIMIT)
     assert command.returncode == 0, said

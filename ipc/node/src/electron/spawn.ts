@@ -14,7 +14,7 @@ export interface SpawnOptions {
   env?: NodeJS.ProcessEnv | undefined;
   /** Seconds that the daemon stays after its last client; without it, it follows its own settings. */
   linger?: number | undefined;
-  /** How long it may take to say that it is ready, 60,000 ms by default: it may have tables to migrate. */
+  /** How long it may take to say its line, 60,000 ms by default; data is brought up to date after that. */
   readyMs?: number | undefined;
 }
 
