@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { EXITS, worthAnother } from "../src/electron/exits.js";
 import { asText, attachOrSpawn, RestartPolicy, StartError, type AttachOptions, type DaemonState, type Diagnostics, type Supervisor } from "../src/electron/index.js";
 import { connect, readRuntime } from "../src/index.js";
 import { commandLine } from "./daemon.js";
@@ -344,14 +345,30 @@ describe("a daemon that does not start", () => {
     assert.match(error.message, /died 3 times/);
   });
 
-  for (const [code, hint] of [[65, /newer version/], [73, /permissions/], [8, /coder-local status/], [2, /update the daemon/]] as const) {
-    test(`is given up at once where trying does not help: ${code}`, LIMIT, async () => {
+  const page = readFileSync(new URL("../../../../docs/spawn-contract.md", import.meta.url), "utf8");
+  const rows = [...page.matchAll(/^\| (\d+) \|.*\| (yes|no) \|$/gm)].map(([, code, again]) => [Number(code), again === "yes"] as const);
+
+  test("is tried again by the table of the contract", () => {
+    assert.deepEqual([...EXITS].map(([code, { again }]) => [code, again]), rows);
+    assert.deepEqual([1, 141, null].map(worthAnother), [true, true, true], "any other end is a crash");
+  });
+
+  for (const [code, again] of rows) {
+    test(`is ${again ? "tried again, and then given up" : "given up at once, because trying does not help"}: ${code}`, LIMIT, async () => {
       const error = await fails(failing(`process.exit(${code})`));
       assert.equal(error.exitCode, code);
-      assert.match(error.hint ?? "", hint);
-      assert.deepEqual(names(), ["failed"]);
+      assert.match(error.hint ?? "", HINTED[code] ?? /look at what it wrote last/);
+      assert.deepEqual(names(), again ? ["restarting", "restarting", "failed"] : ["failed"]);
     });
   }
+
+  const HINTED: Record<number, RegExp> = { 2: /update the daemon/, 8: /coder-local status/, 65: /newer version/, 73: /permissions/, 130: /interrupted/ };
+
+  test("because the directory was held for a while, does when that is over", { ...LIMIT, skip: process.platform === "win32" }, async () => {
+    const held = `if [ -e "${folder}/tried" ]; then exec "$@"; fi; : > "${folder}/tried"; exit 8`;
+    await shell({ command: ["sh", "-c", held, "sh", ...COMMAND], restart: { initialMs: 1 } });
+    assert.deepEqual(names(), ["restarting", "ready"]);
+  });
 
   test("is given up at once where it says so after its line", LIMIT, async () => {
     const line = "JSON.stringify({ event: 'ready', pid: process.pid, incarnation: 'x' })";

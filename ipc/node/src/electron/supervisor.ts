@@ -7,6 +7,7 @@ import type { ConnectionState, Farewell, ServerInfo } from "../connection.js";
 import { CoderLocalError, ConnectionLostError, TimeoutError_ } from "../errors.js";
 import { defaultDataDir } from "../runtime.js";
 import { Journal, redact, versions } from "./diagnostics.js";
+import { EXITS } from "./exits.js";
 import { RestartPolicy, type RestartOptions } from "./policy.js";
 import { Child, StartError, type SpawnOptions } from "./spawn.js";
 import { starting, type Migration } from "./starting.js";
@@ -214,6 +215,7 @@ export class Supervisor implements AsyncDisposable {
 
   #tooOften(): StartError {
     const last = this.#last;
+    if (last instanceof StartError && EXITS.get(last.exitCode ?? 0)?.hint !== undefined) return last; // it says more, and did not die
     return new StartError(`the daemon died ${this.#policy.attempts} times and is not started again by itself`, {
       hint: "look at what it wrote last, then try again; `--safe` leaves the plugins of others out",
       exitCode: last?.exitCode ?? null, signal: last?.signal ?? null, stderr: last?.stderr ?? "",
