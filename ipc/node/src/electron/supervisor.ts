@@ -351,6 +351,7 @@ export class Supervisor implements AsyncDisposable {
       if (this.#leaving !== undefined) return;
       if (!wanted && this.#wentInOrder(gone)) {
         if (await this.#anotherCame()) break;
+        if (this.#leaving !== undefined) return; // the shell let go meanwhile, and has said so
         if (this.#farewell?.next === undefined) return this.#end({ name: "stopped", by: "another" });
         wanted = true; // who was to follow did not come, and nobody wished that there be none
       }
