@@ -290,6 +290,7 @@ def test_a_fault_of_the_program_at_its_start_ends_with_70_and_is_in_the_log(tmp_
     assert ended.returncode == 70
     assert ended.stdout == ""
     assert "AttributeError" in json.loads(ended.stderr.splitlines()[-1])["trace"]
+    assert not (tmp_path / "daemon.sock").exists()
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------
