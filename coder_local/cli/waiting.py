@@ -31,14 +31,16 @@ def wait_ready(folder: Path) -> None:
     Each progress gives it its time anew. Raises `NotReady` when there was none for `STILL` seconds; the daemon is left
     alone. Raises as `Client.connect` and `Client.call` do when it has ended.
     """
-    state, step, seen = "starting", "", None
+    state, step = "starting", ""
+    seen: object = None
     since = time.monotonic()
     while True:
         status = _status(folder)
         if status is not None:
             if status["state"] not in STILL:
                 return
-            state, step = status["state"], (status.get("migrating") or {}).get("message", "")
+            migrating: dict[str, Any] = status.get("migrating") or {}
+            state, step = str(status["state"]), str(migrating.get("message", ""))
             if (mark := _mark(status)) != seen:
                 seen, since = mark, time.monotonic()
         if time.monotonic() - since > STILL[state]:
@@ -58,10 +60,11 @@ def _status(folder: Path) -> dict[str, Any] | None:
 
 def _mark(status: dict[str, Any]) -> object:
     """Return what of a status changes when the start gets on, and at no other time: seconds are left out."""
-    step = status.get("migrating") or {}
+    step: dict[str, Any] = status.get("migrating") or {}
+    at_work: dict[str, str] = status.get("at_work") or {}
     counts = [step.get(name) for name in ("plugin", "step", "done", "instructions", "fraction")]
     plugins = [status.get(name) for name in ("plugins_loaded", "plugins_stopped")]
-    return status["state"], counts, plugins, sorted(status.get("at_work") or ())
+    return status["state"], counts, plugins, sorted(at_work)
 
 
 def _not_ready(folder: Path, state: str, step: str, seconds: float) -> NotReady:

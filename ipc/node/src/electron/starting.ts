@@ -24,6 +24,7 @@ export async function* starting(client: Client, signal: AbortSignal): AsyncGener
     // By name: this must compile whatever operations were generated.
     const status = (await client.request("daemon.status", {}, { signal })) as { state: string; migrating?: (Migration & { elapsed_seconds: number }) | null };
     const { state, migrating } = status;
+    if (state === "stopping") return; // its end tells the rest
     if (state !== "starting" && state !== "migrating") break;
     const quiet = state === "migrating" && !shown && (migrating?.elapsed_seconds ?? 0) < QUIET_S;
     if (state === "migrating" && !quiet && migrating) {
