@@ -117,11 +117,7 @@ class Daemon:
         kernel.start(self._loop.call_soon_threadsafe, self._loop.call_soon)
         kernel.dispatcher.hold(*(UNREADY if grants is None else EARLY))
         server = self._server = SocketServer(kernel, self.socket, self._admission.authenticate)
-        runtime.make_socket_folder(self.socket)
-        await server.start()
-        boot.mark("socket")
-        self._listening = self._bind_http()
-        found = self._announce()
+        found = await self._listen(server)
         try:
             self._watch()
             say("ready", found, self.state, safe=self.options.safe)
@@ -166,6 +162,20 @@ class Daemon:
             self._server.tell(farewell, {"incarnation": self.incarnation, **more})
         self.state = "stopping"
         self._stopping.set()
+
+    async def _listen(self, server: SocketServer) -> runtime.Runtime:
+        """Listen, and write down where; what fails then leaves no socket behind at which nobody answers."""
+        runtime.make_socket_folder(self.socket)
+        await server.start()
+        try:
+            boot.mark("socket")
+            self._listening = self._bind_http()
+            return self._announce()
+        except BaseException:
+            if self._listening is not None:
+                self._listening.close()
+            await server.stop(0)
+            raise
 
     def _announce(self) -> runtime.Runtime:
         found = runtime.Runtime(

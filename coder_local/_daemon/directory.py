@@ -45,10 +45,42 @@ def prepare(folder: Path, *, allow_network: bool = False) -> Path:
 
 
 def cannot(folder: Path, error: OSError) -> DirectoryError:
-    """Return the error of a data directory for one of the system's."""
-    if error.errno == errno.EROFS:
-        return DirectoryError(folder, "its file system is mounted read-only", f"mount it for writing, or {ANOTHER}")
-    return DirectoryError(folder, str(error), f"check its permissions, or {ANOTHER}")
+    """Return the error of a data directory for one of the system's: in words, with the path that is to be mended."""
+    path = _in_the_way(Path(os.fsdecode(error.filename)) if error.filename else folder, error.errno)
+    name = "it" if path == folder else str(path)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        who = "this user" if sys.platform == "win32" else _name(os.geteuid())
+        return DirectoryError(folder, f"{who} may not write {name}", f"change the permissions of {path}, or {ANOTHER}")
+    why, cure = _WHY.get(error.errno or 0, ("{name}: {system}", "look at {path}"))
+    words = {"name": name, "path": path, "system": error.strerror or type(error).__name__}
+    return DirectoryError(folder, why.format(**words), f"{cure.format(**words)}, or {ANOTHER}")
+
+
+_WHY = {
+    errno.EROFS: ("its file system is mounted read-only", "mount it for writing"),
+    errno.EEXIST: ("{name} is no folder", "move {path} away"),
+    errno.ENOTDIR: ("{name} is no folder", "move {path} away"),
+    errno.EISDIR: ("{name} is a folder, where the daemon has a file of its own", "move {path} away"),
+    errno.ELOOP: ("the links at {name} lead in a circle", "take the link {path} away"),
+    errno.ENAMETOOLONG: ("its name is longer than the file system takes", "choose a shorter one"),
+    errno.ENOSPC: ("its disk is full", "free some space"),
+    errno.EDQUOT: ("this user has no room left on its disk", "free some space"),
+    errno.ENOLCK: ("its file system has no locks ({system})", "mount it with locks"),
+    errno.EOPNOTSUPP: ("its file system has no locks ({system})", "mount it with locks"),
+    errno.EIO: ("its disk does not read or write ({system})", "look after the disk"),
+}
+"""Why, and what cures it, by the system's number."""
+_NO_FOLDER = (errno.EEXIST, errno.ENOTDIR)
+_HIDDEN = (errno.EACCES, errno.EPERM, errno.ELOOP)
+"""Where the parts behind the one that is meant cannot be seen."""
+
+
+def _in_the_way(path: Path, number: int | None) -> Path:
+    """Return the part of a path that an error is about: what is no folder there, or the last part that can be seen."""
+    seen = [each for each in (path, *path.parents) if _mode(each)]
+    if number in _NO_FOLDER:
+        return next((each for each in reversed(seen) if not _is_folder(each)), path)
+    return seen[0] if number in _HIDDEN and seen else path
 
 
 def _refuse_another_s(folder: Path) -> None:
@@ -85,6 +117,13 @@ def _name(uid: int) -> str:
         with contextlib.suppress(KeyError):
             return f"user {pwd.getpwuid(uid).pw_name} ({uid})"
     return f"user {uid}"
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _mode(path: Path) -> int:

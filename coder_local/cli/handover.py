@@ -20,20 +20,19 @@ from coder_ipc.errors import CallTimeout, IpcError, NotRunning
 
 from .app import Command
 from .errors import Failure, invalid
+from .waiting import NotReady, wait_ready
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from pathlib import Path
 
     from .parser import Parser
     from .session import Session
 
 _LIMIT = 90.0
-"""Seconds for the new one to be ready: the old one may take 12 to go, and a large database is migrated."""
+"""Seconds for the new one to say its line: the old one may take 12 to go. What comes after it has no fixed limit."""
 _VERSION_LIMIT = 30.0
 _STATUS_LIMIT = 10.0
 """Seconds for the old one to answer, unless `--timeout` says otherwise."""
-_LOOK = 0.05
 _SLACK = 2.0
 """Seconds that a start time may differ from what was written down."""
 _ABOUT = """\
@@ -145,7 +144,9 @@ def _follow(session: Session, old: Old, new: list[str], version: str) -> runtime
     options = ["--take-over", *old.options]
     try:
         found = spawn.start(folder, new, _LIMIT, options=options)
-        _wait_ready(folder)
+        wait_ready(folder)
+    except NotReady:
+        raise  # it runs, so that the old one cannot be started again
     except (IpcError, OSError) as error:
         told = error.message if isinstance(error, IpcError) else str(error)
         became, ran = _back(session, old)
@@ -154,15 +155,6 @@ def _follow(session: Session, old: Old, new: list[str], version: str) -> runtime
         told = f"version {found.version} (pid {found.pid}) answers"
         raise _failure(f"version {version} did not take over: {told}", "that one runs", ran=True)
     return found
-
-
-def _wait_ready(folder: Path) -> None:
-    """Wait until the data is brought up to date, which may take long, and can fail after the ready line."""
-    while True:
-        with Client.connect(folder) as client:
-            if client.call("daemon.status", {}, _LIMIT)["state"] not in ("starting", "migrating"):
-                return
-        time.sleep(_LOOK)
 
 
 def _back(session: Session, old: Old) -> tuple[str, bool]:

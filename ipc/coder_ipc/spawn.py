@@ -84,6 +84,9 @@ def attach_or_spawn(
     second `serve` finds the first and says so. The daemon is in a session of its own, so Ctrl-C and the terminal's end
     do not reach it; its standard error goes to `logs/daemon.stderr.log` of the data directory.
 
+    A daemon that brings its data up to date is returned as soon as it answers: calls wait, and `daemon.status` tells
+    under `migrating` how far it is.
+
     Raises `SpawnError` when it exits before it is ready, or is not ready in time; in the latter case it is left alone,
     because killing it in the middle of a migration would have the next start begin anew and end the same way.
     """

@@ -1,4 +1,7 @@
-"""What a shell may rely on when it starts the daemon: the line, the parent, standard input, exit codes, addresses."""
+"""What a shell may rely on when it starts the daemon: the parent, standard input, signals, faults, addresses.
+
+What docs/spawn-contract.md has in its tables is held to by tests/life/test_contract.py.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,11 @@ import pytest
 from coder_ipc import RemoteError
 from coder_ipc.client import Client
 from coder_ipc.runtime import SOCKET_PATH_LIMIT, read
-from coder_local._daemon.lock import Lock
-from coder_local.testing.daemon import environment
 
 from .serve import PROMPT, Clock, Serve
 
 pytestmark = pytest.mark.alone
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals, modes and Unix sockets are POSIX")
-LINE = ["data_dir", "event", "http", "incarnation", "pid", "protocol", "socket", "version"]
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def parent() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-# -- the line ---------------------------------------------------------------------------------------------------------
+# -- standard output --------------------------------------------------------------------------------------------------
 
 
 @posix
@@ -57,34 +57,6 @@ def test_standard_output_is_one_line_whatever_happens(tmp_path: Path) -> None:
         assert serve.rest() == b""
         for logged in serve.log().splitlines():
             assert {"time", "level", "logger", "message"} <= json.loads(logged).keys()
-
-
-def test_the_line_says_what_runtime_json_says(tmp_path: Path) -> None:
-    with Serve(tmp_path) as serve:
-        line = serve.ready()
-        assert sorted(line) == LINE
-        assert (line["event"], line["pid"], line["data_dir"]) == ("ready", serve.popen.pid, str(serve.data_dir))
-        found = read(serve.data_dir)
-        assert found is not None
-        assert {name: getattr(found, name) for name in LINE if name != "event"}.items() <= line.items()
-        with Serve(tmp_path) as second:
-            attached = second.ready()
-            assert attached.pop("state", "migrating") == "migrating", "its first tables may be just being made"
-            assert attached == {**line, "event": "attached"}
-            assert second.end() == 0
-            assert second.rest() == b""
-
-
-@posix
-def test_a_clean_stop_leaves_neither_socket_nor_runtime_json(tmp_path: Path) -> None:
-    with Serve(tmp_path) as serve:
-        line = serve.ready()
-        assert stat.S_IMODE(Path(line["socket"]).stat().st_mode) == 0o600
-        assert stat.S_IMODE((serve.data_dir / "runtime.json").stat().st_mode) == 0o600
-        serve.call("daemon.stop")
-        assert serve.end() == 0
-        assert not Path(line["socket"]).exists()
-        assert not (serve.data_dir / "runtime.json").exists()
 
 
 # -- the parent -------------------------------------------------------------------------------------------------------
@@ -197,12 +169,6 @@ def test_it_lingers_after_its_last_client(tmp_path: Path) -> None:
         assert linger - 0.2 < clock.seconds < linger + PROMPT
 
 
-def test_without_clients_it_stays_no_longer_than_it_lingers(tmp_path: Path) -> None:
-    with Serve(tmp_path, "--linger", "0") as serve:
-        assert serve.ready()["event"] == "ready"
-        assert serve.end() == 0
-
-
 # -- signals ----------------------------------------------------------------------------------------------------------
 
 
@@ -222,52 +188,16 @@ def test_a_signal_again_and_again_is_one_clean_stop(tmp_path: Path, how: signal.
         assert serve.call("planning.tasks.get", id=written["id"]) == written
 
 
-@posix
-def test_the_end_of_the_terminal_is_not_its_end(tmp_path: Path) -> None:
-    with Serve(tmp_path) as serve:
-        serve.ready()
-        serve.popen.send_signal(signal.SIGHUP)
-        with pytest.raises(subprocess.TimeoutExpired):
-            serve.end(0.5)
-        assert serve.call("daemon.status")["state"] in {"starting", "ready"}
-
-
 # -- exit codes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "wrong", ["--http-prot=1", "--linger=soon", "--parent-pid=-1", "--parent-pid=0", "--log-level=loud"]
-)
+@pytest.mark.parametrize("wrong", ["--http-prot=1", "--parent-pid=-1", "--parent-pid=0", "--log-level=loud"])
 def test_wrong_options_end_with_2_and_say_nothing_on_standard_output(tmp_path: Path, wrong: str) -> None:
     with Serve(tmp_path, wrong) as serve:
         assert serve.end() == 2
         assert serve.rest() == b""
         assert "hint: see coder-local serve --help" in serve.log()
         assert not serve.data_dir.exists()
-
-
-def test_a_directory_that_is_held_by_a_process_that_does_not_answer_ends_with_8(tmp_path: Path) -> None:
-    lock = Lock(tmp_path)
-    assert lock.take()
-    less_patient = (
-        "import sys; from coder_local._daemon import main; from coder_local import cli; main._ATTACH_WAIT = 0.5"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", f"{less_patient}; sys.exit(cli.main(['serve', '--data-dir', {str(tmp_path)!r}]))"],
-        env=environment(), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    lock.release()
-    assert ended.returncode == 8
-    assert ended.stdout == ""
-    assert "does not answer" in ended.stderr
-
-
-def test_a_directory_that_cannot_be_made_ends_with_73(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("a file")
-    with Serve(tmp_path) as serve:
-        assert serve.end() == 73
-        assert serve.rest() == b""
-        assert "--data-dir" in serve.log()
 
 
 def test_a_database_that_cannot_be_opened_ends_with_73(tmp_path: Path) -> None:
@@ -277,19 +207,6 @@ def test_a_database_that_cannot_be_opened_ends_with_73(tmp_path: Path) -> None:
         assert serve.rest() == b""
         assert "hint: " in serve.log()
         assert "Traceback" not in serve.log()
-
-
-def test_a_fault_of_the_program_at_its_start_ends_with_70_and_is_in_the_log(tmp_path: Path) -> None:
-    broken = (
-        "import sys; from coder_local._daemon import runtimefile; from coder_local import cli; del runtimefile.write"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", f"{broken}; sys.exit(cli.main(['serve', '--data-dir', {str(tmp_path)!r}]))"],
-        env=environment(), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 70
-    assert ended.stdout == ""
-    assert "AttributeError" in json.loads(ended.stderr.splitlines()[-1])["trace"]
 
 
 # -- addresses --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,67 @@ def test_a_folder_that_is_to_be_made_on_a_read_only_file_system(read_only: Path)
         directory.prepare(read_only / "other")
 
 
+def _file(folder: Path) -> Path:
+    (folder / "file").write_text("in the way")
+    return folder / "file"
+
+
+def _circle(folder: Path) -> Path:
+    (folder / "circle").symlink_to(folder / "circle")
+    return folder / "circle"
+
+
+def _lost(folder: Path) -> Path:
+    (folder / "lost").symlink_to(folder / "nowhere")
+    return folder / "lost"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links, and the numbers of its system")
+@pytest.mark.parametrize(
+    ("make", "why", "cure"),
+    [
+        (_file, "it is no folder", "move {0}/file away"),
+        (lambda folder: _file(folder) / "a" / "b", "{0}/file is no folder", "move {0}/file away"),
+        (_lost, "it is no folder", "move {0}/lost away"),
+        (
+            lambda folder: _circle(folder) / "a",
+            "the links at {0}/circle lead in a circle",
+            "take the link {0}/circle away",
+        ),
+        (lambda folder: folder / ("x" * 300), "its name is longer than the file system takes", "choose a shorter one"),
+    ],
+    ids=["file", "below-a-file", "lost-link", "circle", "long"],
+)
+def test_what_is_in_the_way_is_said_in_words(tmp_path: Path, make: Callable[[Path], Path], why: str, cure: str) -> None:
+    with pytest.raises(directory.DirectoryError) as error:
+        directory.prepare(folder := make(tmp_path))
+    assert str(error.value) == f"the data directory {folder} cannot be used: {why.format(tmp_path)}"
+    assert error.value.hint == f"{cure.format(tmp_path)}, or {directory.ANOTHER}"
+
+
+@as_root
+def test_the_folder_that_may_not_be_written_is_named() -> None:
+    os.seteuid(NOBODY_S)
+    try:
+        with pytest.raises(directory.DirectoryError) as error:
+            directory.prepare(Path("/nothing-of-this-name/data"))
+    finally:
+        os.seteuid(0)
+    assert f"user {NOBODY_S} may not write /" in str(error.value)
+    assert error.value.hint.startswith("change the permissions of /, or give another one")
+
+
+def test_no_number_of_the_system_is_shown(tmp_path: Path) -> None:
+    for number in errno.errorcode:
+        for told in (
+            OSError(number, os.strerror(number), str(tmp_path / "file")),
+            OSError(number, os.strerror(number)),
+        ):
+            error = directory.cannot(tmp_path, told)
+            assert "Errno" not in str(error)
+            assert error.hint.endswith(directory.ANOTHER)
+
+
 @as_root
 def test_somebody_else_s_directory_is_left_as_it_is(tmp_path: Path) -> None:
     data = tmp_path / "data"
@@ -128,8 +189,8 @@ def test_a_file_system_without_locks_is_not_taken_for_one_that_somebody_holds(
     monkeypatch.setattr(lock, "_lock", none)
     assert main.serve(main.ServeOptions(data_dir=tmp_path / "data", take_over=take_over)) == main.EXIT_NO_DIRECTORY
     said = capsys.readouterr().err
-    assert os.strerror(errno.ENOLCK) in said
-    assert "hint: " in said
+    assert f"its file system has no locks ({os.strerror(errno.ENOLCK)})" in said
+    assert "hint: mount it with locks, or give another one" in said
 
 
 def test_a_command_shows_the_same(tmp_path: Path) -> None:

@@ -212,6 +212,89 @@ def refused(world: World, more: str) -> dict[str, Any]:
     return answer(ended.stderr.splitlines()[-1])
 
 
+HANGS = """
+import asyncio
+from coder_local._daemon import daemon
+async def hangs(*_): await asyncio.Event().wait()
+daemon.load = hangs
+"""
+COMPUTES = """
+import pathlib
+from coder_local._store import airlock, store
+go = pathlib.Path(__file__).with_name("go")
+computes = pathlib.Path(__file__).with_name("0999_computes.sql")
+computes.write_text("-- It computes until it may go.\\nCREATE TABLE counted AS WITH RECURSIVE counting(x) AS "
+                    "(SELECT 1 UNION ALL SELECT x + 1 FROM counting WHERE NOT may_go()) SELECT count(*) FROM counting;")
+airlock.CORE = airlock.CORE._replace(files=(*airlock.CORE.files, computes))
+before = store.open_writer
+def open_writer(path):
+    connection = before(path)
+    connection.create_function("may_go", 0, go.exists)
+    return connection
+store.open_writer = open_writer
+"""
+PATIENCE = 2.0
+
+
+def impatient(world: World, more: str, state: str) -> subprocess.Popen[str]:
+    """Begin to hand over to a version that was meddled with, and wait `PATIENCE` seconds for its progress."""
+    command = f"import sys; from coder_local.cli import main, waiting; waiting.STILL[{state!r}] = {PATIENCE};"
+    command += "sys.exit(main())"
+    words = ["--data-dir", str(world.data), "daemon", "handover", "--json", "--", *next_version(world.folder, more)]
+    return subprocess.Popen(
+        [sys.executable, "-c", command, *words], env=environment(world.env),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@SOURCE
+def test_a_new_one_that_never_gets_ready_is_told_of_with_the_way_to_find_out_why_and_to_go_back(world: World) -> None:
+    old = world.serve()
+    with impatient(world, HANGS, "starting") as command:
+        _, said = command.communicate(timeout=LIMIT)
+    assert command.returncode == 11, said
+    assert old.end() == 0
+    error = answer(said.splitlines()[-1])
+    now = runtime.read(world.data)
+    assert now is not None
+    assert error["message"].startswith(f"the new daemon (version 9.9.9, pid {now.pid}) is not ready: starting; ")
+    assert f"nothing has moved for {PATIENCE:g} s" in error["message"]
+    assert "coder-local doctor --boot" in error["hint"]
+    assert str(world.data / "logs" / "boot.jsonl") in error["hint"]
+    assert (world.data / "logs" / "boot.jsonl").exists()
+    world.stop()
+    world.serve()
+    assert world.line["event"] == "ready"
+
+
+@SOURCE
+def test_a_migration_that_gets_on_is_waited_for_however_long_it_takes(world: World) -> None:
+    world.serve()
+    created = world.call("planning.tasks.create", title="kept")
+    with impatient(world, COMPUTES, "migrating") as command:
+        end = time.monotonic() + LIMIT
+        while not _has_computed(world, 2 * PATIENCE):
+            assert command.poll() is None, command.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        there = spawn.attach_or_spawn(world.data, ["/does/not/exist"])
+        assert (there.version, world.call("daemon.status")["state"]) == ("9.9.9", "migrating"), "it is there meanwhile"
+        (world.folder / "go").touch()
+        told, said = command.communicate(timeout=LIMIT)
+    assert command.returncode == 0, said
+    assert answer(told)["to"]["version"] == "9.9.9"
+    assert world.call("planning.tasks.get", id=created["id"]) == created
+    world.stop()
+
+
+def _has_computed(world: World, seconds: float) -> bool:
+    try:
+        step = world.call("daemon.status")["migrating"]
+    except IpcError:
+        return False  # between the two
+    return step is not None and step["step"] == "0999_computes" and step["elapsed_seconds"] > seconds
+
+
 # -- who else comes ---------------------------------------------------------------------------------------------------
 
 

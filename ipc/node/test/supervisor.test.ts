@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { EXITS, worthAnother } from "../src/electron/exits.js";
 import { asText, attachOrSpawn, RestartPolicy, StartError, type AttachOptions, type DaemonState, type Diagnostics, type Supervisor } from "../src/electron/index.js";
 import { connect, readRuntime } from "../src/index.js";
 import { commandLine } from "./daemon.js";
@@ -281,6 +282,49 @@ describe("a daemon that is handed over", () => {
   });
 });
 
+describe("a daemon that brings its data up to date", () => {
+  // Its source is meddled with, by which a frozen one cannot be.
+  const skip = process.platform === "win32" || process.env["CODER_LOCAL_COMMAND"] !== undefined;
+  let gate: string;
+  let gated: Partial<AttachOptions>;
+
+  /** One more migration of the core, which comes to its end when something has opened and closed `gate`. */
+  beforeEach(async () => {
+    const core = join(folder, "core");
+    gate = join(folder, "gate");
+    await mkdir(core);
+    await writeFile(join(core, "0999_waits.sql"), `-- It waits.\nSELECT gate('${gate}');\n`);
+    if (!skip) await once(spawn("mkfifo", [gate]), "exit");
+    gated = { command: [COMMAND[0] as string, fileURLToPath(new URL("../../../../tests/faults/gated.py", import.meta.url))], env: { ...ENV, CODER_LOCAL_TEST_CORE: core } };
+  });
+
+  test("is shown with how far it is, by every shell, and becomes ready by itself", { ...LIMIT, skip }, async () => {
+    const before = await shell({ onState: () => undefined });
+    const project = await before.client.planning.projects.create({ name: "Kept", key: "KEPT" });
+    await before.stop();
+    const one = await shell({ ...gated, restart: { initialMs: 1 } });
+    const first = one.state;
+    assert.ok(first.name === "migrating" && first.spawned, JSON.stringify(states));
+    assert.match(first.message, /^migrating core 0999 \(1 of 1\), \d+ s$/);
+    await until(() => one.state.name === "migrating" && one.state.message !== first.message);
+    process.kill(one.client.server.pid, "SIGKILL");
+    await until(() => one.state.name === "migrating" && one.state.incarnation !== first.incarnation);
+    pids.push(one.client.server.pid);
+    const told: DaemonState[] = [];
+    const two = await shell({ onState: (state) => told.push(state) });
+    const asked = two.client.planning.projects.get({ id: project.id });
+    assert.deepEqual([two.state.name, two.state.name === "migrating" && two.state.spawned], ["migrating", false]);
+    await writeFile(gate, ""); // opens when the daemon is there, and closes
+    assert.equal((await asked).name, "Kept");
+    await until(() => one.state.name === "ready" && two.state.name === "ready");
+    const changes = (all: DaemonState[]): string[] => all.map(({ name }) => name).filter((name, index, found) => name !== found[index - 1]);
+    assert.deepEqual(changes(states), ["migrating", "reconnecting", "restarting", "migrating", "ready"]);
+    assert.deepEqual(changes(told), ["migrating", "ready"]);
+    const noted = asText(one.diagnostics()).match(/state: migrating/g);
+    assert.equal(noted?.length, 2, "it is noted that it migrates, and not how far");
+  });
+});
+
 describe("a daemon that does not start", () => {
   const failing = (code: string): Partial<AttachOptions> => ({ command: [process.execPath, "-e", code], restart: { limit: 3, initialMs: 1 } });
 
@@ -301,14 +345,30 @@ describe("a daemon that does not start", () => {
     assert.match(error.message, /died 3 times/);
   });
 
-  for (const [code, hint] of [[65, /newer version/], [73, /permissions/], [8, /coder-local status/], [2, /update the daemon/]] as const) {
-    test(`is given up at once where trying does not help: ${code}`, LIMIT, async () => {
+  const page = readFileSync(new URL("../../../../docs/spawn-contract.md", import.meta.url), "utf8");
+  const rows = [...page.matchAll(/^\| (\d+) \|.*\| (yes|no) \|$/gm)].map(([, code, again]) => [Number(code), again === "yes"] as const);
+
+  test("is tried again by the table of the contract", () => {
+    assert.deepEqual([...EXITS].map(([code, { again }]) => [code, again]), rows);
+    assert.deepEqual([1, 141, null].map(worthAnother), [true, true, true], "any other end is a crash");
+  });
+
+  for (const [code, again] of rows) {
+    test(`is ${again ? "tried again, and then given up" : "given up at once, because trying does not help"}: ${code}`, LIMIT, async () => {
       const error = await fails(failing(`process.exit(${code})`));
       assert.equal(error.exitCode, code);
-      assert.match(error.hint ?? "", hint);
-      assert.deepEqual(names(), ["failed"]);
+      assert.match(error.hint ?? "", HINTED[code] ?? /look at what it wrote last/);
+      assert.deepEqual(names(), again ? ["restarting", "restarting", "failed"] : ["failed"]);
     });
   }
+
+  const HINTED: Record<number, RegExp> = { 2: /update the daemon/, 8: /coder-local status/, 65: /newer version/, 73: /permissions/, 130: /interrupted/ };
+
+  test("because the directory was held for a while, does when that is over", { ...LIMIT, skip: process.platform === "win32" }, async () => {
+    const held = `if [ -e "${folder}/tried" ]; then exec "$@"; fi; : > "${folder}/tried"; exit 8`;
+    await shell({ command: ["sh", "-c", held, "sh", ...COMMAND], restart: { initialMs: 1 } });
+    assert.deepEqual(names(), ["restarting", "ready"]);
+  });
 
   test("is given up at once where it says so after its line", LIMIT, async () => {
     const line = "JSON.stringify({ event: 'ready', pid: process.pid, incarnation: 'x' })";

@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { windowState } from "../src/electron/answers.js";
 import { attachOrSpawn, ForbiddenError, serveWindows, type Grant, type Supervisor, type Windows } from "../src/electron/index.js";
 import { connectPage, type PageClient } from "../src/electron/renderer.js";
 import * as errors from "../src/errors.js";
@@ -291,4 +292,9 @@ test("nothing that a page is told holds the token", LIMIT, async () => {
   told.push(found.state, found.operations, await found.api.daemon.status());
   assert.ok(token.length > 20);
   assert.ok(!JSON.stringify(told).includes(token));
+});
+
+test("a page is told how far a migration is, and of no process", () => {
+  const shown = { name: "migrating", incarnation: "x", version: "9.9.9", message: "migrating core 0999 (1 of 1), 2 s", fraction: null } as const;
+  assert.deepEqual(windowState({ ...shown, pid: 1, spawned: true }), shown);
 });

@@ -50,11 +50,18 @@ function onSubmit(id: string, run: (text: string) => Promise<unknown>): void {
 function showState(state: WindowState): void {
   const shown = element("state");
   shown.dataset["name"] = state.name;
-  shown.textContent = state.name === "failed" ? `failed: ${state.reason}` : state.name === "restarting" ? `restarting (try ${state.attempt})` : state.name === "reconnecting" && state.next !== undefined ? `updating to ${state.next}` : state.name;
+  shown.textContent = stateText(state);
   element("retry").hidden = state.name !== "failed" && state.name !== "stopped";
   const diagnostics = element("diagnostics");
   diagnostics.hidden = state.name !== "failed";
   diagnostics.textContent = state.name === "failed" ? `${state.hint ?? ""}\n${state.diagnostics}` : "";
+}
+
+function stateText(state: WindowState): string {
+  if (state.name === "failed") return `failed: ${state.reason}`;
+  if (state.name === "migrating") return state.message;
+  if (state.name === "restarting") return `restarting (try ${state.attempt})`;
+  return state.name === "reconnecting" && state.next !== undefined ? `updating to ${state.next}` : state.name;
 }
 
 async function showProjects({ api }: PageClient): Promise<void> {

@@ -10,6 +10,10 @@ const WAYS_IN: Readonly<Record<string, readonly string[]>> = { "daemon.status": 
 /** Return what a page may know of the state. */
 export function windowState(state: DaemonState): WindowState {
   if (state.name === "ready") return { name: "ready", version: state.version, incarnation: state.incarnation };
+  if (state.name === "migrating") {
+    const { pid: _, spawned: __, ...shown } = state;
+    return shown;
+  }
   if (state.name === "failed") return { name: "failed", reason: state.reason, hint: state.hint, diagnostics: asText(state.diagnostics) };
   return state;
 }

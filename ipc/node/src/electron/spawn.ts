@@ -5,6 +5,7 @@ import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSy
 import { join } from "node:path";
 import { CoderLocalError } from "../errors.js";
 import { redact, secretsOf } from "./diagnostics.js";
+import { EXITS, worthAnother } from "./exits.js";
 
 export interface SpawnOptions {
   dataDir: string;
@@ -14,7 +15,7 @@ export interface SpawnOptions {
   env?: NodeJS.ProcessEnv | undefined;
   /** Seconds that the daemon stays after its last client; without it, it follows its own settings. */
   linger?: number | undefined;
-  /** How long it may take to say that it is ready, 60,000 ms by default: it may have tables to migrate. */
+  /** How long it may take to say its line, 60,000 ms by default; data is brought up to date after that. */
   readyMs?: number | undefined;
 }
 
@@ -49,14 +50,6 @@ export class StartError extends CoderLocalError {
 const LINE_LIMIT = 64 * 1024;
 const LOG_LIMIT = 4 * 1024 * 1024;
 const TAIL = 4_096;
-const HINTS = new Map<number, string>([
-  [2, "the command has options that this version does not know: update the daemon"],
-  [8, "another process holds the data directory and does not answer: look at it with `coder-local status`"],
-  [65, "the data was written by a newer version: install it, or restore a snapshot"],
-  [73, "the data directory cannot be used: look at its permissions and its disk"],
-]);
-/** Exit codes that come again however often it is tried: docs/spawn-contract.md. */
-const LASTING = new Set(HINTS.keys());
 
 /** A daemon that this process started. */
 export class Child {
@@ -115,7 +108,7 @@ export class Child {
 
   /** Why another start would end as this one did; undefined while it runs, and where another try may help. */
   get lastingFault(): StartError | undefined {
-    if (!LASTING.has(this.exitCode ?? 0)) return undefined;
+    if (worthAnother(this.exitCode)) return undefined;
     return new StartError(`the daemon ended with exit code ${this.exitCode}`, this.#details());
   }
 
@@ -162,8 +155,8 @@ export class Child {
 
   #details() {
     const { exitCode, signal, stderr } = this;
-    const passing = exitCode === null || !LASTING.has(exitCode);
-    return { exitCode, signal, stderr, passing, hint: HINTS.get(exitCode ?? -1) ?? `look at the end of ${this.#log}` };
+    const hint = exitCode === null ? undefined : EXITS.get(exitCode)?.hint;
+    return { exitCode, signal, stderr, passing: worthAnother(exitCode), hint: hint ?? `look at the end of ${this.#log}` };
   }
 }
 

@@ -4,6 +4,8 @@
 export type DaemonState =
   | { name: "starting" }
   | { name: "ready"; pid: number; incarnation: string; version: string; /** Whether this shell started it. */ spawned: boolean }
+  /** It answers, and its data is brought up to date; calls wait. It is told anew whenever the message changes, and becomes `ready` by itself. */
+  | { name: "migrating"; pid: number; incarnation: string; version: string; spawned: boolean; /** For a person: what is done, and for how long. */ message: string; /** From 0 to 1, where that is known. */ fraction: number | null }
   /** The connection was lost; the daemon may be there, or another one that takes its place. Calls wait. */
   | { name: "reconnecting"; /** The version that takes over, where the daemon said so. */ next?: string }
   /** It died, and is started again in `inMs`. */

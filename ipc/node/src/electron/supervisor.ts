@@ -7,8 +7,10 @@ import type { ConnectionState, Farewell, ServerInfo } from "../connection.js";
 import { CoderLocalError, ConnectionLostError, TimeoutError_ } from "../errors.js";
 import { defaultDataDir } from "../runtime.js";
 import { Journal, redact, versions } from "./diagnostics.js";
+import { EXITS } from "./exits.js";
 import { RestartPolicy, type RestartOptions } from "./policy.js";
 import { Child, StartError, type SpawnOptions } from "./spawn.js";
+import { starting, type Migration } from "./starting.js";
 import type { DaemonState, Diagnostics } from "./state.js";
 
 export interface AttachOptions extends Omit<SpawnOptions, "dataDir"> {
@@ -33,7 +35,8 @@ const STOP_MS = 15_000;
 const ANSWER_MS = 5_000;
 
 /**
- * Attach to the daemon of a data directory, or start one; resolves when it answers. Two callers, or two shells, get
+ * Attach to the daemon of a data directory, or start one; resolves when it answers, and the state is `ready`, or
+ * `migrating` where its data is brought up to date first: calls may be made, and wait. Two callers, or two shells, get
  * one daemon: the lock of the directory decides. Raises `StartError` when it was given up, `UnsupportedError` when it
  * speaks another protocol, or the reason of `signal`.
  */
@@ -59,6 +62,8 @@ export class Supervisor implements AsyncDisposable {
   #farewell: Farewell | undefined;
   #working: Promise<void> | undefined;
   #leaving: "stop" | "close" | undefined;
+  /** Ends the looks at how far the start is of the daemon that is connected. */
+  #looking: AbortController | undefined;
   /** Ends the tries that are under way. */
   #giveUp = new AbortController();
 
@@ -103,6 +108,17 @@ export class Supervisor implements AsyncDisposable {
       this.#become({ name: "starting" });
       await this.#attach(await this.#establish(0));
     }).finally(() => signal?.removeEventListener("abort", giveUp));
+    await this.#whileBeginning();
+    await this.#working; // it was lost again already, and its end may be the reason that it cannot be had
+  }
+
+  /** Wait for the moment in which it is found whether a migration that runs is worth telling. */
+  async #whileBeginning(): Promise<void> {
+    while (this.#looking !== undefined && (this.#state.name === "starting" || this.#state.name === "restarting")) {
+      await new Promise<void>((resolve) => {
+        const end = this.onState(() => resolve(end()));
+      });
+    }
   }
 
   /**
@@ -199,6 +215,7 @@ export class Supervisor implements AsyncDisposable {
 
   #tooOften(): StartError {
     const last = this.#last;
+    if (last instanceof StartError && EXITS.get(last.exitCode ?? 0)?.hint !== undefined) return last; // it says more, and did not die
     return new StartError(`the daemon died ${this.#policy.attempts} times and is not started again by itself`, {
       hint: "look at what it wrote last, then try again; `--safe` leaves the plugins of others out",
       exitCode: last?.exitCode ?? null, signal: last?.signal ?? null, stderr: last?.stderr ?? "",
@@ -262,12 +279,42 @@ export class Supervisor implements AsyncDisposable {
       this.#giveUp.signal.throwIfAborted();
     }
     this.#client = client;
-    this.#ready(client.server);
+    this.#here(client);
   }
 
-  #ready({ pid, incarnation, version, state }: ServerInfo): void {
+  /** Say what the daemon is that has just answered: at once, unless it migrates, which may take a moment or long. */
+  #here(client: Client): void {
+    const { state } = client.server;
     if (state !== "stopping") this.#farewell = undefined; // else it is the one that said so
-    this.#become({ name: "ready", pid, incarnation, version, spawned: this.#child?.pid === pid });
+    this.#lookNoMore();
+    if (state === "starting" || state === "migrating") this.#look(client, (this.#looking = new AbortController())).catch(() => undefined);
+    if (state !== "migrating") this.#ready(client.server);
+  }
+
+  #ready({ pid, incarnation, version }: ServerInfo, migration?: Migration): void {
+    const about = { pid, incarnation, version, spawned: this.#child?.pid === pid };
+    this.#become(migration === undefined ? { name: "ready", ...about } : { name: "migrating", ...about, ...migration });
+  }
+
+  /** Show how far the start is, to its end; a migration may begin after it has answered. */
+  async #look(client: Client, looking: AbortController): Promise<void> {
+    const { signal } = looking;
+    try {
+      for await (const migration of starting(client, signal)) {
+        if (signal.aborted) return;
+        this.#ready(client.server, migration);
+      }
+    } catch (error) {
+      if (signal.aborted || client.state === "closed") return;
+      this.#journal.note(`how far the start is, is not told: ${(error as Error).message}`);
+      this.#ready(client.server); // whatever ails that question, each call gets an answer of its own
+    }
+    if (this.#looking === looking) this.#looking = undefined;
+  }
+
+  #lookNoMore(): void {
+    this.#looking?.abort();
+    this.#looking = undefined;
   }
 
   // -- watching ---------------------------------------------------------------------------------------------------
@@ -276,7 +323,7 @@ export class Supervisor implements AsyncDisposable {
     const client = this.#client;
     if (client === undefined || this.#leaving !== undefined) return;
     // At once, before the calls that waited are answered: who looks then finds it ready.
-    if (state === "connected") this.#ready(client.server);
+    if (state === "connected") this.#here(client);
     else if (state === "reconnecting") this.#lost();
     // The daemon that came will not have this client: another protocol, or another folder's. It cannot be mended here.
     else if (state === "closed" && this.#state.name !== "failed") void this.#fail(new CoderLocalError("the daemon that answers now does not take this shell", { hint: "update the older of the two" }));
@@ -288,6 +335,7 @@ export class Supervisor implements AsyncDisposable {
   }
 
   #lost(): void {
+    this.#lookNoMore();
     this.#journal.note("the connection was lost");
     const next = this.#farewell?.next;
     this.#become({ name: "reconnecting", ...(next === undefined ? {} : { next }) });
@@ -303,12 +351,13 @@ export class Supervisor implements AsyncDisposable {
       if (this.#leaving !== undefined) return;
       if (!wanted && this.#wentInOrder(gone)) {
         if (await this.#anotherCame()) break;
+        if (this.#leaving !== undefined) return; // the shell let go meanwhile, and has said so
         if (this.#farewell?.next === undefined) return this.#end({ name: "stopped", by: "another" });
         wanted = true; // who was to follow did not come, and nobody wished that there be none
       }
       await this.#startAgain();
     }
-    if (this.#isBack()) this.#ready(this.client.server);
+    if (this.#isBack() && this.#state.name !== "ready" && this.#state.name !== "migrating") this.#here(this.client);
   }
 
   #isBack(): boolean {
@@ -415,6 +464,7 @@ export class Supervisor implements AsyncDisposable {
   }
 
   async #end(state: DaemonState): Promise<void> {
+    this.#lookNoMore();
     const client = this.#client;
     this.#client = undefined;
     await client?.close();
@@ -425,7 +475,8 @@ export class Supervisor implements AsyncDisposable {
     const before = this.#state;
     if (state.name === before.name && JSON.stringify(state) === JSON.stringify(before)) return;
     this.#state = state;
-    if (state.name !== "failed") this.#journal.note(`state: ${state.name}`);
+    const shown = state.name === "migrating" && before.name === "migrating"; // it goes on, and would fill the journal
+    if (state.name !== "failed" && !shown) this.#journal.note(`state: ${state.name}`);
     for (const told of this.#listeners) told(state);
   }
 }

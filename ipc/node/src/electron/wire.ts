@@ -15,8 +15,9 @@ export interface Hello {
 }
 
 /** The state as a window sees it: what the person is to be shown, and no more. */
-export type WindowState = Exclude<DaemonState, { name: "failed" | "ready" }>
+export type WindowState = Exclude<DaemonState, { name: "failed" | "ready" | "migrating" }>
   | { name: "ready"; version: string; incarnation: string }
+  | { name: "migrating"; version: string; incarnation: string; message: string; fraction: number | null }
   | { name: "failed"; reason: string; hint: string | undefined; diagnostics: string };
 
 /** Options that a window may give; a signal does not pass, and a confirmation is the main process's to ask for. */
