@@ -55,6 +55,8 @@ class PluginCare:
             self._record().at_work(plugin, doing)
 
     def _decided(self, name: str) -> None:
+        if self._kernel.growth is None:
+            self._measure()  # what the first one takes before the next minute begins is growth too
         if self._starts is not None or (self._folder / FILE).exists():
             self._record().acquit(name)
 
@@ -84,10 +86,13 @@ class PluginCare:
         """Look how much memory there is, and who was called, once a minute while there are plugins of others."""
         plugins = list(self._kernel.registry.plugins.values())
         if any(plugin.loaded and plugin.source in FOREIGN for plugin in plugins):
-            resident = memory.resident()
-            if resident is not None:
-                self._growth().sample(resident, self._kernel.registry.calls())
+            self._measure()
         self._timers["sample"] = asyncio.get_running_loop().call_later(_SAMPLE_EVERY, self._sample)
+
+    def _measure(self) -> None:
+        resident = memory.resident()
+        if resident is not None:
+            self._growth().sample(resident, self._kernel.registry.calls())
 
     def _growth(self) -> Growth:
         from coder_local._registry.growth import Growth  # noqa: PLC0415 - see above

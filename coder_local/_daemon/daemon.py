@@ -190,6 +190,7 @@ class Daemon:
             data_dir=str(self.data_dir),
         )
         runtimefile.write(self.data_dir, found)
+        self._published = runtimefile.Published(self.data_dir, found)
         return found
 
     async def _load(self, grants: Sequence[Grant] | None) -> bool:
@@ -270,8 +271,9 @@ class Daemon:
             _log.warning("no daily snapshot was written, or nothing was purged: %s", error)
 
     def _look(self) -> None:
-        """Notice a change of `settings.toml`."""
+        """Notice a change of `settings.toml`, and of the file by which the daemon is found."""
         self.kernel.settings.look()
+        self._published.look()
         self._timers["look"] = self._loop.call_later(_LOOK_EVERY, self._look)
 
     async def _stop(self, server: SocketServer) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -160,6 +162,46 @@ def test_what_blocks_the_loop_or_the_writer_is_named_in_the_log(daemon: Process,
     assert found["costs"]["blocked"] == 1
     assert found["costs"]["blocked_worst_ms"] > 2000
     assert daemon.call("notes.list")["items"] == []
+
+
+QUICK = """
+import sys
+from coder_local._daemon import care
+care._SAMPLE_EVERY = 3.0
+from coder_local.cli import main
+sys.exit(main())
+"""
+"""The program that looks at its memory every three seconds, not every minute."""
+LEAKY = '''
+from coder_local.api import Domain, Snapshot
+domain = Domain("leaky")
+KEPT = []
+
+@domain.query("leaky.leak")
+def leak(read: Snapshot) -> int:
+    """Keep 128 KiB for ever."""
+    KEPT.append(b"x" * 2**17)
+    return len(KEPT)
+'''
+
+
+def test_one_that_takes_memory_from_the_moment_it_is_enabled_is_named(data_dir: Path) -> None:
+    process = Process(data_dir, command=(sys.executable, "-c", QUICK))
+    process.start()
+    try:
+        process.call("settings.set", plugin="daemon", name="memory_budget_mb", value=20)
+        write(data_dir, "leaky", LEAKY)
+        enable(process, "leaky")
+        with process.client() as client:
+            for _ in range(600):
+                client.call("leaky.leak")
+        while not (over := status_of(process, "leaky", loaded=False)["costs"]["over"]):
+            time.sleep(0.1)  # asking is a call too, and nearly all of them are to be its own
+        assert "that is a suspicion, no proof" in over[0]
+        told = [each["message"] for each in process.call("daemon.doctor")["items"] if each["check"] == "budgets"]
+        assert told == [f"leaky: {text}" for text in over]
+    finally:
+        process.kill()
 
 
 SLOW = """

@@ -4,10 +4,9 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from coder_ipc import RemoteError
-from tests.faults.process import Process
 
 ROOT = Path(__file__).parents[2]
 SHELF = ROOT / "docs" / "examples" / "shelf"
@@ -32,7 +31,13 @@ def put(data_dir: Path, name: str, body: str, told: str, migration: str = "") ->
     return folder
 
 
-def about(daemon: Process, name: str) -> dict[str, Any]:
+class Daemon(Protocol):
+    """Whoever calls a daemon."""
+
+    def call(self, name: str, /, **input: Any) -> Any: ...
+
+
+def about(daemon: Daemon, name: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = daemon.call("plugins.list")["items"]
     return next(each for each in found if each["name"] == name)
 

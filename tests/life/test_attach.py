@@ -194,6 +194,23 @@ def test_a_file_is_no_daemon(world: World) -> None:
 
 @posix
 @SOURCE
+def test_the_file_of_a_daemon_that_runs_is_put_back(world: World) -> None:
+    path = world.data / "runtime.json"
+    daemon = world.serve()
+    there = path.read_bytes()
+    for spoil in (path.unlink, lambda: path.write_text("{}"), lambda: os.truncate(path, 40)):
+        spoil()
+        second = world.serve()
+        assert (world.line["event"], world.line["pid"]) == ("attached", daemon.popen.pid)
+        assert second.end() == 0
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (there, 0o600)
+    daemon.popen.terminate()
+    assert daemon.end() == 0
+    assert world.traces() == []
+
+
+@posix
+@SOURCE
 def test_a_folder_in_the_file_s_place_is_named_with_its_cure(world: World) -> None:
     (world.data / "runtime.json").mkdir(parents=True)
     with Serve(world.folder, command=world.program) as refused:

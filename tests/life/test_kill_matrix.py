@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -15,9 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coder_ipc import IpcError
+from coder_ipc import IpcError, RemoteError
 from coder_ipc.client import Client
 from coder_local.testing.daemon import environment
+from tests.isolation.conftest import about, put_shelf, until
 
 from .family import SOON
 from .world import LIMIT, World
@@ -198,8 +200,12 @@ class Writer(threading.Thread):
         client.call("planning.tasks.create", {"title": self.asked, "idempotency_key": self.asked}, timeout=LIMIT)
 
 
+def _base(world: World) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(f"{(world.data / 'coder-local.db').as_uri()}?mode=ro", uri=True))
+
+
 def _titles(world: World) -> list[str]:
-    with closing(sqlite3.connect(f"{(world.data / 'coder-local.db').as_uri()}?mode=ro", uri=True)) as base:
+    with _base(world) as base:
         assert base.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         titles = [title for (title,) in base.execute("SELECT title FROM planning_tasks")]
         (events,) = base.execute("SELECT count(*) FROM event WHERE type = 'planning.task.created'").fetchone()
@@ -252,6 +258,92 @@ def test_sigkill_of_a_plugin_s_child_is_told_and_harms_nothing_else(world: World
         (world.work / "go").unlink(missing_ok=True)
     assert world.until_ended(world.start("echo last >> lines")) == "succeeded"
     assert world.lines() == ["begun", *["begun", "ended"] * 2, "last"]
+    world.stop()
+    world.kin.is_gone()
+    assert world.traces() == []
+
+
+def test_sigkill_of_a_plugin_s_own_process_is_told_and_what_is_asked_again_is_done_once(world: World) -> None:
+    put_shelf(world.data, "process")
+    world.serve()
+    world.call("plugins.enable", name="shelf")
+    books = [world.call("shelf.books.create", title=f"book {number}")["id"] for number in range(40)]
+    reader = Reader(world, books)
+    reader.start()
+    for finished in (5, 15):
+        while len(reader.answered) < finished:
+            assert reader.is_alive()
+            time.sleep(0.005)
+        plugin = about(world, "shelf")
+        assert plugin["process"] is not None
+        psutil.Process(plugin["process"]).kill()
+        until(lambda gone=plugin["process"]: about(world, "shelf")["process"] not in {None, gone})
+        assert "SIGKILL" in about(world, "shelf")["reason"]
+    reader.join(LIMIT)
+    assert (reader.answered, reader.others) == (books, [])
+    assert world.call("shelf.progress")["read"] == len(books)
+    until(lambda: len(world.call("shelf.marks.list", limit=100)["items"]) >= len(books))
+    world.stop()
+    with _base(world) as base:
+        said = base.execute("SELECT count(*) FROM event WHERE type = 'shelf.book.finished'").fetchone()
+        marks = base.execute("SELECT count(*), count(DISTINCT book) FROM shelf_marks").fetchone()
+        places = base.execute("SELECT min(place), max(place), count(DISTINCT place) FROM shelf_books").fetchone()
+    assert (said, marks, places) == ((len(books),), (len(books),) * 2, (1, len(books), len(books)))
+    world.kin.is_gone()
+    assert world.traces() == []
+
+
+class Reader(threading.Thread):
+    """Finishes books one after another, each with a key of its own, and asks again when the plugin's process ended."""
+
+    def __init__(self, world: World, books: list[str]) -> None:
+        super().__init__(daemon=True)
+        self.answered: list[str] = []
+        self.others: list[str] = []
+        """What it was told beside that."""
+        self._world = world
+        self._books = books
+
+    def run(self) -> None:
+        with self._world.client() as client:
+            for book in self._books:
+                while not self._finished(client, book):
+                    pass
+                self.answered.append(book)
+
+    def _finished(self, client: Client, book: str) -> bool:
+        try:
+            client.call("shelf.finish", {"id": book, "idempotency_key": book}, timeout=LIMIT)
+        except RemoteError as error:
+            if "the process of plugin shelf ended" not in str(error):
+                self.others.append(str(error))
+                return True
+            return False
+        return True
+
+
+LEADS = "import os, sys; os.setpgid(0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+"""Starts a program as the first of a group of processes, which is what a terminal sends Ctrl-C to."""
+
+
+def test_ctrl_c_twice_is_one_stop_although_all_of_the_group_get_it(world: World) -> None:
+    put_shelf(world.data, "process")
+    daemon = world.serve(program=[sys.executable, "-c", LEADS, *world.program])
+    assert os.getpgid(daemon.popen.pid) == daemon.popen.pid
+    world.call("plugins.enable", name="shelf")
+    assert about(world, "shelf")["process"] is not None
+    run = world.start(WAITS)
+    world.until_lines(1)
+    for _ in range(2):
+        os.killpg(daemon.popen.pid, signal.SIGINT)
+        time.sleep(0.05)
+    assert daemon.end() == 0
+    assert "Traceback" not in daemon.log()
+    world.serve()
+    until(lambda: about(world, "shelf")["status"] == "loaded")
+    (world.work / "go").touch()
+    assert world.until_ended(run) == "succeeded"
+    assert world.lines() == ["begun", "ended"]  # a step is no part of the group
     world.stop()
     world.kin.is_gone()
     assert world.traces() == []

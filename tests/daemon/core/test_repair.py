@@ -265,6 +265,22 @@ async def test_a_clock_that_was_set_back_between_events_is_told(notes: Core) -> 
     assert (found["state"], "set back 1 times, by 2 h" in found["message"]) == ("warning", True)
 
 
+async def test_a_clock_that_stands_before_the_newest_event_is_told(notes: Core) -> None:
+    await notes.call("notes.create", workspace="w", title="a")
+    moved = asyncio.Event()
+
+    def move(scope: Any) -> None:
+        scope.write_log()
+        scope.connection.execute("UPDATE event SET at = at + ? WHERE seq = (SELECT max(seq) FROM event)", (7_260_000,))
+
+    notes.kernel.store.submit(move, Caller(), lambda result, error: moved.set())
+    await moved.wait()
+    report = await notes.call("daemon.doctor")
+    (found,) = (each for each in report["items"] if each["check"] == "clock")
+    assert (found["state"], found["hint"]) == ("warning", "set the clock of the machine")
+    assert found["message"] == "the newest event is 2 h in the future: the clock was set back"
+
+
 @pytest.mark.parametrize(
     ("backend", "message"),
     [
