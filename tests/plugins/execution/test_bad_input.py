@@ -66,6 +66,14 @@ async def test_an_unknown_operation(bench: Bench) -> None:
     wrong(error, Invalid, "/steps/0/input/operation", "planning.tasks.creat", "planning.tasks.create")
 
 
+async def test_what_is_wrong_is_not_said_to_spend(bench: Bench) -> None:
+    steps = [operation("a", "planning.tasks.creat"), work("b", harm="external")]
+    found = bench.call("execution.check", steps=steps)["findings"]
+    assert [(each["step"], each["severity"], each["rule"]) for each in found] == [
+        ("a", "error", "unknown_operation"), ("b", "warning", "spends_without_approval"),
+    ]  # fmt: skip
+
+
 async def test_an_operation_of_no_plugin(bench: Bench) -> None:
     wrong(bench.refused(operation("a", "nowhere.do")), Invalid, "/steps/0/input/operation", "nowhere.do")
 
