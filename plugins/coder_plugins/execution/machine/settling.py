@@ -451,6 +451,8 @@ def _tell_parent(moves: Moves, live: Live) -> None:
         moves.end(parent, run.parent_step, "succeeded", output={"run": run.id, "output": run.output}, reason=None)
     else:
         message = f"its run {run.status}" + (f": {run.error.message}" if run.error else "")
+        if run.error is not None and run.error.word == "sub_run":  # of runs below runs, the cause once
+            message = run.error.message.removeprefix(f"step {run.error.step} failed: ")
         fault = StepFault(word="sub_run", message=message, data={"run": run.id, "status": run.status})
         if run.status == "cancelled" and parent.run.cancelling:
             moves.end(parent, run.parent_step, "cancelled", error=fault, reason=None)
