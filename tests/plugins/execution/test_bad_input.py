@@ -66,6 +66,14 @@ async def test_an_unknown_operation(bench: Bench) -> None:
     wrong(error, Invalid, "/steps/0/input/operation", "planning.tasks.creat", "planning.tasks.create")
 
 
+async def test_what_is_wrong_is_not_said_to_spend(bench: Bench) -> None:
+    steps = [operation("a", "planning.tasks.creat"), work("b", harm="external")]
+    found = bench.call("execution.check", steps=steps)["findings"]
+    assert [(each["step"], each["severity"], each["rule"]) for each in found] == [
+        ("a", "error", "unknown_operation"), ("b", "warning", "spends_without_approval"),
+    ]  # fmt: skip
+
+
 async def test_an_operation_of_no_plugin(bench: Bench) -> None:
     wrong(bench.refused(operation("a", "nowhere.do")), Invalid, "/steps/0/input/operation", "nowhere.do")
 
@@ -114,7 +122,8 @@ async def test_no_steps(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["timeout", "queue_timeout", "total_timeout", "deadline"])
 async def test_times_of_nothing_or_of_more_than_30_days(bench: Bench, name: str) -> None:
-    for text, hint in (("PT0S", "0 is not for ever"), ("P400D", "at most P30D"), ("P99999999999D", "at most P30D")):
+    zero = f"0 is not for ever: leave it out for {'10 minutes' if name == 'timeout' else 'no such limit'}"
+    for text, hint in (("PT0S", zero), ("P400D", "at most P30D"), ("P99999999999D", "at most P30D")):
         wrong(bench.refused(work("a", **{name: text})), Invalid, f"/steps/0/{name}", text, hint)
     wrong(bench.refused(work("a", **{name: "soon"})), Invalid, f"/steps/0/{name}")
 
@@ -138,6 +147,17 @@ async def test_absurd_times_elsewhere(bench: Bench) -> None:
 @pytest.mark.parametrize("text", ["P99999999999D", "P4000000D"])
 async def test_a_timer_that_no_calendar_holds(bench: Bench, text: str) -> None:
     wrong(bench.refused(step("a", "timer", {"duration": text})), Invalid, "/steps/0/input/duration", text)
+
+
+async def test_a_timer_for_what_is_no_duration(bench: Bench) -> None:
+    for value in ("5 min", 5):
+        error = bench.refused(step("a", "timer", {"duration": value}))
+        wrong(error, Invalid, "/steps/0/input/duration", "an ISO 8601 duration, such as PT15M")
+
+
+async def test_a_sub_run_of_what_is_no_definition(bench: Bench) -> None:
+    error = bench.refused(step("a", "sub_run", {"definition": "last"}))
+    wrong(error, Invalid, "/steps/0/input/definition", "the hash of steps that ran before")
 
 
 async def test_a_timer_until_no_day(bench: Bench) -> None:
@@ -262,7 +282,9 @@ async def test_neither_or_both_of_run_and_shell(bench: Bench) -> None:
     wrong(bench.refused(step("a", "command")), Invalid, "/steps/0/input/run", "list of arguments")
     both = step("a", "command", {"run": ["echo"], "shell": "echo"})
     wrong(bench.refused(both), Invalid, "/steps/0/input/run", "shell")
-    wrong(bench.refused(step("a", "command", {"run": "echo a"})), Invalid, "/steps/0/input/run")
+    error = bench.refused(step("a", "command", {"run": "echo a"}))
+    wrong(error, Invalid, "/steps/0/input/run", "a list of arguments", "write shell instead of run")
+    wrong(bench.refused(step("a", "command", {"run": []})), Invalid, "/steps/0/input/run", "of length >= 1")
 
 
 async def test_a_reference_inside_a_line_for_the_shell(bench: Bench) -> None:

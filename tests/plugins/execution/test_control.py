@@ -225,6 +225,22 @@ async def test_the_effect_decides(bench: Bench, effect: str, begun: int) -> None
     assert bench.world.begun.count("b") == begun
 
 
+@pytest.mark.parametrize("more", [{"effect": "repeatable"}, {"effect": "keyed"}, {"idempotent": True}])
+async def test_what_was_cut_off_four_times_is_asked_about(bench: Bench, more: dict[str, Any]) -> None:
+    id = bench.start(work("a", hold=True, **more))
+    for number in range(1, 5):
+        await bench.world.until(lambda number=number: bench.world.begun.count("a") == number)
+        await bench.crash()
+        await bench.restart()
+    await bench.until(id, "needs_decision")
+    assert "ended 4 times" in bench.waits(id)["a"]["prompt"]
+    assert bench.world.begun.count("a") == 4
+    bench.call("execution.runs.resume", id=id, step="a", choice="retry")
+    await bench.world.until(lambda: bench.world.begun.count("a") == 5)
+    bench.world.let_go()
+    assert (await bench.until(id))["status"] == "succeeded"
+
+
 async def test_two_that_need_a_decision_are_named(bench: Bench) -> None:
     id = bench.start(work("a", hold=True), work("b", hold=True))
     await bench.world.until(lambda: bench.world.now["work"] == 2)

@@ -138,6 +138,19 @@ async def test_a_command_goes_on_over_a_crash_and_is_not_begun_again(bench: Benc
     assert [each["state"] for each in bench.attempts(id, "a")] == ["done"]
 
 
+async def test_one_that_was_taken_up_and_fails_counts_among_its_attempts(bench: Bench) -> None:
+    retry = {"max": 2, "first": "PT0S", "jitter": "none"}
+    shell = "echo $$ >> ran; while [ ! -e go ]; do sleep 0.02; done; exit 3"
+    id = bench.start(command("a", shell=shell, more={"retry": retry}))
+    await pid_in(bench, "ran")
+    await bench.crash()
+    await bench.restart()
+    (bench.folder / "go").touch()
+    assert (await bench.until(id))["status"] == "failed"
+    assert [each["state"] for each in bench.attempts(id, "a")] == ["failed", "failed"]
+    assert len((bench.folder / "ran").read_text().split()) == 2
+
+
 async def test_a_stop_leaves_a_command_that_is_adopted_and_ends_one_that_is_not(bench: Bench) -> None:
     wait = "while [ ! -e go ]; do sleep 0.01; done"
     id = bench.start(

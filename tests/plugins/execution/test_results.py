@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from coder_local.api import Safety
 
 from .bench import Bench, operation, step, work
@@ -236,6 +238,40 @@ async def test_an_approval_does_not_stand_for_something_else(bench: Bench) -> No
     answer = bench.call("execution.runs.rewind", id=await approved(bench), step="send", change={"output": "b"})
     assert answer["reused"] == []
     assert list(bench.waits(answer["run"]["id"])) == ["ok"]
+
+
+def asked(last: str, **third: Any) -> list[dict[str, Any]]:
+    """Return a step that is agreed to and done, and one after it that is done, and one that is to be corrected."""
+    return [
+        step("ok", "approval", {"prompt": "pay?"}), work("pay", "ok", output=1), work("tell", "pay", output=2),
+        work("file", "tell", output=last, **third),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("payload", "begun"), [({"note": "x"}, ["file"]), ({"note": "y"}, ["pay", "tell", "file"])])
+async def test_what_was_done_after_an_approval_is_not_done_twice_when_it_is_given_anew(
+    bench: Bench, payload: Any, begun: list[str]
+) -> None:
+    id = bench.start(*asked("a", fails=1))
+    bench.call("execution.approvals.approve", id=bench.waits(id)["ok"]["id"], payload={"note": "x"})
+    assert (await bench.until(id))["status"] == "failed"
+    bench.world.begun.clear()
+    new = bench.call("execution.runs.retry", id=id, definition="latest", steps=asked("b"))["run"]["id"]
+    assert (list(bench.waits(new)), bench.world.begun) == (["ok"], []), "nothing is done before he is asked"
+    bench.call("execution.approvals.approve", id=bench.waits(new)["ok"]["id"], payload=payload)
+    assert (await bench.until(new))["status"] == "succeeded"
+    assert bench.world.begun == begun
+
+
+async def test_from_an_approval_all_that_hangs_on_it_is_done_again(bench: Bench) -> None:
+    id = bench.start(*asked("a", fails=1))
+    bench.call("execution.approvals.approve", id=bench.waits(id)["ok"]["id"])
+    await bench.until(id)
+    bench.world.begun.clear()
+    new = bench.call("execution.runs.retry", id=id, source="ok")["run"]["id"]
+    bench.call("execution.approvals.approve", id=bench.waits(new)["ok"]["id"])
+    await bench.until(new)
+    assert bench.world.begun == ["pay", "tell", "file"]
 
 
 async def test_a_run_that_rewinds_itself_ends_16_deep(bench: Bench) -> None:

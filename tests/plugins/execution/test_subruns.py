@@ -97,6 +97,7 @@ async def test_a_run_that_runs_itself_ends_16_deep(bench: Bench) -> None:
     error = bench.steps(deepest["id"])["s"]["error"]
     assert error["word"] == "conflict"
     assert "16 deep" in error["message"]
+    assert bench.steps(id)["s"]["error"]["message"] == f"its run failed: step s failed: {error['message']}"
 
 
 @pytest.mark.parametrize("name", ["world.again", "world.again_outside"])

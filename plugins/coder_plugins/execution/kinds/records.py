@@ -48,7 +48,17 @@ class OperationInput(Value):
 class CommandInput(Value):
     """A step of kind `command`: a program with its arguments, in a session of its own."""
 
-    run: Annotated[list[Argument], Meta(min_length=1, max_length=10_000)] | None = None
+    run: (
+        Annotated[
+            list[Argument],
+            Meta(
+                min_length=1,
+                max_length=10_000,
+                extra={"expected": "a list of arguments; for a line of a shell write shell instead of run"},
+            ),
+        ]
+        | None
+    ) = None
     """The program and its arguments; no shell reads them."""
     shell: Annotated[str, Meta(min_length=1, max_length=100_000)] | None = None
     """Instead of `run`: a line for the shell, asked for by name. It has no references: pass them by `env`."""
@@ -137,7 +147,16 @@ class SubRunInput(Value):
     """A step of kind `sub_run`: a run of its own, whose end is the end of the step."""
 
     steps: Annotated[list[StepSpec], Meta(max_length=2_000)] = msgspec.field(default_factory=list[StepSpec])
-    definition: Annotated[str, Meta(pattern=r"^(self|[0-9a-f]{64})$(?!\n)")] | None = None
+    definition: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^(self|[0-9a-f]{64})$(?!\n)",
+                extra={"expected": "self, or the hash of steps that ran before: the `definition` of their run"},
+            ),
+        ]
+        | None
+    ) = None
     """Instead of `steps`: the hash of steps that ran before, or `self` for those that this step is one of."""
     inputs: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     name: Title | None = None

@@ -12,7 +12,7 @@ from coder_local.api import Error, Refused, Rights, Safety, Unsupported, Value, 
 from coder_plugins.execution.definitions.records import StepSpec
 from coder_plugins.execution.rules import retries
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
-from coder_plugins.execution.runs.records import Artifact, Attempt, Lock, StepFault, StepStarted, Wait
+from coder_plugins.execution.runs.records import Artifact, Attempt, Lock, Step, StepFault, StepStarted, Wait
 
 from .live import Live, Moves
 from .making import scope_of
@@ -256,9 +256,9 @@ def end(moves: Moves, ended: Ended) -> None:
         fail(moves, live, key, fault, retry=ended.retry)
     elif ended.state == "cancelled":
         moves.end(live, key, "cancelled", reason="the run was cancelled")
-    elif ended.state == "lost":
+    elif ended.state == "lost" and not _tired(step):
         _begin_anew(moves, live, key, "it was cut off before it did anything")
-    elif ended.state == "unknown":
+    elif ended.state in {"lost", "unknown"}:
         _unknown(moves, live, key, ended)
     else:
         assert ended.error is not None  # noqa: S101 - the engine gives a failure its reason
@@ -279,7 +279,12 @@ def fail(moves: Moves, live: Live, key: str, fault: StepFault, *, retry: bool) -
     over = (
         spec.total_timeout is not None and step.active_ms >= parse_duration(spec.total_timeout).total_seconds() * 1000
     )
-    tries = max(1, step.attempts - step.recoveries)  # a crash of ours is no failure of the step
+    cut_off = moves.tx.rows(
+        "SELECT count(*) FROM execution_attempts WHERE run = :run AND key = :key AND state IN ('lost', 'unknown')",
+        run=live.run.id,
+        key=key,
+    )[0][0]
+    tries = max(1, step.attempts - cut_off)  # a crash of ours is no failure of the step; one that was adopted may fail
     if live.run.cancelling or over or not retry or not retries.again(spec.retry, tries, fault.word):
         moves.end(live, key, "failed", error=fault)
         return
@@ -298,6 +303,11 @@ def _begin_anew(moves: Moves, live: Live, key: str, why: str) -> None:
     moves.revisit(live, key)
 
 
+def _tired(step: Step) -> bool:
+    """Tell whether a step was cut off too often to be begun again unasked: it may be what ends the daemon."""
+    return step.recoveries > RECOVERIES
+
+
 def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
     """Do with a step that a crash left undecided what its `on_unknown` says."""
     spec = live.spec(key)
@@ -305,7 +315,7 @@ def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
     if live.run.cancelling and live.steps[key].role != "compensation":  # as what waited for a decision when it was
         moves.end(live, key, "cancelled", reason=f"the run was cancelled, and a crash had cut it off: {message}")
         return
-    tired = live.steps[key].recoveries > RECOVERIES
+    tired = _tired(live.steps[key])
     if not tired and (spec.idempotent or spec.on_unknown == "rerun"):
         _begin_anew(moves, live, key, "a crash cut it off, and it may be done again")
     elif spec.on_unknown == "fail":
@@ -314,6 +324,9 @@ def _unknown(moves: Moves, live: Live, key: str, ended: Ended) -> None:
         moves.end(live, key, "succeeded", output=None, reason="a crash cut it off, and it is taken for done")
     else:
         prompt = f"The daemon ended while this step ran, and nobody can tell whether it was done: {message}"
+        if tired:
+            times = live.steps[key].recoveries
+            prompt = f"The daemon ended {times} times while this step ran: look whether that is why, and what was done"
         wait(moves, live, key, Wait(
             run="", key="", kind="decision", prompt=prompt, choices=DECISIONS,
             shown={"step": key, "attempt": ended.n, "input": spec.input},
@@ -340,11 +353,7 @@ def recover(moves: Moves, run: str, key: str) -> Job | None:
         _watch_deadline(moves, live, key)
         age = moves.now_ms - round(parse_instant(attempt.started_at).timestamp() * 1000)
         return job_of(live, attempt, "recover", max(0, age))
-    if (
-        attempt.state == "intent"
-        or attempt.effect == "transactional"
-        or (attempt.effect in {"repeatable", "keyed"} and step.recoveries < RECOVERIES)
-    ):
+    if attempt.state == "intent" or attempt.effect in {"transactional", "repeatable", "keyed"}:
         end(moves, Ended(run=live.run.id, key=key, n=attempt.n, state="lost"))
     else:
         give_up(moves, live, key)

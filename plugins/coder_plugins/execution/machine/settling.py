@@ -233,14 +233,15 @@ def _take_over(moves: Moves, live: Live, key: str) -> bool:
     """End a step of a retry with its result in the run before, if that still stands; tell whether it does.
 
     It stands if the step is the same, was not undone, was not asked to be done anew, and all that it needs was taken
-    over as well. What a person agreed to stands only for what followed then.
+    over as well. What a person agreed to stands only for what followed then; where it is answered anew as it was
+    before, what was done after it and is the same is not done twice.
     """
     run, step = live.run, live.steps[key]
     base = step.parent if step.role == "item" and step.parent is not None else key
     if run.forked_from is None or step.role == "compensation" or base in run.redo:
         return False
     needs = live.graph.specs[base].needs
-    if any(live.steps[need].status not in {"reused", "skipped"} for need in needs):
+    if not all(_stands(moves, live, need) for need in needs):
         return False
     old = moves.tx.find(Step, f"{run.forked_from}/{key}")
     if old is None or old.hash != step.hash or old.status not in GOOD_STEP:
@@ -251,6 +252,21 @@ def _take_over(moves: Moves, live: Live, key: str) -> bool:
         return False
     _end_reused(moves, live, key, old, old.reused_from or old.run)
     return True
+
+
+def _stands(moves: Moves, live: Live, need: str) -> bool:
+    """Tell whether a step gave what it did in the run before: it was taken over, or a person gave the same answer."""
+    step = live.steps[need]
+    if step.status in {"reused", "skipped"}:
+        return True
+    if step.kind != "approval" or step.status != "succeeded":
+        return False
+    old = moves.tx.find(Step, f"{live.run.forked_from}/{need}")
+    return (
+        old is not None
+        and (old.hash, old.output, old.artifact) == (step.hash, step.output, step.artifact)
+        and old.status in GOOD_STEP
+    )
 
 
 def _leads_to_the_same(moves: Moves, live: Live, key: str) -> bool:
@@ -435,6 +451,8 @@ def _tell_parent(moves: Moves, live: Live) -> None:
         moves.end(parent, run.parent_step, "succeeded", output={"run": run.id, "output": run.output}, reason=None)
     else:
         message = f"its run {run.status}" + (f": {run.error.message}" if run.error else "")
+        if run.error is not None and run.error.word == "sub_run":  # of runs below runs, the cause once
+            message = run.error.message.removeprefix(f"step {run.error.step} failed: ")
         fault = StepFault(word="sub_run", message=message, data={"run": run.id, "status": run.status})
         if run.status == "cancelled" and parent.run.cancelling:
             moves.end(parent, run.parent_step, "cancelled", error=fault, reason=None)

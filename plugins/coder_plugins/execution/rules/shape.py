@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -33,6 +33,8 @@ def faults(struct: type[Value], value: Mapping[str, Any], pointer: str = "") -> 
                 msgspec.convert(value[name], field.type)
             except msgspec.ValidationError as error:
                 message, at = _split(str(error))
+                if not at and ("matching regex" in message or ", got `" in message):
+                    message = _expected(field.type) or message
                 yield Fault(f"{pointer}/{name}{at}", message, None)
 
 
@@ -40,6 +42,15 @@ def faults(struct: type[Value], value: Mapping[str, Any], pointer: str = "") -> 
 def _fields(struct: type[Value]) -> dict[str, msgspec.structs.FieldInfo]:
     """Return the fields of a type by name; to find them out takes half a millisecond."""
     return {field.encode_name: field for field in msgspec.structs.fields(struct)}
+
+
+def _expected(annotation: Any) -> str | None:
+    """Return what a type says that it expects, also when it may be None: a person cannot read its pattern."""
+    for part in (annotation, *get_args(annotation)):
+        for meta in getattr(part, "__metadata__", ()):
+            if isinstance(meta, msgspec.Meta) and meta.extra and "expected" in meta.extra:
+                return f"expected {meta.extra['expected']}"
+    return None
 
 
 def _split(text: str) -> tuple[str, str]:

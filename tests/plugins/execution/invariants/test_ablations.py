@@ -148,6 +148,33 @@ def test_when_a_start_does_not_judge_what_was_cut_off(monkeypatch: pytest.Monkey
     assert finds(PAY, "E8:")
 
 
+def test_when_an_attempt_that_goes_on_is_no_reason_not_to_begin_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def beside(moves: Moves, run: str, key: str) -> None:
+        live = moves.load(run)
+        del live.running[key]
+        live.set(key, status="pending", ready_at=None)
+        moves.revisit(live, key)
+
+    monkeypatch.setattr(attempts, "recover", beside)
+    assert finds(BUILD, "E3:")
+
+
+def test_when_a_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = waiting.begin
+
+    def at_once(moves: Moves, live: Any, key: str, *rest: Any) -> None:
+        begin(moves, live, key, *rest)
+        waiting.fire(moves, live, live.waits[key])
+
+    monkeypatch.setattr(waiting, "begin", at_once)
+    assert finds(SLEEP, "E9:", clean=True)
+
+
+def test_when_what_ended_keeps_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Moves, "close_wait", lambda *_, **__: None)
+    assert finds(SLEEP, "E6:", clean=True)
+
+
 def test_when_all_starts_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the last engine left is taken for one's own."""
     begin = turns.begin

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from .enumeration import PLAN, play
+from .enumeration import PLAN, mark, play
 
 LONG = bool(os.environ.get("CODER_LOCAL_LONG_TESTS"))
 SAMPLE = 120
@@ -40,6 +40,16 @@ def test_every_crash_is_survived() -> None:
         asked += [at] * outcome.asked
     assert asked, "some crashes leave a step that nobody can judge"
     assert len(asked) <= len(clean.boundaries) / 2, "and most do not"
+
+
+def test_an_operation_at_which_the_daemon_ends_four_times_is_asked_about() -> None:
+    """It may be what ends the daemon, which would be started again for ever."""
+    crashes: list[int] = []
+    for count in range(5):
+        outcome = play([mark("mark")], crashes)
+        assert (outcome.crashes, outcome.asked, outcome.faults) == (count, int(count == 4), [])
+        assert outcome.steps == {"mark": "succeeded"}
+        crashes.append(len(outcome.boundaries) - 1)  # before the last commit, which is of the change and its result
 
 
 def test_every_crash_after_a_crash_is_survived() -> None:
