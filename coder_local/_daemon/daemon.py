@@ -279,6 +279,7 @@ class Daemon:
     async def _stop(self, server: SocketServer) -> None:
         """Take no new work, let what runs end within `DRAIN` seconds, checkpoint, remove the socket."""
         self.state = "stopping"
+        watch.Guard("the stop did not come to its end")
         self._reporter.stop()
         boot.mark("stopping")
         self.kernel.dispatcher.closing = True
@@ -360,11 +361,21 @@ class Daemon:
         self._watchdog = watch.Watchdog(dispatcher.running, command, self.kernel.troubles)
         self._beat()
         if self.options.parent_pid is not None:
-            watch.parent(self.options.parent_pid, lambda: self._post(self._parent_gone))
+            watch.parent(self.options.parent_pid, self._parent_left)
         if self.options.watch_stdin:
-            watch.stdin(lambda: self._post(self._parent_gone))
+            watch.stdin(self._parent_left)
         self.kernel.clients.changed = self._clients_changed
         self._clients_changed()
+
+    def _parent_left(self) -> None:
+        """Hear, on a thread, that whoever started this process is gone."""
+        guard = watch.Guard("the parent is gone, and the event loop did not come round")
+
+        def left() -> None:
+            guard.came()
+            self._parent_gone()
+
+        self._post(left)
 
     def _post(self, function: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are stopping anyway

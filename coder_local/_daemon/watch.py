@@ -5,6 +5,7 @@ On native threads, because a busy loop would miss all three.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
@@ -21,6 +22,9 @@ _log = logging.getLogger("coder_local.watch")
 LATE = 1.0
 """Seconds after which a loop or a command counts as blocked."""
 _PARENT_WAIT = 3600.0
+HUNG = 30
+"""Seconds after which a process that nobody waits for any more ends itself, whatever holds it."""
+EXIT_HUNG = 70
 
 
 def parent(pid: int, gone: Callable[[], None]) -> None:
@@ -46,6 +50,32 @@ def stdin(gone: Callable[[], None]) -> None:
         gone()
 
     threading.Thread(target=run, name="stdin-watch", daemon=True).start()
+
+
+class Guard:
+    """Ends this process if something does not come in time: with a loop that hangs it would be left for ever.
+
+    It takes no lock and imports nothing: it may be one of these that all others wait for.
+    """
+
+    def __init__(self, why: str, seconds: int = HUNG) -> None:
+        """Begin to wait."""
+        self._came = threading.Event()
+        self._why = why
+        self._seconds = seconds
+        threading.Thread(target=self._run, name="guard", daemon=True).start()
+
+    def came(self) -> None:
+        """Tell that it came."""
+        self._came.set()
+
+    def _run(self) -> None:
+        for _ in range(self._seconds):  # second by second: while the process is stopped, no more than one goes by
+            if self._came.wait(1.0):
+                return
+        os.write(2, f"coder-local: {self._why} for {self._seconds} s; the process ends now\n".encode())
+        faulthandler.dump_traceback(all_threads=True)
+        os._exit(EXIT_HUNG)
 
 
 class Watchdog:

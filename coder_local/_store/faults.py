@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 
 from coder_local.api import Broken, Error, Locked, TimedOut
 
@@ -11,12 +12,27 @@ class OverDeadline(BaseException):
     """Raised inside what took too long. No `Exception`: a plugin's own handler must not swallow it."""
 
 
-def raise_in(thread: int | None, error: type[BaseException] | None) -> None:
-    """Have an exception raised in another thread at its next step of Python, or take that back."""
+def raise_in(thread: int | None, error: type[BaseException]) -> bool:
+    """Have an exception raised in another thread at its next step of Python; False if not, for it is no moment for it.
+
+    That is inside the standard library: imports and logging take locks at one step, and enter the block that gives them
+    back at the next. With an exception between the two, all who need the lock afterwards would hang.
+    """
     import ctypes  # noqa: PLC0415 - 5 ms, and only for a plugin that does not come to an end
 
-    what = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread or 0), what)
+    # Nothing else may come between the look and the strike: what was seen must still hold when it lands.
+    frame = sys._current_frames().get(thread or 0)  # pyright: ignore[reportPrivateUsage] - the documented way to another thread's stack
+    if frame is None or frame.f_globals.get("__name__", "").partition(".")[0] in sys.stdlib_module_names:
+        return False
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread or 0), ctypes.py_object(error))
+    return True
+
+
+def take_back(thread: int) -> None:
+    """Have nothing raised in a thread, if it was not yet."""
+    import ctypes  # noqa: PLC0415 - as above
+
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None)
 
 
 def translate(error: BaseException) -> BaseException:

@@ -16,6 +16,8 @@ from .strike import Strike
 _log = logging.getLogger("coder_local.store")
 _PROGRESS_STEPS = 50_000
 """Steps of SQLite, a few milliseconds, between two looks at whether a read was cancelled."""
+_SOON, _LATER, _TRIES = 0.005, 0.1, 100
+"""Seconds after which a read is struck anew that could not be struck just then: the first so many times, and then."""
 
 
 class Lane:
@@ -107,9 +109,15 @@ class Lane:
         """
         with self._strike.lock:  # or the interrupt could hit the function after it
             token.cancelled = True
-            if self._strike.current is token:
-                self.connection.interrupt()
-                self._strike.land(self._thread.ident)
+            if self._strike.current is not token:
+                return
+            self.connection.interrupt()
+            landed = self._strike.land(self._thread.ident)
+        if not landed:
+            token.tries += 1
+            again = threading.Timer(_SOON if token.tries < _TRIES else _LATER, self.interrupt, (token,))
+            again.daemon = True
+            again.start()
 
 
 def _stopped() -> Locked:
@@ -119,11 +127,13 @@ def _stopped() -> Locked:
 class Token:
     """Stands for one function in a lane."""
 
-    __slots__ = ("_lane", "cancelled")
+    __slots__ = ("_lane", "cancelled", "tries")
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self.cancelled = False
+        self.tries = 0
+        """How often it could not be struck just then."""
 
     def interrupt(self) -> None:
         """Stop the function."""

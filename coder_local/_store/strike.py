@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Generic, TypeVar
 
-from .faults import OverDeadline, raise_in
+from .faults import OverDeadline, raise_in, take_back
 
 T = TypeVar("T")
 
@@ -27,11 +27,13 @@ class Strike(Generic[T]):
         """What runs now."""
         self._struck = False
 
-    def land(self, thread: int | None) -> None:
-        """Strike the thread, once for each piece of work; the caller holds `lock` and has looked at `current`."""
-        if not self._struck:
-            self._struck = True
-            raise_in(thread, OverDeadline)
+    def land(self, thread: int | None) -> bool:
+        """Strike the thread, once for each piece of work; the caller holds `lock` and has looked at `current`.
+
+        False if it stands where it cannot be struck, and must be struck later.
+        """
+        self._struck = self._struck or raise_in(thread, OverDeadline)
+        return self._struck
 
     def leave(self) -> None:
         """Leave the part that may be struck; a strike that has not landed yet is taken back."""
@@ -39,7 +41,7 @@ class Strike(Generic[T]):
             self.current = None
             if self._struck:
                 self._struck = False
-                raise_in(threading.get_ident(), None)
+                take_back(threading.get_ident())
 
     def leave_surely(self) -> None:
         """Leave, although a strike may land in the very act of leaving."""

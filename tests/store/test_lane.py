@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +44,7 @@ def test_a_read_that_is_cancelled_before_its_statement_has_begun_ends(lane: Lane
     assert begun.wait(10)
     token.interrupt()
     go_on.set()
-    assert isinstance(answers.get(timeout=30), OverDeadline)
+    assert isinstance(answers.get(timeout=30), (OverDeadline, sqlite3.OperationalError))
 
 
 def test_a_read_that_is_cancelled_while_it_waits_is_not_run(lane: Lane) -> None:
@@ -87,6 +89,40 @@ def test_a_strike_at_the_very_end_of_a_function_is_taken_back(lane: Lane) -> Non
         result, error = answers.get(timeout=30)
         assert result == 1 or isinstance(error, (OverDeadline, sqlite3.OperationalError))
         assert answers.get(timeout=30) == (19900, None)
+
+
+_STRIKES = """
+import importlib, importlib.abc, importlib.util, queue, sqlite3, sys, time
+from coder_local._store.lane import Lane
+
+class Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path, target=None):
+        return importlib.util.spec_from_loader(name, self) if name == "this_is" else None
+    def exec_module(self, module):
+        pass
+
+sys.meta_path.insert(0, Empty())
+lane, answers = Lane(sqlite3.connect(":memory:", check_same_thread=False), "lane"), queue.SimpleQueue()
+
+def work():
+    while True:
+        sys.modules.pop("this_is", None)
+        importlib.import_module("this_is")
+        sum(range(2_000))
+
+for number in range(500):
+    token = lane.submit(work, lambda *answer: answers.put(answer))
+    time.sleep(0.0002 + number % 17 / 100_000)
+    token.interrupt()
+    answers.get(timeout=30)
+    sys.modules.pop("this_is", None)
+    import this_is
+"""
+
+
+@pytest.mark.alone
+def test_a_strike_leaves_no_lock_of_imports_taken() -> None:
+    subprocess.run([sys.executable, "-c", _STRIKES], check=True, timeout=30)
 
 
 def test_an_answer_that_cannot_be_given_does_not_end_the_lane(lane: Lane, caplog: pytest.LogCaptureFixture) -> None:
