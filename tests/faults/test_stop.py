@@ -51,9 +51,9 @@ class Late:
         self.socket.sendall(b"".join(framing.encode(json.dumps(each).encode()) for each in messages))
 
     def answers(self) -> Iterator[dict[str, Any]]:
-        """Return what comes until the daemon hangs up."""
+        """Return the answers until the daemon hangs up; that it stops is told as well, and answers nothing."""
         while data := self.socket.recv(2**20):
-            yield from (json.loads(body) for body in self.parser.feed(data))
+            yield from (each for each in map(json.loads, self.parser.feed(data)) if "id" in each)
 
 
 def test_every_committed_answer_reaches_a_client_that_reads_only_later(daemon: Process, client: Late) -> None:
