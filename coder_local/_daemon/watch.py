@@ -18,13 +18,14 @@ from coder_ipc import process
 from coder_local._registry.plugins import Plugin
 from coder_local._registry.troubles import Troubles
 
+from .main import EXIT_BROKEN
+
 _log = logging.getLogger("coder_local.watch")
 LATE = 1.0
 """Seconds after which a loop or a command counts as blocked."""
 _PARENT_WAIT = 3600.0
 HUNG = 30
 """Seconds after which a process that nobody waits for any more ends itself, whatever holds it."""
-EXIT_HUNG = 70
 
 
 def parent(pid: int, gone: Callable[[], None]) -> None:
@@ -75,7 +76,7 @@ class Guard:
                 return
         os.write(2, f"coder-local: {self._why} for {self._seconds} s; the process ends now\n".encode())
         faulthandler.dump_traceback(all_threads=True)
-        os._exit(EXIT_HUNG)
+        os._exit(EXIT_BROKEN)
 
 
 class Watchdog:

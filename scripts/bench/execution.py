@@ -11,7 +11,7 @@ import itertools
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from coder_local.api import Safety
 from coder_plugins.execution import processes
 from coder_plugins.execution.engine.engine import Engine
 from coder_plugins.execution.engine.jobs import engine_of
-from coder_plugins.execution.engine.turn import Room
 from coder_plugins.execution.machine import live
 
 CHAIN, FAN, PROGRAMS, UNFINISHED = 200, 1_000, 20, 10_000
@@ -65,23 +64,6 @@ class Bench:
         if event.data["status"] != "succeeded":
             raise RuntimeError(str(await self.ask("execution.runs.get", id=event.data["run"]))[:2_000])
         return taken
-
-    @contextlib.contextmanager
-    def each_commit_by_itself(self) -> Iterator[None]:
-        """Have no step begin in the commit that writes the end of another."""
-        engine, room = self.engine, self.engine.room
-
-        def none_while_one_ends() -> Room:
-            if engine.applying:
-                engine.wake()  # it begins in a turn of its own
-                return Room(0, 0)
-            return room()
-
-        engine.room = none_while_one_ends  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            engine.room = room  # type: ignore[method-assign]
 
 
 @contextlib.asynccontextmanager
@@ -163,12 +145,8 @@ async def step_figures(folder: Path) -> list[Figure]:
         async def together(number: int) -> float:
             return FAN / await found.run(fan(number))
 
-        async def in_a_row(number: int) -> float:
-            return FAN / await found.run(fan(number, max_parallel=1))
-
         async def one_by_one(number: int) -> float:
-            with found.each_commit_by_itself():
-                return FAN / await found.run(fan(number, max_parallel=1))
+            return FAN / await found.run(fan(number, max_parallel=1))
 
         async def alone(number: int) -> float:
             begun = time.perf_counter()
@@ -179,7 +157,6 @@ async def step_figures(folder: Path) -> list[Figure]:
         one, two = await in_turn(ours, floor)
         itself, _ = await in_turn(alone, floor)
         many, single = await in_turn(together, one_by_one)
-        _, row = await in_turn(alone, in_a_row)
     return [
         Figure(
             "overhead of one `operation` step / two bare durable commits",
@@ -189,15 +166,7 @@ async def step_figures(folder: Path) -> list[Figure]:
             2.5,
             note=f"the step {one * 1e6:,.0f}, its operation by itself {itself * 1e6:,.0f}",
         ),
-        Figure(
-            f"{FAN:,} steps fan-out, together / one by one, intent and result",
-            "steps/s",
-            many,
-            single,
-            5,
-            more_is_better=True,
-            note=f"{row:,.0f} where a result and the next intent are one commit",
-        ),
+        Figure(f"{FAN:,} steps fan-out, together / one by one", "steps/s", many, single, 5, more_is_better=True),
     ]
 
 

@@ -20,6 +20,7 @@ from coder_ipc import IpcError, RemoteError
 from coder_ipc.client import Client
 from coder_local.testing.daemon import environment
 from tests.isolation.conftest import about, put_shelf, until
+from tests.support.program import skip_for_want_of
 
 from .family import SOON
 from .world import LIMIT, World
@@ -356,8 +357,7 @@ def clock_of(file: Path) -> dict[str, str]:
     """Return the environment in which a file sets the clock on the wall, and no other; the test is skipped without."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not found:
-        fault = "libfaketime is not there; install the package faketime"
-        pytest.fail(fault) if os.environ.get("CI") else pytest.skip(fault)
+        skip_for_want_of("libfaketime is not there; install the package faketime")
     return {
         "LD_PRELOAD": str(found[0]), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",

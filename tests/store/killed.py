@@ -15,6 +15,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +25,8 @@ from coder_local._registry.plugins import Plugin, Source
 from coder_local._store import airlock, backup, store
 
 READS = ("SELECT", "PRAGMA", "--")
+Steps = Callable[[Callable[[int], None]], None]
+"""Has a function called before each step of this process, with its number."""
 
 
 def start(data_dir: Path, core: Path) -> tuple[Kernel, Plugin]:
@@ -94,26 +97,35 @@ def kill_at(wanted: int) -> Callable[[int], None]:
     return look
 
 
-def ran(data_dir: Path, core: Path, act: Callable[[int], None]) -> int:
-    """Start in a process of its own, and return how it ended: minus the number of the signal, or the exit code."""
+def ran(work: Callable[[], None], act: Callable[[int], None], steps: Steps = at_steps) -> int:
+    """Work in a process of its own, and return how it ended: minus the number of the signal, or the exit code."""
     child = os.fork()
     if child == 0:
-        at_steps(act)
-        start(data_dir, core)[0].store.close()
+        steps(act)
+        work()
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def main(prepared: Path, work: Path, core: Path) -> None:
-    importlib.import_module("sqlite_utils")  # once, not in every child
+def kill_everywhere(prepared: Path, work: Path, do: Callable[[Path], None], steps: Steps = at_steps) -> int:
+    """Do something with a copy of a data directory, `WORK/whole`, and kill it at each step on others, `WORK/1` and on.
+
+    Returns how many kills there were.
+    """
     noted, whole = work / "steps", work / "whole"
     shutil.copytree(prepared, whole)
-    assert ran(whole, core, changes(whole, noted)) == 0
-    steps = [int(line) for line in noted.read_text().split()]
-    for place, step in enumerate(steps, 1):
-        shutil.copytree(prepared, work / str(place))
-        assert ran(work / str(place), core, kill_at(step)) == -signal.SIGKILL
-    print(len(steps))  # noqa: T201 - the answer
+    assert ran(partial(do, whole), changes(whole, noted), steps) == 0
+    numbers = [int(line) for line in noted.read_text().split()]
+    for place, number in enumerate(numbers, 1):
+        folder = work / str(place)
+        shutil.copytree(prepared, folder)
+        assert ran(partial(do, folder), kill_at(number), steps) == -signal.SIGKILL
+    return len(numbers)
+
+
+def main(prepared: Path, work: Path, core: Path) -> None:
+    importlib.import_module("sqlite_utils")  # once, not in every child
+    print(kill_everywhere(prepared, work, lambda folder: start(folder, core)[0].store.close()))  # noqa: T201 - the answer
 
 
 if __name__ == "__main__":

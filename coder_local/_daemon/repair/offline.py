@@ -90,11 +90,12 @@ class Held:
         A damaged database gets no lines: where its list of free pages is wrong, they would overwrite whole rows.
         """
         found = self.look()
+        damaged = _damaged(found)
         done: list[Repair] = []
         for each in found:
             if each.mend is not None and each.finding.check in checks:
                 done.append(mend(each))
-                if not _damaged(found):
+                if not damaged:
                     self.note(done[-1:])  # one by one: a kill takes the line of one cure, not of all before it
         return done
 

@@ -7,9 +7,6 @@ its own on a copy of the data directory: `WORK/1` and so on, the last one ends. 
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +17,7 @@ from coder_local._daemon.repair import offline, salvaging
 from coder_local._registry import plugins
 from coder_local._registry.kernel import Kernel
 from coder_local._store import backup, exchange
-from tests.store.killed import changes, kill_at
+from tests.store.killed import kill_everywhere
 
 FILES = {exchange.__file__, salvaging.__file__}
 
@@ -56,27 +53,11 @@ def at_steps(act: Callable[[int], None]) -> None:
     sys.settrace(trace)
 
 
-def ran(repair: str, folder: Path, act: Callable[[int], None]) -> int:
-    """Repair in a process of its own, and return how it ended: minus the number of the signal, or the exit code."""
-    child = os.fork()
-    if child == 0:
-        at_steps(act)
-        REPAIRS[repair](folder)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def main(repair: str, prepared: Path, work: Path) -> None:
     Kernel().load(plugins.bundled())  # imported once, not in every child
-    noted, last = work / "steps", work / "whole"
-    shutil.copytree(prepared, last)
-    assert ran(repair, last, changes(last, noted)) == 0
-    steps = [int(line) for line in noted.read_text().split()]
-    for place, step in enumerate(steps, 1):
-        shutil.copytree(prepared, work / str(place))
-        assert ran(repair, work / str(place), kill_at(step)) == -signal.SIGKILL
-    last.rename(work / str(len(steps) + 1))
-    print(len(steps) + 1)  # noqa: T201 - the answer
+    last = kill_everywhere(prepared, work, REPAIRS[repair], at_steps) + 1
+    (work / "whole").rename(work / str(last))
+    print(last)  # noqa: T201 - the answer
 
 
 if __name__ == "__main__":

@@ -5,11 +5,7 @@ A step is a statement of SQL that writes; the rest is as `tests.store.killed` ha
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from coder_local._daemon.core import doctor
@@ -17,7 +13,7 @@ from coder_local._daemon.repair.finding import Problem
 from coder_local._daemon.repair.references import declared
 from coder_local._registry.kernel import Kernel
 from tests.daemon.core.test_repair import shelf
-from tests.store.killed import at_steps, changes, kill_at
+from tests.store.killed import kill_everywhere
 
 
 def opened(folder: Path) -> Kernel:
@@ -43,27 +39,13 @@ def mend(kernel: Kernel) -> None:
             each.mend()
 
 
-def ran(folder: Path, act: Callable[[int], None]) -> int:
-    """Mend in a process of its own, and return how it ended: minus the number of the signal, or the exit code."""
-    child = os.fork()
-    if child == 0:
-        at_steps(act)
+def main(prepared: Path, work: Path) -> None:
+    def whole(folder: Path) -> None:
         kernel = opened(folder)
         mend(kernel)
         kernel.store.close()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-
-def main(prepared: Path, work: Path) -> None:
-    noted, whole = work / "steps", work / "whole"
-    shutil.copytree(prepared, whole)
-    assert ran(whole, changes(whole, noted)) == 0
-    steps = [int(line) for line in noted.read_text().split()]
-    for place, step in enumerate(steps, 1):
-        shutil.copytree(prepared, work / str(place))
-        assert ran(work / str(place), kill_at(step)) == -signal.SIGKILL
-    print(len(steps))  # noqa: T201 - the answer
+    print(kill_everywhere(prepared, work, whole))  # noqa: T201 - the answer
 
 
 if __name__ == "__main__":

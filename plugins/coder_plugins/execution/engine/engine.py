@@ -63,8 +63,7 @@ class Engine:
         self.boot = ""
         self.kinds: dict[str, StepKind[Any]] = {}
         self.carrying = Carrying(ctx, self._take)
-        self.applying = 0
-        """How many operations the turn that goes on writes with their results."""
+        self._applying = 0
         self._work: list[Work] = []
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,7 +118,7 @@ class Engine:
         """Have written what has ended."""
         self.wake()
         end = time.monotonic() + 1.0
-        while (self._work or self.applying) and self.trouble is None and time.monotonic() < end:
+        while (self._work or self._applying) and self.trouble is None and time.monotonic() < end:
             await asyncio.sleep(0.01)
 
     def wake(self) -> None:
@@ -217,11 +216,11 @@ class Engine:
     async def _turn(self, work: Sequence[Work]) -> None:
         self.turns += 1
         await self._note_jump()
-        self.applying = sum(1 for each in work if isinstance(each, Apply))
+        self._applying = sum(1 for each in work if isinstance(each, Apply))
         found: Turn = await self._ctx.transact(
-            turns.turn, self.kinds, self.boot, work, self.room(), self.carrying.runs, boot_id()
+            turns.turn, self.kinds, self.boot, work, self._room(), self.carrying.runs, boot_id()
         )
-        self.applying = 0
+        self._applying = 0
         self._due = found.due
         for prepared, go in zip((each for each in work if isinstance(each, Prepared)), found.go, strict=True):
             self.carrying.tell(prepared, go)
@@ -313,8 +312,7 @@ class Engine:
             except Exception:  # noqa: BLE001 - the store is in trouble just now, and the loop must not end
                 self._work.append(kept)
 
-    def room(self) -> Room:
-        """Return how many more attempts may run."""
+    def _room(self) -> Room:
         if self._stopping:
             return Room(0, 0)
         settings = self._ctx.settings(ExecutionSettings)

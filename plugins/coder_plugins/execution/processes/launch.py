@@ -138,11 +138,12 @@ def _look_for(name: str, command: Command) -> str | None:
     if sys.platform == "win32":  # there a name has many endings
         found = shutil.which(name, path=path)
         return None if found is None else str(Path(found).absolute())
+    cwd = command.cwd.absolute()
     for folder in path.split(os.pathsep) if path else ():
         # `shutil.which` asks three times for each folder; an empty or relative one is the command's, not the daemon's
-        found = os.path.join(command.cwd, folder, name)  # noqa: PTH118 (as above)
+        found = os.path.join(cwd, folder, name)  # noqa: PTH118 (as above)
         if os.access(found, os.X_OK) and os.path.isfile(found):  # noqa: PTH113 (as above)
-            return os.path.abspath(found) if not command.cwd.is_absolute() else found  # noqa: PTH100 (as above)
+            return found
     return None
 
 
