@@ -39,7 +39,8 @@ class Permissions(Value, forbid_unknown_fields=True):
     secrets: tuple[Name, ...] = ()
     """Secrets that it may name in what it calls, as behind `secret://`."""
     hosts: tuple[Name, ...] = ()
-    """Hosts that it may connect to: names or addresses, each with any port or with one (`api.example.org:443`)."""
+    """Hosts that it may connect to or listen at: names or addresses, each with any port or with one
+    (`api.example.org:443`)."""
     commands: tuple[Name, ...] = ()
     """Programs that it may start, by name or by whole path."""
 
