@@ -50,10 +50,8 @@ class Fence:
 
     def close(self) -> None:
         """Begin to refuse."""
-        importlib.import_module(
-            "subprocess"
-        )  # it takes the function before it is watched: it tells of its starts itself
-
+        # It tells of its starts itself, so it takes the function before that is watched.
+        importlib.import_module("subprocess")
         with contextlib.suppress(ImportError):  # Windows has none
             self._watch_forks(importlib.import_module("_posixsubprocess"))
         sys.addaudithook(self._hear)

@@ -49,7 +49,7 @@ class Budgets(Value, forbid_unknown_fields=True):
     """What a plugin's process may use up."""
 
     memory_mb: Annotated[int, Meta(ge=64, le=65_536)] = 512
-    """MiB in memory; with more it is ended and started again."""
+    """MiB in memory, with the programs that it started; with more it is ended and started again."""
 
 
 class Manifest(Value, forbid_unknown_fields=True):
