@@ -18,7 +18,7 @@ pytestmark = pytest.mark.alone
 
 BODY = '''
 """Does everything wrong."""
-import ctypes, multiprocessing, os, socket, sqlite3, subprocess, time
+import ctypes, multiprocessing, os, socket, sqlite3, subprocess, time, urllib.request
 from pathlib import Path
 from coder_local.api import Context, Domain, Record, Safety, Snapshot, Transaction
 
@@ -190,6 +190,11 @@ def environment(read: Snapshot) -> list[str]:
     """Tell which variables there are."""
     print("what is printed goes to the log")
     return sorted(os.environ)
+
+@domain.query("trouble.proxies")
+def proxies(read: Snapshot) -> dict[str, str]:
+    """Tell which proxies Python would use."""
+    return urllib.request.getproxies()
 '''
 TOLD = """
 [permissions]
@@ -207,12 +212,17 @@ CREATE TABLE trouble_items (id TEXT PRIMARY KEY NOT NULL, workspace_id TEXT NOT 
   name TEXT NOT NULL, count INTEGER NOT NULL) STRICT;
 CREATE INDEX trouble_items_list_id ON trouble_items (workspace_id, id) WHERE deleted_at IS NULL;
 """
+PROXIES = {
+    name: "http://me:secret@localhost:3128"
+    for word in ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy")
+    for name in (word, word.upper())
+}
 
 
 def begin(data_dir: Path) -> Process:
     put(data_dir, "trouble", BODY, TOLD, TABLE)
     daemon = Process(data_dir)
-    daemon.start(TOKEN_OF_SOMEBODY="x")
+    daemon.start(TOKEN_OF_SOMEBODY="x", **PROXIES)
     found = daemon.confirmed("plugins.enable", name="trouble")
     assert (found["status"], found["reason"]) == ("loaded", "")
     return daemon
@@ -382,6 +392,8 @@ def test_the_environment_holds_no_tokens_and_what_is_printed_harms_nobody(daemon
     variables = daemon.call("trouble.environment")
     assert "PATH" in variables
     assert "TOKEN_OF_SOMEBODY" not in variables
+    assert {name for name in variables if "proxy" in name.lower()} == {"NO_PROXY"}
+    assert daemon.call("trouble.proxies") == {"no": "*"}
     until(lambda: "what is printed goes to the log" in daemon.log.read_text())
 
 
