@@ -18,7 +18,7 @@ from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFoun
 
 from .budgets import PluginCosts, costs_of
 from .grants import CHANGED, DISABLED, FOLDER, SAFE, keep_grant, not_loaded
-from .taking import PluginChanged, bring_up, imported, in_background, watch_troubles
+from .taking import PluginChanged, bring_up, imported, in_background, say, watch_troubles
 from .work import apart, write
 
 PluginName = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -258,8 +258,8 @@ async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
 
 
 async def _say(kernel: Kernel, ctx: Context, plugin: Plugin, operation: str = "plugins.enable") -> None:
-    event = PluginChanged(plugin=plugin.name, status=plugin.status)
-    await write(kernel, ctx, operation, lambda scope: scope.emit(event))
+    status = plugin.status
+    await write(kernel, ctx, operation, lambda scope: say(scope, plugin.name, status))
 
 
 def _named(kernel: Kernel, name: str) -> Plugin:

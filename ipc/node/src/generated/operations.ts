@@ -2178,7 +2178,11 @@ export interface PlanningUnlinkInput {
   kind: LinkKind;
 }
 
-/** A plugin was enabled, disabled, reloaded or stopped: the operations that there are may be others now. */
+/**
+ * A plugin was enabled, disabled, reloaded or stopped, or has after a start another status than was said.
+ *
+ * The operations that there are may be others now.
+ */
 export interface PluginChanged {
   plugin: string;
   status: Open<Status>;
