@@ -12,6 +12,8 @@ from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import FOREIGN, Plugin, Status
 from coder_local._registry.settings import DaemonSettings
 
+from .core.taking import in_background, say_what_became
+
 if TYPE_CHECKING:
     from coder_local._registry.growth import Growth
 
@@ -60,8 +62,9 @@ class PluginCare:
         if self._starts is not None or (self._folder / FILE).exists():
             self._record().acquit(name)
 
-    def settle(self) -> None:
-        """Count the start as clean when nothing happens for a while; all plugins have begun."""
+    async def settle(self) -> None:
+        """Say what became of the plugins, which all have begun, and count the start as clean if nothing happens now."""
+        await say_what_became(self._kernel)
         wait = self._kernel.settings.current(DaemonSettings).start_watch
         self._timers["clean"] = asyncio.get_running_loop().call_later(wait, self._clean)
         self._sample()
@@ -81,6 +84,7 @@ class PluginCare:
             plugin = self._kernel.registry.plugins.get(name)
             if plugin is not None and plugin.status is Status.LEFT_OUT:
                 plugin.stop(Status.QUARANTINED, reason)
+                in_background(say_what_became(self._kernel))
 
     def _sample(self) -> None:
         """Look how much memory there is, and who was called, once a minute while there are plugins of others."""

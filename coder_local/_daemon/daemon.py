@@ -242,7 +242,7 @@ class Daemon:
             boot.mark("start", plugin=plugin.name)
             await self.kernel.begin(plugin)
         await asyncio.to_thread(boot.ready, self.data_dir)
-        self._care.settle()
+        await self._care.settle()
         gc.collect()
         gc.freeze()  # what lives as long as the process, the plugins' own work too, need not be looked at again
 

@@ -6,7 +6,9 @@ A fence against accidents, and no sandbox: code in C, and code that means harm, 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import stat
 import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
@@ -19,11 +21,16 @@ from coder_local.api import Refused
 from .manifest import FILE, Permissions
 from .wire import Channel
 
-_FILES = frozenset(
-    {"open", "os.chmod", "os.chown", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.utime", "shutil.rmtree"}
-)
-_PAIRS = frozenset({"os.rename", "os.link", "os.symlink"})
-"""What has the place of a new name as its second argument."""
+_FILES = {
+    "os.chmod": 2, "os.chown": 3, "os.mkdir": 2, "os.remove": 1, "os.rmdir": 1, "os.utime": 3, "os.chflags": None,
+    "os.truncate": None, "os.setxattr": None, "os.removexattr": None, "shutil.rmtree": 1,
+}  # fmt: skip
+"""Where among the arguments the `dir_fd` stands that a relative path begins at, if they have one."""
+_PAIRS = frozenset({"os.rename", "os.link"})
+"""What has two paths, and then a `dir_fd` for each."""
+_FORK_EXEC = "coder_local.fork_exec"
+"""Stands for the event that Python does not have: of the function in C by which children are started."""
+_STARTS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", _FORK_EXEC)
 
 
 class Fence:
@@ -43,7 +50,22 @@ class Fence:
 
     def close(self) -> None:
         """Begin to refuse."""
+        # It tells of its starts itself, so it takes the function before that is watched.
+        importlib.import_module("subprocess")
+        with contextlib.suppress(ImportError):  # Windows has none
+            self._watch_forks(importlib.import_module("_posixsubprocess"))
         sys.addaudithook(self._hear)
+
+    def _watch_forks(self, module: Any) -> None:
+        """Look at what is started without an audit event, by `multiprocessing` with `spawn` and `forkserver`."""
+        fork_exec = module.fork_exec
+
+        def watched(arguments: Any, programs: Any, *rest: Any) -> int:
+            self._hear(_FORK_EXEC, (programs[0], arguments))
+            started: int = fork_exec(arguments, programs, *rest)
+            return started
+
+        module.fork_exec = watched
 
     @contextmanager
     def open(self) -> Generator[None]:
@@ -68,12 +90,23 @@ class Fence:
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
-    def file(self, arguments: tuple[Any, ...]) -> None:
+    def open_file(self, arguments: tuple[Any, ...]) -> None:
+        """Refuse to open a file of the daemon.
+
+        The event does not tell the `dir_fd` of `os.open`, from which it has no mode: a relative path of it is taken to
+        begin at each folder that is open.
+        """
+        path, mode = arguments[:2]
+        self.file(path)
+        if mode is None and isinstance(path, (str, bytes)) and not os.path.isabs(path):  # noqa: PTH117 - or bytes
+            for folder in _open_folders():
+                self.file(path, folder)
+
+    def file(self, path: Any, folder: str = "") -> None:
         """Refuse files of the data directory that are not the plugin's: the database, the owner's token."""
-        path: Any = arguments[0]
         if isinstance(path, int) or path is None:  # a file that is open already
             return
-        real = os.path.realpath(os.fsdecode(path))
+        real = os.path.realpath(os.path.join(folder, os.fsdecode(path)))  # noqa: PTH118 - either may be empty
         if _inside(real, self._data_dir) and not any(_inside(real, own) for own in self._own):
             raise Refused(
                 f"{real} is the daemon's, not the plugin's", hint="keep files in the folder that `folder` tells"
@@ -81,14 +114,21 @@ class Fence:
 
     def pair(self, arguments: tuple[Any, ...]) -> None:
         """Refuse to take a file of the daemon, and to put one in the place of it."""
-        self.file(arguments[:1])
-        self.file(arguments[1:2])
+        self.file(arguments[0], _begin(arguments, 2))
+        self.file(arguments[1], _begin(arguments, 3))
+
+    def symlink(self, arguments: tuple[Any, ...]) -> None:
+        """Refuse a link to a file of the daemon, and one in the place of it; what it leads to begins where it lies."""
+        target, link = arguments[:2]
+        folder = _begin(arguments, 2)
+        self.file(target, os.path.join(folder, os.path.dirname(os.fsdecode(link))))  # noqa: PTH118, PTH120
+        self.file(link, folder)
 
     def database(self, arguments: tuple[Any, ...]) -> None:
         """Refuse a connection of the plugin's own to a database of the daemon."""
         path = os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0]
         if path and path != ":memory:":
-            self.file((path,))
+            self.file(path)
 
     def resolve(self, arguments: tuple[Any, ...]) -> None:
         """Refuse to look up a host that is not named."""
@@ -98,20 +138,28 @@ class Fence:
 
     def connect(self, arguments: tuple[Any, ...]) -> None:
         """Refuse to connect to a host that is not named; one that is may be reached by each of its addresses."""
-        address = arguments[1]
-        if address is None:  # it is connected, which was looked at
-            return
+        if arguments[1] is not None:  # else it is connected, which was looked at
+            self._reach(arguments[1], "connect to")
+
+    def bind(self, arguments: tuple[Any, ...]) -> None:
+        """Refuse to be reached at an address that is not named: a port that listens lets in whoever finds it."""
+        address: Any = arguments[1]
+        if not isinstance(address, (str, bytes)) and address[0] == "":  # any address of this machine
+            address = ("::" if len(address) > 2 else "0.0.0.0", *address[1:])  # noqa: S104 - to refuse it
+        self._reach(address, "listen at")
+
+    def _reach(self, address: Any, what: str) -> None:
         if isinstance(address, (str, bytes)):
             name = os.fsdecode(address)
             if name not in self._permissions.hosts:
-                self._refuse("hosts", name, f"this plugin may not connect to {name}")
+                self._refuse("hosts", name, f"this plugin may not {what} {name}")
             return
         host, port = str(address[0]), int(address[1])
         for entry in self._permissions.hosts:
             name, _, own = entry.rpartition(":") if _has_port(entry) else (entry, "", "")
             if own in {"", str(port)} and (host == name or host in _addresses(name)):
                 return
-        self._refuse("hosts", host, f"this plugin may not connect to {host}:{port}")
+        self._refuse("hosts", host, f"this plugin may not {what} {host}:{port}")
 
     def _is_host(self, host: str) -> bool:
         return host in self._hosts or any(host in _addresses(name) for name in self._hosts)
@@ -147,13 +195,55 @@ class Fence:
 
 
 _Look = Callable[[Fence, tuple[Any, ...]], None]
+
+
+def _look_at_file(place: int | None) -> _Look:
+    return lambda fence, arguments: fence.file(arguments[0], "" if place is None else _begin(arguments, place))
+
+
+def _begin(arguments: tuple[Any, ...], place: int) -> str:
+    """Return the folder that a relative path begins at by its `dir_fd`, of the argument at `place`."""
+    number: Any = arguments[place] if place < len(arguments) else -1
+    return "" if number is None or number < 0 else _folder_of(number)
+
+
+def _folder_of(number: int) -> str:
+    """Return the path of a folder that is open; empty if it cannot be told, or is none."""
+    try:
+        if not stat.S_ISDIR(os.fstat(number).st_mode):
+            return ""
+        if sys.platform == "darwin":
+            import fcntl  # noqa: PLC0415 - there is none on Windows
+
+            return os.fsdecode(fcntl.fcntl(number, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+        return os.readlink(f"/proc/self/fd/{number}")  # noqa: PTH115 - a text
+    except OSError:
+        return ""
+
+
+def _open_folders() -> set[str]:
+    """Return the paths of all folders that this process has open."""
+    try:
+        numbers = os.listdir("/dev/fd")  # noqa: PTH208 - on Linux a link, by which it is told there as well
+    except OSError:  # Windows, where no path begins at an open folder
+        return set()
+    return {folder for each in numbers if (folder := _folder_of(int(each)))}
+
+
 _LOOKS: dict[str, _Look] = {
-    **dict.fromkeys(_FILES, Fence.file),
+    "open": Fence.open_file,
+    **{event: _look_at_file(place) for event, place in _FILES.items()},
     **dict.fromkeys(_PAIRS, Fence.pair),
-    **dict.fromkeys(("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile"), Fence.start),
+    "os.symlink": Fence.symlink,
+    **dict.fromkeys(
+        ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", _FORK_EXEC), Fence.start
+    ),
     **dict.fromkeys(("os.fork", "os.forkpty"), Fence.fork),
     **dict.fromkeys(("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"), Fence.resolve),
     **dict.fromkeys(("socket.connect", "socket.sendto", "socket.sendmsg"), Fence.connect),
+    # Without a program it comes from `subprocess`, which told of it before.
+    "_winapi.CreateProcess": lambda fence, arguments: fence.start(arguments[:1]) if arguments[0] else None,
+    "socket.bind": Fence.bind,
     "os.system": lambda fence, arguments: fence.start((b"/bin/sh", *arguments)),
     "sqlite3.connect": Fence.database,
     "import": Fence.module,

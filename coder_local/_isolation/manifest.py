@@ -39,7 +39,8 @@ class Permissions(Value, forbid_unknown_fields=True):
     secrets: tuple[Name, ...] = ()
     """Secrets that it may name in what it calls, as behind `secret://`."""
     hosts: tuple[Name, ...] = ()
-    """Hosts that it may connect to: names or addresses, each with any port or with one (`api.example.org:443`)."""
+    """Hosts that it may connect to or listen at: names or addresses, each with any port or with one
+    (`api.example.org:443`)."""
     commands: tuple[Name, ...] = ()
     """Programs that it may start, by name or by whole path."""
 
@@ -48,7 +49,7 @@ class Budgets(Value, forbid_unknown_fields=True):
     """What a plugin's process may use up."""
 
     memory_mb: Annotated[int, Meta(ge=64, le=65_536)] = 512
-    """MiB in memory; with more it is ended and started again."""
+    """MiB in memory, with the programs that it started; with more it is ended and started again."""
 
 
 class Manifest(Value, forbid_unknown_fields=True):

@@ -64,9 +64,9 @@ class Apart:
         self._told: Message | None = None
         self._failed = ""
         self._broken = True
-        self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
-        """Held: the loop itself keeps no task alive."""
+        """Held, as the one before: the loop itself keeps no task alive."""
         self.remote = RemotePlugin(plugin.name, allowed, kernel.registry)
         self.remote.refused = self._refused
         self.process = self.remote.process = Process(plugin.name, self, kernel.post)
@@ -137,7 +137,8 @@ class Apart:
             self.process.kill("it declares something else than when it was enabled")
             return
         self.remote.ready.set()
-        self._look()
+        self._stop_looking()
+        self._looking = asyncio.get_running_loop().create_task(self._look())
         if again:
             self._start = asyncio.get_running_loop().create_task(self._kernel.begin_again(self._plugin))
 
@@ -180,19 +181,30 @@ class Apart:
 
     # -- memory -------------------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """End the process when it has more memory than its budget; look again and again."""
-        if self.process.pid is not None and self._keep_to_budget():  # it may have ended since it said hello
-            self._timer = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+        while self.process.pid is not None and await self._is_in_budget():  # it may have ended since it said hello
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def _is_in_budget(self) -> bool:
+        return await asyncio.to_thread(self._keep_to_budget) if self._starts_others else self._keep_to_budget()
+
+    @property
+    def _starts_others(self) -> bool:
+        """Whether its memory is also that of children: only with such a permission it can have any."""
+        return bool(self._allowed.permissions.commands)
 
     def _keep_to_budget(self) -> bool:
         pid, limit = self.process.pid, self._allowed.budgets.memory_mb
-        used = None if pid is None else memory.resident(pid)
-        if used is None or used <= limit << 20:
+        if pid is None:
             return True
-        self.process.kill(f"it had {used >> 20} MiB in memory, over its budget of {limit} MiB")
+        used = memory.tree(pid) if self._starts_others else memory.resident(pid)
+        if used is None or used <= limit << 20 or pid != self.process.pid:  # it ended meanwhile
+            return True
+        whose = "with what it started it" if self._starts_others else "it"
+        self.process.kill(f"{whose} had {used >> 20} MiB in memory, over its budget of {limit} MiB")
         return False
 
     def _stop_looking(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()

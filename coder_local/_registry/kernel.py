@@ -27,6 +27,7 @@ from .settings import DaemonSettings, SettingsManager
 from .troubles import Troubles
 
 if TYPE_CHECKING:
+    from .contents import Contents
     from .growth import Growth
 
 T = TypeVar("T")
@@ -60,6 +61,8 @@ class Kernel:
         self.dispatcher.troubled = self.troubles.fault
         self.listeners = Listeners(self.store, self.troubles.fault)
         self.listeners.context = self.dispatcher.listening
+        self.contents: Contents | None = None
+        """The hashes of files of plugins of others that were listed; there once some were."""
         self.growth: Growth | None = None
         """Whether the process grows, and who worked meanwhile; there while somebody looks."""
         self.safe = False

@@ -268,7 +268,7 @@ def installed() -> Iterator[Plugin]:
 
 def content_hash(plugin: Plugin) -> str:
     """Return the hash of all source files of a plugin: what the person enables is this content and no other."""
-    folder, files = _files_of(plugin)
+    folder, files = content_files(plugin)
     import hashlib  # noqa: PLC0415 - 2 ms, and only for a plugin of others
 
     digest = hashlib.sha256()
@@ -285,7 +285,7 @@ def package_folder(plugin: Plugin) -> Path | None:
 
     None for an installed module that is one file and has no folder. Raises `DeclarationError` if it cannot be found.
     """
-    folder, files = _files_of(plugin)
+    folder, files = content_files(plugin)
     if plugin.source is Source.FOLDER:
         return folder
     if files == [folder / f"{plugin.location}.py"]:
@@ -294,7 +294,11 @@ def package_folder(plugin: Plugin) -> Path | None:
     return inner if inner.is_dir() else inner.parent
 
 
-def _files_of(plugin: Plugin) -> tuple[Path, list[Path]]:
+def content_files(plugin: Plugin) -> tuple[Path, list[Path]]:
+    """Return the folder of a third party's plugin, and all files that are its content.
+
+    Raises `DeclarationError` if they cannot be found, or may change unseen.
+    """
     if plugin.source is Source.FOLDER:
         folder = Path(plugin.location)
     elif program.is_frozen():

@@ -33,9 +33,15 @@ _UNTAKEN = 256
 _KEPT = frozenset(
     {"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "USER", "LOGNAME", "SHELL", "SYSTEMROOT",
      "APPDATA", "LOCALAPPDATA", "USERPROFILE", "COMSPEC", "PATHEXT", "PYTHONPATH", "PYTHONUTF8", "SSL_CERT_FILE",
-     "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
+     "SSL_CERT_DIR"}
 )  # fmt: skip
-"""Variables that a plugin's process has from the daemon's environment; others may hold tokens."""
+"""Variables that a plugin's process has from the daemon's environment; others may hold tokens.
+
+None that names a proxy: one that is among the plugin's hosts would lead to all others, and its address may hold a
+password.
+"""
+_SET = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "NO_PROXY": "*"}
+"""Variables that it has besides. Without the last one Python takes the proxies of macOS's and Windows' settings."""
 
 
 class Owner(Protocol):
@@ -201,7 +207,7 @@ class Process:
 
 def _spawn() -> subprocess.Popen[bytes]:
     environ = {name: value for name, value in program.clean_environment(os.environ).items() if _is_kept(name)}
-    environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    environ |= _SET
     return subprocess.Popen(  # noqa: S603 - this very program
         program.command(program.PLUGIN),
         stdin=subprocess.PIPE,

@@ -109,7 +109,7 @@ async def test_without_plugins_of_others_nothing_is_read_or_written(tmp_path: Pa
     assert care.watch_start([]) is None
     kernel.working(Plugin("planning", Source.BUNDLED, "coder_plugins.planning"), "starting")
     kernel.decided("planning")
-    care.settle()
+    await care.settle()
     care.stop()
     assert list(tmp_path.iterdir()) == []
 

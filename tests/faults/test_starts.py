@@ -110,6 +110,11 @@ class Garden:
         found: list[dict[str, str]] = self.process.call("plugins.list")["items"]
         return found
 
+    def said(self) -> list[tuple[str, str]]:
+        """What the events said of the plugins."""
+        found = self.process.call("events.list", types=["plugins.*"])["items"]
+        return [(each["data"]["plugin"], each["data"]["status"]) for each in found]
+
     def found_in(self, limit: int) -> int:
         """Start it until all but the bad one run; return how many starts that took."""
         for count in range(1, limit + 1):
@@ -155,6 +160,10 @@ def test_one_that_ends_the_process_later_and_leaves_no_trace_is_found_by_halves(
     garden.watch = "0.5"  # it ends while that lasts
     garden.plant(bad, start="ARMED and threading.Thread(target=end).start()")
     assert garden.found_in(3 + math.ceil(math.log2(len(NAMES)))) > 3
+    while (said := dict(garden.said())).get("bad") != "quarantined":  # it is said after the record
+        time.sleep(0.02)
+    assert set(said.values()) == {"quarantined", "loaded"}  # those that were left out meanwhile are there again
+    assert [name for name, status in said.items() if status != "loaded"] == ["bad"]
     report = garden.process.call("daemon.doctor")["items"]
     assert any("bad is quarantined" in each["message"] for each in report)
 
@@ -177,7 +186,9 @@ def test_a_plugin_at_whose_import_the_person_killed_the_daemon_twice_is_tried_ag
     for _ in range(3):
         assert garden.start()
         seen.append(garden.statuses()["bad"])
+        said = garden.said()
         garden.process.terminate()
+    assert said == [("bad", "quarantined"), ("bad", "loaded")]  # once each
     assert seen == ["quarantined", "quarantined", "loaded"]
     assert garden.record() == {"open": None, "failed": [], "clean": 3, "suspects": [], "held": {}, "guilty": {}}
 

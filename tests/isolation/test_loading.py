@@ -254,6 +254,35 @@ async def test_an_import_over_its_budget_of_memory_is_ended(core: Core) -> None:
     assert "over its budget of 96 MiB" in found["reason"]
 
 
+CHILD = '''
+import subprocess, sys
+from coder_local.api import Safety
+
+GROW = "import time; taken = bytes(range(256)) * (480 << 10); time.sleep(60)"
+
+@domain.action("small.grow", safety=Safety.READ)
+async def grow(ctx: Context, *, deep: bool) -> None:
+    """Start what takes 120 MiB, itself or through another program."""
+    own = [sys.executable, "-c", GROW]
+    through = [sys.executable, "-c", f"import subprocess; subprocess.run({own!r})"]
+    subprocess.run(through if deep else own)
+'''
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_what_its_children_have_in_memory_is_counted(core: Core, deep: bool) -> None:
+    import sys
+
+    write(core, CHILD, f"[permissions]\ncommands = ['{sys.executable}']\n[budgets]\nmemory_mb = 140")
+    assert (await core.call("plugins.enable", name="small"))["status"] == "loaded"
+    before = await core.call("small.pid")
+    error = await core.refused("small.grow", deep=deep)
+    assert error.kind == "broken"
+    assert "with what it started it had" in str(error)
+    assert "over its budget of 140 MiB" in str(error)
+    assert await core.call("small.pid") != before
+
+
 @pytest.mark.parametrize(
     ("told", "why"),
     [

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.alone
 
 BODY = '''
 """Does everything wrong."""
-import ctypes, os, socket, sqlite3, subprocess, time
+import ctypes, multiprocessing, os, socket, sqlite3, subprocess, time, urllib.request
 from pathlib import Path
 from coder_local.api import Context, Domain, Record, Safety, Snapshot, Transaction
 
@@ -121,6 +121,46 @@ async def look(ctx: Context, *, path: str) -> str:
     """Open any file."""
     return Path(path).read_text()
 
+@domain.action("trouble.beneath", safety=Safety.READ)
+async def beneath(ctx: Context, *, how: str, folder: str, path: str) -> None:
+    """Do something to a file that is named from an open folder on."""
+    begin = os.open(folder, os.O_RDONLY)
+    os.makedirs(ctx.folder / "deep", exist_ok=True)
+    os.chdir(ctx.folder / "deep")
+    (ctx.folder / "deep" / "own").write_text("own")
+    try:
+        if how == "open":
+            os.close(os.open(path, os.O_RDONLY, dir_fd=begin))
+        elif how == "rename":
+            os.rename("own", path, dst_dir_fd=begin)
+        elif how == "link":
+            os.link(path, "linked", src_dir_fd=begin)
+        elif how == "symlink":
+            os.symlink(ctx.folder / "deep" / "own", path, dir_fd=begin)
+        else:
+            {"remove": os.remove, "mkdir": os.mkdir, "utime": os.utime}[how](path, dir_fd=begin)
+    finally:
+        os.close(begin)
+
+@domain.action("trouble.listen", safety=Safety.READ)
+async def listen(ctx: Context, *, host: str) -> None:
+    """Let others connect."""
+    with socket.socket() as listening:
+        listening.bind((host, 0))
+        listening.listen()
+
+@domain.action("trouble.listen_at", safety=Safety.READ)
+async def listen_at(ctx: Context, *, path: str) -> None:
+    """Let others of this machine connect."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+
+@domain.action("trouble.spawn", safety=Safety.READ)
+async def spawn(ctx: Context, *, how: str) -> None:
+    """Start a child without the functions that are made for it."""
+    context = multiprocessing.get_context("spawn" if how == "lock" else how)
+    context.Lock() if how == "lock" else context.Process(target=print).start()
+
 @domain.action("trouble.connect", safety=Safety.READ)
 async def connect(ctx: Context, *, path: str) -> None:
     """Open any database."""
@@ -150,6 +190,11 @@ def environment(read: Snapshot) -> list[str]:
     """Tell which variables there are."""
     print("what is printed goes to the log")
     return sorted(os.environ)
+
+@domain.query("trouble.proxies")
+def proxies(read: Snapshot) -> dict[str, str]:
+    """Tell which proxies Python would use."""
+    return urllib.request.getproxies()
 '''
 TOLD = """
 [permissions]
@@ -167,12 +212,17 @@ CREATE TABLE trouble_items (id TEXT PRIMARY KEY NOT NULL, workspace_id TEXT NOT 
   name TEXT NOT NULL, count INTEGER NOT NULL) STRICT;
 CREATE INDEX trouble_items_list_id ON trouble_items (workspace_id, id) WHERE deleted_at IS NULL;
 """
+PROXIES = {
+    name: "http://me:secret@localhost:3128"
+    for word in ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy")
+    for name in (word, word.upper())
+}
 
 
 def begin(data_dir: Path) -> Process:
     put(data_dir, "trouble", BODY, TOLD, TABLE)
     daemon = Process(data_dir)
-    daemon.start(TOKEN_OF_SOMEBODY="x")
+    daemon.start(TOKEN_OF_SOMEBODY="x", **PROXIES)
     found = daemon.confirmed("plugins.enable", name="trouble")
     assert (found["status"], found["reason"]) == ("loaded", "")
     return daemon
@@ -308,10 +358,42 @@ def test_the_daemons_own_files_and_tables_are_out_of_reach(daemon: Process) -> N
         assert refused(lambda sql=sql: daemon.call("trouble.rows", sql=sql)).kind == "broken"
 
 
+@pytest.mark.parametrize("how", ["open", "rename", "link", "symlink", "remove", "mkdir", "utime"])
+def test_a_path_from_an_open_folder_on_is_looked_at_like_any_other(daemon: Process, how: str) -> None:
+    outside = daemon.data_dir.parent
+    for folder, path in ((outside, "data/settings.toml"), (daemon.data_dir / "trouble", "../settings.toml")):
+        given = {"how": how, "folder": str(folder), "path": path}
+        error = refused(lambda given=given: daemon.call("trouble.beneath", **given))
+        assert (error.kind, "is the daemon's" in str(error)) == ("refused", True)
+    if how in {"open", "link", "remove", "utime"}:
+        (outside / how).write_text("anybody's")
+    daemon.call("trouble.beneath", how=how, folder=str(outside), path=how)
+
+
+def test_to_listen_at_an_address_that_is_not_in_the_manifest_is_refused(daemon: Process) -> None:
+    for host, told in (("0.0.0.0", "0.0.0.0"), ("", "0.0.0.0"), ("127.0.0.2", "127.0.0.2")):
+        error = refused(lambda host=host: daemon.call("trouble.listen", host=host))
+        assert (error.kind, error.field) == ("refused", "/permissions/hosts")
+        assert str(error).startswith(f"this plugin may not listen at {told}:0")
+    until(lambda: audited(daemon, "hosts 127.0.0.2"))
+    daemon.call("trouble.listen", host="127.0.0.1")  # an address of localhost, which is named
+    path = daemon.data_dir.parent / "listening"
+    assert refused(lambda: daemon.call("trouble.listen_at", path=str(path))).kind == "refused"
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("how", ["spawn", "forkserver", "lock", "fork"])
+def test_multiprocessing_starts_nothing_that_is_not_in_the_manifest(daemon: Process, how: str) -> None:
+    error = refused(lambda: daemon.call("trouble.spawn", how=how))
+    assert (error.kind, error.field) == ("refused", "/permissions/commands")
+
+
 def test_the_environment_holds_no_tokens_and_what_is_printed_harms_nobody(daemon: Process) -> None:
     variables = daemon.call("trouble.environment")
     assert "PATH" in variables
     assert "TOKEN_OF_SOMEBODY" not in variables
+    assert {name for name in variables if "proxy" in name.lower()} == {"NO_PROXY"}
+    assert daemon.call("trouble.proxies") == {"no": "*"}
     until(lambda: "what is printed goes to the log" in daemon.log.read_text())
 
 

@@ -18,7 +18,7 @@ from coder_local.api import Conflict, Context, DeclarationError, Domain, NotFoun
 
 from .budgets import PluginCosts, costs_of
 from .grants import CHANGED, DISABLED, FOLDER, SAFE, keep_grant, not_loaded
-from .taking import PluginChanged, bring_up, imported, in_background, watch_troubles
+from .taking import PluginChanged, bring_up, imported, in_background, say, watch_troubles
 from .work import apart, write
 
 PluginName = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -26,6 +26,8 @@ ContentHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 NO_COMMANDS = "its commands in cli are left out: they would run in your terminal, outside of its process"
 if TYPE_CHECKING:
+    from coder_local._registry.contents import Contents
+
     from .reloading import Outcome
 
 
@@ -256,8 +258,8 @@ async def _disable(kernel: Kernel, ctx: Context, name: str) -> PluginInfo:
 
 
 async def _say(kernel: Kernel, ctx: Context, plugin: Plugin, operation: str = "plugins.enable") -> None:
-    event = PluginChanged(plugin=plugin.name, status=plugin.status)
-    await write(kernel, ctx, operation, lambda scope: scope.emit(event))
+    status = plugin.status
+    await write(kernel, ctx, operation, lambda scope: say(scope, plugin.name, status))
 
 
 def _named(kernel: Kernel, name: str) -> Plugin:
@@ -294,7 +296,7 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
     reason = plugin.reason or plugin.at_work
     if plugin.source in FOREIGN:
         try:
-            present = content_hash(plugin)
+            present = _contents(kernel).hash_of(plugin)
         except (OSError, DeclarationError) as error:
             reason = reason or f"its files cannot be read: {error}"
     changed = plugin.loaded and plugin.source in FOREIGN and plugin.content != present
@@ -324,6 +326,14 @@ def _info(kernel: Kernel, plugin: Plugin) -> PluginInfo:
         permissions=None if allowed.isolation is Isolation.IN_PROCESS else allowed.permissions,
         process=None if plugin.process is None else plugin.process.process.pid,
     )
+
+
+def _contents(kernel: Kernel) -> Contents:
+    from coder_local._registry.contents import Contents  # noqa: PLC0415 - most daemons have no plugins of others
+
+    if kernel.contents is None:
+        kernel.contents = Contents()
+    return kernel.contents
 
 
 def _changed(plugin: Plugin) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from coder_local._registry.kernel import Kernel
-from coder_local._registry.plugins import Plugin, Status
+from coder_local._registry.plugins import FOREIGN, Plugin, Status
 from coder_local._store.caller import Caller
 from coder_local._store.scope import WriteScope
 from coder_local.api import Domain, Error, Event
@@ -24,8 +24,15 @@ _RUNNING: set[asyncio.Task[Any]] = set()
 """What nobody waits for; the loop itself keeps no task alive."""
 
 
+_SAID = "plugin_said/"
+"""Before a plugin's name in `store_meta`: the status that the last event about it said."""
+
+
 class PluginChanged(Event):
-    """A plugin was enabled, disabled, reloaded or stopped: the operations that there are may be others now."""
+    """A plugin was enabled, disabled, reloaded or stopped, or has after a start another status than was said.
+
+    The operations that there are may be others now.
+    """
 
     plugin: str
     status: Status
@@ -90,7 +97,7 @@ async def quarantine(kernel: Kernel, plugin: Plugin, reason: str) -> None:
 
     def work(scope: WriteScope) -> None:
         keep_quarantine(scope, plugin.name, reason)
-        scope.emit(PluginChanged(plugin=plugin.name, status=Status.QUARANTINED))
+        say(scope, plugin.name, Status.QUARANTINED)
 
     await kernel.end(plugin)
     kernel.registry.stop(plugin, Status.QUARANTINED, reason)
@@ -100,3 +107,33 @@ async def quarantine(kernel: Kernel, plugin: Plugin, reason: str) -> None:
         await submit(kernel, Caller("daemon", operation="plugins.quarantine"), work)
     except Error as error:
         _log.warning("that %s was set aside could not be written: %s", plugin.name, error)
+
+
+def say(scope: WriteScope, name: str, status: Status) -> None:
+    """Say what became of a plugin, and note that it was said."""
+    scope.emit(PluginChanged(plugin=name, status=status))
+    sql = "INSERT OR REPLACE INTO store_meta (name, value) VALUES (?, ?)"
+    scope.connection.execute(sql, (_SAID + name, str(status)))
+
+
+async def say_what_became(kernel: Kernel) -> None:
+    """Say of each plugin of others that was decided on what it is now, where the last event said something else.
+
+    A start decides before anybody listens; whoever follows the events from his cursor on learns of it by this. Of what
+    was never said anything, it is expected that it runs.
+    """
+    async with kernel.changing:
+        now = {each.name: each.status for each in kernel.registry.plugins.values() if each.source in FOREIGN}
+
+        def work(scope: WriteScope) -> None:
+            sql = "SELECT substr(name, ?), value FROM store_meta WHERE name GLOB ?"
+            said = dict(scope.connection.execute(sql, (len(_SAID) + 1, f"{_SAID}*")))
+            for name, status in now.items():
+                if said.get(name, Status.LOADED) != status:
+                    say(scope, name, status)
+
+        if now:
+            try:
+                await submit(kernel, Caller("daemon", operation="plugins.start"), work)
+            except Error as error:
+                _log.warning("what became of the plugins could not be written: %s", error)

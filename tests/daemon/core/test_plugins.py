@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from coder_local._admission.admission import Admission
+from coder_local._registry import contents
 from coder_local._registry.plugins import Plugin, Source
 
 from .conftest import Core, running
@@ -80,6 +81,19 @@ async def test_a_plugin_is_listed_but_does_not_run_before_it_is_enabled(
     assert "plugins.enable" in found["reason"]
     error = await disk.refused("traced.word")
     assert error.kind == "not_found"
+    assert not trace.exists()
+
+
+async def test_a_change_that_the_list_does_not_see_is_never_enabled(
+    disk: Core, data_dir: Path, trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "_stamps", lambda _plugin: ())
+    put(data_dir, trace)
+    seen = (await disk.plugin("traced"))["content_hash"]
+    put(data_dir, trace, word="second")
+    assert (await disk.plugin("traced"))["content_hash"] == seen
+    error = await disk.refused("plugins.enable", name="traced", content_hash=seen)
+    assert (error.kind, error.field) == ("conflict", "/content_hash")
     assert not trace.exists()
 
 

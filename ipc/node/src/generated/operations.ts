@@ -1206,7 +1206,8 @@ export interface Permissions {
   /** Secrets that it may name in what it calls, as behind `secret://`. */
   secrets: string[];
   /**
-   * Hosts that it may connect to: names or addresses, each with any port or with one (`api.example.org:443`).
+   * Hosts that it may connect to or listen at: names or addresses, each with any port or with one
+   * (`api.example.org:443`).
    */
   hosts: string[];
   /** Programs that it may start, by name or by whole path. */
@@ -2177,7 +2178,11 @@ export interface PlanningUnlinkInput {
   kind: LinkKind;
 }
 
-/** A plugin was enabled, disabled, reloaded or stopped: the operations that there are may be others now. */
+/**
+ * A plugin was enabled, disabled, reloaded or stopped, or has after a start another status than was said.
+ *
+ * The operations that there are may be others now.
+ */
 export interface PluginChanged {
   plugin: string;
   status: Open<Status>;
