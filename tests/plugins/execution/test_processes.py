@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -253,3 +255,52 @@ async def test_a_program_that_is_cancelled_as_it_begins_is_stopped(
     go.set()
     assert (await bench.until(id))["status"] == "cancelled"
     assert await gone(pid)
+
+
+async def test_a_program_that_is_cancelled_while_it_is_looked_for_after_a_crash_is_stopped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun, go = kind.find, threading.Event(), threading.Event()
+
+    def slow(folder: Path, boot: str | None = None) -> Any:
+        begun.set()
+        assert go.wait(10)
+        return real(folder, boot)
+
+    id = bench.start(command("c", shell="echo $$ > pid; while :; do sleep 0.05; done"))
+    pid = await pid_in(bench, "pid")
+    await bench.crash()
+    monkeypatch.setattr(kind, "find", slow)
+    await bench.restart()
+    assert await asyncio.to_thread(begun.wait, 10)
+    bench.call("execution.runs.cancel", id=id, grace=0)
+    await bench.turn()
+    go.set()
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert await gone(pid)
+
+
+async def checking(bench: Bench) -> tuple[str, int]:
+    """Return a run whose only program was killed with the daemon, and the check that is asked about it."""
+    check = ["/bin/sh", "-c", "echo $$ > checking; while [ ! -e go ]; do sleep 0.01; done"]
+    id = bench.start(command("a", shell="echo $$ > own; sleep 60", on_daemon_death="kill", check=check))
+    await pid_in(bench, "own")
+    await bench.engine.stop()
+    await bench.restart()
+    return id, await pid_in(bench, "checking")
+
+
+async def test_a_check_that_is_cancelled_is_stopped(bench: Bench) -> None:
+    id, pid = await checking(bench)
+    bench.call("execution.runs.cancel", id=id, grace=0)
+    assert (await bench.until(id))["status"] == "cancelled"
+    assert await gone(pid)
+
+
+async def test_a_check_that_was_cut_off_by_a_crash_is_asked_anew(bench: Bench) -> None:
+    id, _ = await checking(bench)
+    await bench.crash()
+    (bench.folder / "go").touch()
+    await bench.restart()
+    assert (await bench.until(id))["status"] == "succeeded"
+    assert bench.steps(id)["a"]["output"] == {"exit_code": None, "checked": True}

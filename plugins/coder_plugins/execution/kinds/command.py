@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import mimetypes
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +26,7 @@ from coder_plugins.execution.processes import (
     Exit,
     LaunchError,
     NotBegun,
+    Vanished,
     find,
     iterate_frames,
     start,
@@ -38,6 +40,7 @@ from .folders import inside, is_absolute, leads_out, outside
 from .records import CommandInput
 from .secrets import in_clear
 
+T = TypeVar("T")
 _TAIL = 64 * 1024
 """Bytes of standard output that stand in the output of the step; the log has more."""
 _JSON_LIMIT = 16 * 1024 * 1024
@@ -86,15 +89,8 @@ class CommandKind(WorkKind[CommandInput]):
         yield from _program_faults(folder, input)
 
     async def run(self, step: StepRun, input: CommandInput, /) -> Any:
-        starting = asyncio.ensure_future(start(step.folder, await _command(step, input)))
-        cancelled = False
-        while not starting.done():
-            try:
-                await asyncio.wait([starting])
-            except asyncio.CancelledError:  # it may run already, and who does not know it cannot stop it
-                cancelled = True
         try:
-            child = starting.result()
+            child, cancelled = await _unbroken(start(step.folder, await _command(step, input)))
         except LaunchError as error:
             raise StepError(
                 error.message, word="not_found", retry=False, data={"field": error.field, "hint": error.hint}
@@ -104,12 +100,16 @@ class CommandKind(WorkKind[CommandInput]):
         return await _watch(step, input, child)
 
     async def recover(self, step: StepRun, input: CommandInput, /) -> Found:
-        found = await asyncio.to_thread(find, step.folder, step.facts.get("machine"))
+        found, cancelled = await _unbroken(asyncio.to_thread(find, step.folder, step.facts.get("machine")))
+        if cancelled and isinstance(found, (NotBegun, Vanished)):
+            raise asyncio.CancelledError
         stopped = (step.folder / _STOPPED).exists()
         if isinstance(found, NotBegun):
             return Found(state="not_begun")
         try:
             if isinstance(found, Alive):
+                if cancelled:
+                    await _let_go(step, input, found.child)
                 return Found(state="done", output=await _watch(step, input, found.child))
             if isinstance(found, Ended):
                 return Found(state="done", output=_judge(step, input, found.exit))
@@ -130,6 +130,20 @@ def _program_faults(folder: Path, input: CommandInput) -> Iterable[Fault]:
             yield Fault("/run/0", f"there is no program {name} on the PATH", "give its path, or a PATH in env")
     elif not Path(name).is_file() and folder.resolve() not in Path(name).resolve().parents:
         yield Fault("/run/0", f"there is no program {name}", "give the path of one that is there")
+
+
+async def _unbroken(work: Awaitable[T]) -> tuple[T, bool]:
+    """Carry something to its end though the step is cancelled; return what came of it, and whether it was cancelled.
+
+    For what tells of a program that runs: who does not know it cannot stop it.
+    """
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    return task.result(), cancelled
 
 
 async def _watch(step: StepRun, input: CommandInput, child: Child) -> Any:
@@ -273,15 +287,27 @@ async def _ask_check(step: StepRun, input: CommandInput, message: str) -> Found:
     gone = Found(state="unknown", message=message)
     if input.check is None or step.root is None:
         return gone
-    folder = step.folder / "check"
-    folder.mkdir(exist_ok=True, mode=0o700)
     asked = msgspec.structs.replace(
         await _command(step, input), argv=tuple(map(as_text, input.check)), on_daemon_death="kill"
     )
     try:
-        ended = await (await start(folder, asked)).wait()
+        ended = await _run_check(step, input, asked)
     except LaunchError as error:
         return Found(state="unknown", message=f"its check could not be run: {error.message}")
     if ended.code == 0:
         return Found(state="done", output={"exit_code": None, "checked": True})
     return Found(state="not_begun") if ended.code == 1 else gone
+
+
+async def _run_check(step: StepRun, input: CommandInput, asked: Command) -> Exit:
+    """Run a check to its end, or stop it when the step is cancelled. Raises `LaunchError` if it cannot be begun."""
+    folder = next(each for n in itertools.count(1) if not (each := step.folder / f"check{n}").exists())
+    folder.mkdir(mode=0o700)  # one for each time: a daemon may have died while it checked
+    child, cancelled = await _unbroken(start(folder, asked))
+    try:
+        if cancelled:
+            raise asyncio.CancelledError
+        return await child.wait()
+    except asyncio.CancelledError:
+        await _stop(step, input, child)
+        raise
