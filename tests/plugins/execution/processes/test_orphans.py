@@ -10,6 +10,7 @@ import pytest
 from coder_plugins.execution.logs.adapters.files import attempt_folder
 from coder_plugins.execution.processes import Command, start
 from coder_plugins.execution.processes.orphans import look
+from coder_plugins.execution.processes.shim import records
 
 pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform == "win32", reason="there is no environment to read")]
 SLEEP = ("/bin/sh", "-c", "sleep 300 & sleep 300")
@@ -35,6 +36,8 @@ async def begin(tmp_path):
         folder.mkdir(parents=True)
         child = await start(folder, Command(argv=SLEEP, cwd=tmp_path, env={"PATH": os.environ["PATH"]}))
         children.append(child)
+        while "pid" not in (records.read(str(folder), records.START) or {}):  # its shim adds it when it has told us
+            await asyncio.sleep(0.001)
         return child
 
     yield begin
