@@ -13,7 +13,7 @@ import msgspec
 
 from coder_local.api import Error, Transaction
 from coder_plugins.execution.artifacts.adapters import put
-from coder_plugins.execution.machine import attempts, control, waiting
+from coder_plugins.execution.machine import attempts, control, fanout, waiting
 from coder_plugins.execution.machine.aside import forgive
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
 from coder_plugins.execution.machine.faults import ASIDE, RunFault, blame
@@ -203,6 +203,9 @@ def _claim(moves: Moves, boot: tuple[str, str], room: Room) -> list[Job]:
 
 def _claim_one(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | None:
     with blame(live.run.id):
+        if live.steps[key].role == "fan_out":
+            fanout.expand(moves, live, key)
+            return None
         return attempts.claim(moves, live, key, boot)
 
 

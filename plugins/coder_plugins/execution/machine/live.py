@@ -167,6 +167,9 @@ class Live:
 class Moves:
     """The transitions of one transaction. Use it in a `with` block: at the end all is written."""
 
+    expands = True
+    """Whether fan-outs are expanded in it, and not left ready for the engine's next turn to do that."""
+
     def __init__(self, tx: Transaction, kinds: Kinds) -> None:
         self.tx = tx
         self.kinds = kinds

@@ -171,7 +171,10 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
         return
     if step.role == "fan_out":
         if _holds(moves, live, key, spec.when) and not _take_over(moves, live, key):
-            fanout.expand(moves, live, key)
+            if moves.expands:
+                fanout.expand(moves, live, key)
+            else:
+                live.set(key, status="ready", ready_at=moves.now)
         return
     if fanout.hold_back(live, key) or _take_over(moves, live, key) or (spec.cache and _reuse(moves, live, key)):
         return

@@ -112,7 +112,12 @@ class WaitAnswer(Value):
 
 
 class Moving(Moves):
-    """The transitions that one command makes; what follows from them is settled before they are written."""
+    """The transitions that one command makes; what follows from them is settled before they are written.
+
+    Its caller does not wait for thousands of steps to be made, and the turn that makes them writes each as begun.
+    """
+
+    expands = False
 
     def __init__(self, tx: Transaction) -> None:
         super().__init__(tx, kinds_of(tx))
