@@ -61,12 +61,7 @@ def _words(table: Table) -> str:
 
 def _get(name: str, table: Table, _: StandardOperation) -> Standard:
     def run(scope: ReadScope, input: Any) -> Any:
-        row = scope.connection.execute(table.get_sql, (input.id,)).fetchone()
-        if row is None and table.key_sql is not None and (id_ := scope.id_of(table, input.id)) is not None:
-            row = scope.connection.execute(table.get_sql, (id_,)).fetchone()
-        if row is None:
-            raise missing(table, input.id)
-        return table.to_wire(row)
+        return table.to_wire(scope.row_of(table, input.id))
 
     signature = Signature([Parameter("id", Id)], table.record, envelope=False, name=name)
     return Standard(signature, run, _always, f"Return one {_words(table)}.")

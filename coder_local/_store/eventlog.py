@@ -6,8 +6,7 @@ Numbers are given by the writer, so their order is the order of commit, and a ro
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -45,14 +44,25 @@ EventRow = tuple[int, int, str, str, str, str]
 """A committed event: seq, at, type, subject, actor, data."""
 
 
-class Published(NamedTuple):
-    """One committed event, encoded once for all who hear it."""
+class Published:
+    """One committed event, encoded once for all who hear it, and not before anybody does."""
 
-    seq: int
-    type: str
-    subject: str
-    body: bytes
-    """The CloudEvent as JSON."""
+    __slots__ = ("_actor", "_at", "_body", "_data", "_epoch", "seq", "subject", "type")
+
+    def __init__(self, epoch: str, row: EventRow) -> None:
+        self.seq, self._at, self.type, self.subject, self._actor, self._data = row
+        self._epoch = epoch
+        self._body = b""
+
+    @property
+    def body(self) -> bytes:
+        """Return the CloudEvent as JSON."""
+        if not self._body:
+            self._body = _encode(CloudEvent(
+                id=f"{self._epoch}:{self.seq}", type=self.type, subject=self.subject, time=instant(self._at),
+                sequence=self.seq, actor=self._actor, data=msgspec.Raw(self._data),
+            ))  # fmt: skip
+        return self._body
 
 
 class Bounds(NamedTuple):
@@ -66,27 +76,9 @@ class Bounds(NamedTuple):
 _encode = msgspec.json.Encoder().encode
 
 
-def publish(epoch: str, rows: Iterable[Sequence[Any]]) -> list[Published]:
-    """Return the events of rows `(seq, at, type, subject, actor, data)`, encoded."""
-    return [
-        Published(
-            seq,
-            type_,
-            subject,
-            _encode(
-                CloudEvent(
-                    id=f"{epoch}:{seq}", type=type_, subject=subject, time=instant(at), sequence=seq, actor=actor,
-                    data=msgspec.Raw(data),
-                )
-            ),
-        )
-        for seq, at, type_, subject, actor, data in rows
-    ]  # fmt: skip
-
-
 def read_after(connection: sqlite3.Connection, epoch: str, seq: int, limit: int) -> list[Published]:
     """Return the events after a sequence number, oldest first, at most `limit`."""
-    return publish(epoch, connection.execute(_SELECT, (seq, limit)))
+    return [Published(epoch, row) for row in connection.execute(_SELECT, (seq, limit))]
 
 
 def bounds(connection: sqlite3.Connection) -> Bounds:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from coder_local.api import Invalid
 
-from .eventlog import Bounds, EventRow, Published, publish
+from .eventlog import Bounds, EventRow, Published
 
 RING = 1024
 """Events that are kept in memory for subscribers at the head."""
@@ -46,10 +46,6 @@ class Subscription:
         self.scheduled = False
         """Whether it goes on in the next turn of the loop."""
 
-    def wants(self, event: Published) -> bool:
-        """Tell whether the event is of the asked-for types and subjects."""
-        return self._types(event.type) and self._subjects(event.subject)
-
     def resume(self) -> None:
         """Go on after `deliver` had said to wait."""
         self.paused = False
@@ -57,7 +53,8 @@ class Subscription:
 
     def take(self, events: Sequence[Published]) -> None:
         """Deliver what is wanted of some events, and move the cursor past all of them."""
-        wanted = [event for event in events if self.wants(event)]
+        types, subjects = self._types, self._subjects
+        wanted = [event for event in events if types(event.type) and subjects(event.subject)]
         self.cursor = events[-1].seq
         if wanted and not self._deliver(wanted):
             self.paused = True
@@ -133,10 +130,10 @@ class Feed:
     def publish(self, rows: Sequence[EventRow]) -> None:
         """Take in what was committed, in order."""
         before, self.head = self.head, rows[-1][0]
-        if not self._subscriptions:  # nothing is encoded for nobody: whoever comes later reads the log
+        if not self._subscriptions:  # whoever comes later reads the log
             self._ring.clear()
             return
-        events = publish(self.epoch, rows)
+        events = [Published(self.epoch, row) for row in rows]
         self._ring.extend(events)
         for subscription in list(self._subscriptions):
             if subscription.paused or subscription.scheduled:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any, LiteralString, TypeVar
 
 import msgspec
@@ -87,23 +88,21 @@ class ReadScope(Snapshot):
 
     def id_of(self, table: Table, reference: str) -> str | None:
         """Return the id of the record that a reference names by its id or human key, or None."""
-        if self._execute(table.exists_sql, (reference,)).fetchone() is not None:
-            return reference
-        return self._id_of_key(table, reference)
-
-    def _id_of_key(self, table: Table, key: str) -> str | None:
-        if table.key_sql is None:
-            return None
-        row = self._execute(table.key_sql, (self.workspace, key)).fetchone()
+        row = self._execute(table.id_sql, table.naming(reference, self.workspace)).fetchone()
         return None if row is None else str(row[0])
+
+    def row_of(self, table: Table, reference: str) -> tuple[Any, ...]:
+        """Return the row of the record that a reference names by its id or human key. Raises `NotFound`."""
+        row: tuple[Any, ...] | None
+        row = self._execute(table.named_sql, table.naming(reference, self.workspace)).fetchone()
+        if row is None:
+            raise missing(table, reference)
+        return row
 
     def named(self, record: type[R], reference: str) -> R:
         """Return the record that a reference names by its id or human key. Raises `NotFound`."""
-        found, table = self.find(record, reference), self.tables.of(record)
-        if found is None and (id_ := self._id_of_key(table, reference)) is not None:
-            found = self.find(record, id_)
-        if found is None:
-            raise missing(table, reference)
+        table = self.tables.of(record)
+        found: R = table.from_row(self.row_of(table, reference))
         return found
 
     def select(
@@ -232,40 +231,29 @@ class WriteScope(ReadScope, Transaction):
     def write_log(self) -> None:
         self._log.write()
 
-    @contextmanager
-    def acting(self, rights: Rights, operation: str = "") -> Generator[Transaction]:
+    def acting(self, rights: Rights, operation: str = "") -> AbstractContextManager[Transaction]:
         if rights.token is not None and not self._is_valid(rights.token):
             raise Unauthenticated("this token was revoked", hint="make another with tokens.create")
-        with self.part(self.calls.acting(self.caller, rights, operation)) as inner:
-            inner.running = self.running or self.caller.operation
-            yield inner
+        part = self.part(self.calls.acting(self.caller, rights, operation))
+        part.inner.running = self.running or self.caller.operation
+        return part
 
     def _is_valid(self, token: str) -> bool:
         sql = "SELECT 1 FROM token WHERE id = ? AND revoked_at IS NULL"
         return self.connection.execute(sql, (token,)).fetchone() is not None
 
-    @contextmanager
-    def part(self, caller: Caller) -> Generator[WriteScope]:
-        """Open a part of this transaction in a savepoint, with changes and events of its own.
+    def part(self, caller: Caller) -> Part:
+        """Return a part of this transaction in a savepoint, with changes and events of its own, to be entered once.
 
         If the block raises, the part is taken back and the exception goes on.
         """
         inner = WriteScope(self.connection, self.tables, self.calls, caller, self._clock, self._ids, self._log)
         inner.ms = self.ms
-        before = self._log.place()
-        self.connection.execute("SAVEPOINT part")
-        try:
-            yield inner
-        except BaseException as error:
-            if not self.connection.in_transaction:  # a full disk or an interrupt took the whole transaction with it
-                self._lost = error
-                raise
-            self.connection.execute("ROLLBACK TO part")
-            self.connection.execute("RELEASE part")
-            self._log.go_back(before)
-            raise
-        self.connection.execute("RELEASE part")
-        self.parts.append(inner)
+        return Part(self, inner, self._log)
+
+    def lose(self, error: BaseException) -> None:
+        """Note what took the whole transaction away."""
+        self._lost = error
 
     def _refuse_lost(self) -> None:
         """Raise if the transaction is gone: a statement after that would commit by itself."""
@@ -297,8 +285,9 @@ class WriteScope(ReadScope, Transaction):
         return new
 
     def update(self, record: R, /, **changes: Any) -> R:
-        if wrong := _NOT_WRITTEN & changes.keys():
-            raise ValueError(f"{', '.join(sorted(wrong))}: written by the store, not by update()")
+        if not _NOT_WRITTEN.isdisjoint(changes):
+            wrong = ", ".join(sorted(_NOT_WRITTEN & changes.keys()))
+            raise ValueError(f"{wrong}: written by the store, not by update()")
         return self._write(record, changes, "updated")
 
     def delete(self, record: R, /) -> R:
@@ -310,7 +299,8 @@ class WriteScope(ReadScope, Transaction):
     def _erase(self, table: Table, record: R) -> R:
         """Take a record away for good, and return it as it would stand there as deleted."""
         now = self.now()
-        self._hold(table, record)
+        if self.expected is not None or self._holds:
+            self._hold(table, record)
         gone = msgspec.structs.replace(record, deleted_at=now, updated_at=now, rev=record.rev + 1)
         self._check(table, record, gone)
         self._refuse_lost()
@@ -337,7 +327,8 @@ class WriteScope(ReadScope, Transaction):
     def _write(self, record: R, changes: dict[str, Any], verb: str) -> R:
         table = self.tables.of(type(record))
         changes = {name: value for name, value in changes.items() if getattr(record, name) != value}
-        self._hold(table, record)
+        if self.expected is not None or self._holds:
+            self._hold(table, record)
         if not changes:
             return record
         new = msgspec.structs.replace(record, **changes, rev=record.rev + 1, updated_at=self.now())
@@ -358,8 +349,6 @@ class WriteScope(ReadScope, Transaction):
 
     def _hold(self, table: Table, record: Record) -> None:
         """Hold the record to the caller's `if_rev`, once: later writes of the same command have moved its rev."""
-        if self.expected is None and not self._holds:
-            return
         names = {record.id, table.key_of(record)}
         revs = [hold.rev for hold in self._holds if hold.meets(names)]
         if self.expected is not None and self.expected[0] in names:
@@ -423,6 +412,37 @@ class WriteScope(ReadScope, Transaction):
     def new_id(self) -> str:
         """Return a fresh id."""
         return self._ids.new()
+
+
+class Part:
+    """A savepoint of a transaction. A class, for a generator would take as long as both of its statements."""
+
+    __slots__ = ("_before", "_log", "_outer", "inner")
+
+    def __init__(self, outer: WriteScope, inner: WriteScope, log: Log) -> None:
+        self._outer = outer
+        self._log = log
+        self.inner = inner
+        self._before: Any = None
+
+    def __enter__(self) -> WriteScope:
+        self._before = self._log.place()
+        self.inner.connection.execute("SAVEPOINT part")
+        return self.inner
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection = self.inner.connection
+        if error is None:
+            connection.execute("RELEASE part")
+            self._outer.parts.append(self.inner)
+        elif not connection.in_transaction:  # a full disk or an interrupt took the whole transaction with it
+            self._outer.lose(error)
+        else:
+            connection.execute("ROLLBACK TO part")
+            connection.execute("RELEASE part")
+            self._log.go_back(self._before)
 
 
 def missing(table: Table, id: str) -> NotFound:

@@ -96,7 +96,8 @@ class Update:
         """Return what SQLite keeps of a record in those columns."""
         values: list[Any] = list(self._values(record))
         for index, column in self._special:
-            values[index] = column.to_sql(values[index])
+            if (value := values[index]) is not None:
+                values[index] = column.to_sql(value)
         return values
 
 
@@ -119,12 +120,14 @@ class Table:
         self.insert_sql = f"INSERT INTO {self.name} ({self.names}) VALUES ({marks})"  # noqa: S608 - names are declared
         self.get_sql = f"SELECT {self.names} FROM {self.name} WHERE id = ? AND deleted_at IS NULL"  # noqa: S608
         self.erase_sql = f"DELETE FROM {self.name} WHERE id = ? AND rev = ?"  # noqa: S608
-        self.exists_sql = f"SELECT 1 FROM {self.name} WHERE id = ?"  # noqa: S608
         self.find_sql = f"SELECT {self.names} FROM {self.name} WHERE id = ?"  # noqa: S608
         key = declaration.key
-        self.key_sql = (
-            key and f"SELECT id FROM {self.name} WHERE workspace_id = ? AND {key} = ? AND deleted_at IS NULL"  # noqa: S608
-        )
+        by_key = f" FROM {self.name} WHERE workspace_id = ? AND {key} = ? AND deleted_at IS NULL"
+        # one statement instead of three; SQLite goes through them in order, so an id comes before a key
+        self.named_sql = f"{self.get_sql} UNION ALL SELECT {self.names}{by_key} LIMIT 1" if key else self.get_sql
+        self.id_sql = f"SELECT id FROM {self.name} WHERE id = ?"  # noqa: S608
+        if key:
+            self.id_sql += f" UNION ALL SELECT id{by_key} LIMIT 1"
         self._twin: Any = msgspec.defstruct(self.record.__name__, [(name, Any) for name in self.by_name])
         self._special = [
             (index, column.kind == "bool") for index, column in enumerate(self.columns) if column.kind != "plain"
@@ -140,6 +143,10 @@ class Table:
         """Return what people call the record, if it has a human key."""
         key = self.declaration.key
         return None if key is None else getattr(record, key)
+
+    def naming(self, reference: str, workspace: str) -> tuple[str, ...]:
+        """Return the values for `named_sql` and `id_sql`: an id, or what people in a workspace call a record."""
+        return (reference,) if self.declaration.key is None else (reference, workspace, reference)
 
     def ddl(self) -> list[str]:
         """Return the statements that make the table and its indexes."""
@@ -186,7 +193,8 @@ class Table:
         """Return the values of a record in the order of the columns."""
         row: list[Any] = list(msgspec.structs.astuple(record))
         for index, _ in self._special:
-            row[index] = self.columns[index].to_sql(row[index])
+            if (value := row[index]) is not None:
+                row[index] = self.columns[index].to_sql(value)
         return row
 
     def from_row(self, row: Sequence[Any]) -> Any:

@@ -49,7 +49,7 @@ class ExecutionSettings(Settings):
 
     processes: Annotated[int, Meta(ge=1, le=256)] = max(2, os.cpu_count() or 2)
     """Steps that run a program of their own, at once."""
-    others: Annotated[int, Meta(ge=1, le=1024)] = 128
+    others: Annotated[int, Meta(ge=1, le=1024)] = 256
     """Steps of all other kinds, at once."""
     runs_per_hour: Annotated[int, Meta(ge=1, le=1_000_000)] = 2_000
     """Sub-runs that one run and all below it may begin within an hour."""

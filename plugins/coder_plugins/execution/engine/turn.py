@@ -5,6 +5,7 @@ The end of one step and the beginning of the next are one commit, and what ended
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from coder_plugins.execution.machine.live import Kinds, Live, Moves
 from coder_plugins.execution.machine.making import under
 from coder_plugins.execution.machine.settling import settle
 from coder_plugins.execution.records import INLINE_LIMIT, LARGE
-from coder_plugins.execution.runs.records import Boot, RunResumed, StepFault, Wait
+from coder_plugins.execution.runs.records import Boot, RunResumed, Step, StepFault, Wait
 
 DUE_LIMIT = 500
 """Waits that one turn lets go; what is due beyond them comes in the next one."""
@@ -29,7 +30,7 @@ JUDGED_AT_ONCE = 250
 """Attempts of an earlier start that one transaction judges."""
 BOOTS = 50
 """Starts that are kept on record."""
-BUDGET = 1.0
+BUDGET = 0.1
 """Seconds after which a turn begins no more operations: others want the writer too."""
 
 
@@ -219,21 +220,22 @@ def _stored_queues(moves: Moves) -> list[tuple[Any, ...]]:
 def _pick(moves: Moves, workspaces: Sequence[str], *, process: bool, limit: int) -> list[tuple[Live, str]]:
     """Return ready steps. What this transaction has moved is not in the database yet, so both are looked at."""
     ready: dict[str, list[_Place]] = {}
-    known = set(moves.lives)
     for live in moves.lives.values():
-        if not live.run.faulted:
-            for step in map(live.steps.__getitem__, live.ready):
-                if step.process == process:
-                    place = _Place(-step.priority, step.ready_at or "", step.run, step.position, step.key)
-                    ready.setdefault(step.workspace_id, []).append(place)
-    moved = sum(len(live.touched) for live in moves.lives.values())
-    for workspace, *fields in _stored_ready(moves, workspaces, process=process, limit=limit + moved):
-        stored = _Place(*fields)
-        if stored.run not in known:
-            ready.setdefault(workspace, []).append(stored)
+        if live.ready and not live.run.faulted:
+            steps = (step for step in map(live.steps.__getitem__, live.ready) if step.process == process)
+            first = heapq.nsmallest(limit, steps, key=_order)  # of a fan-out there may be thousands
+            places = (_Place(-step.priority, step.ready_at or "", step.run, step.position, step.key) for step in first)
+            ready.setdefault(live.run.workspace_id, []).extend(places)
+    for workspace, *fields in _stored_ready(moves, workspaces, process=process, limit=limit):
+        ready.setdefault(workspace, []).append(_Place(*fields))
     return [
         (_load(moves, place.run), place.key) for place in _in_turn([sorted(each) for each in ready.values()], limit)
     ]
+
+
+def _order(step: Step) -> tuple[int, str, int]:
+    """Return how the steps of one run compare as they come to their turns."""
+    return (-step.priority, step.ready_at or "", step.position)
 
 
 def _load(moves: Moves, run: str) -> Live:
@@ -253,14 +255,17 @@ class _Place(NamedTuple):
 
 
 def _stored_ready(moves: Moves, workspaces: Sequence[str], *, process: bool, limit: int) -> list[tuple[Any, ...]]:
+    """Return the ready steps of runs that this transaction has not loaded."""
     found: list[tuple[Any, ...]] = []
     for workspace in workspaces:
         found += moves.tx.rows(
             "SELECT workspace_id, -priority, ready_at, run, position, key FROM execution_steps"  # noqa: S608 - the words are our own
             f" WHERE status = 'ready' AND process = :process AND workspace_id = :workspace AND deleted_at IS NULL"
-            f" AND run NOT IN {ASIDE} ORDER BY priority DESC, ready_at, run, position LIMIT :limit",
+            f" AND run NOT IN {ASIDE} AND run NOT IN (SELECT value FROM json_each(:loaded))"
+            " ORDER BY priority DESC, ready_at, run, position LIMIT :limit",
             process=process,
             workspace=workspace,
+            loaded=list(moves.lives),
             limit=limit,
         )
     return found

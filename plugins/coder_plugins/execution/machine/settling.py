@@ -171,10 +171,7 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
         return
     if step.role == "fan_out":
         if _holds(moves, live, key, spec.when) and not _take_over(moves, live, key):
-            if moves.expands:
-                fanout.expand(moves, live, key)
-            else:
-                live.set(key, status="ready", ready_at=moves.now)
+            _fan_out(moves, live, key)
         return
     if fanout.hold_back(live, key) or _take_over(moves, live, key) or (spec.cache and _reuse(moves, live, key)):
         return
@@ -198,6 +195,13 @@ def _start(moves: Moves, live: Live, key: str, spec: StepSpec) -> None:
             seconds = parse_instant(ready_at).timestamp() + parse_duration(spec.queue_timeout).total_seconds()
             due = moves.instant(round(seconds * 1000))
             waiting.wait(moves, live, key, Wait(run="", key="", kind="queue", due_at=due, due_means="failed"))
+
+
+def _fan_out(moves: Moves, live: Live, key: str) -> None:
+    if moves.expands:
+        fanout.expand(moves, live, key)
+    else:
+        live.set(key, status="ready", ready_at=moves.now)
 
 
 def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: IdleKind[Any]) -> None:

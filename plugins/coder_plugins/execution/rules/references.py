@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -17,6 +18,8 @@ _OPEN = "${{"
 ROOTS = ("inputs", "steps", "item", "matrix", "run")
 DEPTH = 64
 """How deep values may be nested."""
+_LONG = 4096
+"""Characters of a text above which what it was parsed to is not kept."""
 
 
 class ReferenceFault(Exception):
@@ -29,6 +32,13 @@ class Place(NamedTuple):
     pointer: str
     path: tuple[str, ...]
     """`("steps", "build", "output", "path")`"""
+
+
+class _Reference(NamedTuple):
+    """A reference in a text, as it stands there and as a path."""
+
+    text: str
+    path: tuple[str, ...]
 
 
 def find(value: Any, pointer: str = "") -> Iterator[Place]:
@@ -73,18 +83,32 @@ def resolve(value: Any, scope: Mapping[str, Any], *, lenient: bool = False) -> A
 
 
 def _resolve_text(text: str, scope: Mapping[str, Any], *, lenient: bool) -> Any:
-    def named(match: re.Match[str]) -> Any:
-        try:
-            return _look_up(match.group(1), scope)
-        except ReferenceFault:
-            if lenient:
-                return match.group(0)
-            raise
+    parts = _parse(text) if len(text) <= _LONG else _parse.__wrapped__(text)
+    if len(parts) == 1:
+        return _value_of(parts[0], scope, lenient=lenient)
+    return "".join(as_text(_value_of(part, scope, lenient=lenient)) for part in parts)
 
-    whole = _REFERENCE.fullmatch(text)
-    if whole is not None:
-        return named(whole)
-    return _REFERENCE.sub(lambda match: as_text(named(match)), text)
+
+@lru_cache(maxsize=512)
+def _parse(text: str) -> tuple[str | _Reference, ...]:
+    """Return the parts of a text, none of them empty; of a fan-out each step has the same."""
+    parts: list[str | _Reference] = []
+    at = 0
+    for match in _REFERENCE.finditer(text):
+        parts += [text[at : match.start()], _Reference(match.group(0), tuple(match.group(1).split(".")))]
+        at = match.end()
+    return tuple(part for part in (*parts, text[at:]) if part)
+
+
+def _value_of(part: str | _Reference, scope: Mapping[str, Any], *, lenient: bool) -> Any:
+    if isinstance(part, str):
+        return part
+    try:
+        return _look_up(part.path, scope)
+    except ReferenceFault:
+        if lenient:
+            return part.text
+        raise
 
 
 def as_text(value: Any) -> str:
@@ -92,21 +116,20 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _look_up(path: str, scope: Mapping[str, Any]) -> Any:
+def _look_up(path: tuple[str, ...], scope: Mapping[str, Any]) -> Any:
     value: Any = scope
-    walked: list[str] = []
-    for word in path.split("."):
-        if isinstance(value, Mapping) and word in value:
+    for index, word in enumerate(path):
+        if isinstance(value, (dict, Mapping)) and word in value:  # the former is asked for in a tenth of the time
             value = cast("Mapping[str, Any]", value)[word]
         elif isinstance(value, list) and word.isdecimal() and int(word) < len(cast("Sequence[Any]", value)):
             value = cast("Sequence[Any]", value)[int(word)]
         else:
-            raise ReferenceFault(f"${{{{ {path} }}}} names nothing: {_what_is_there(value, walked)}")
-        walked.append(word)
+            name, there = ".".join(path), _what_is_there(value, path[:index])
+            raise ReferenceFault(f"${{{{ {name} }}}} names nothing: {there}")
     return value
 
 
-def _what_is_there(value: Any, walked: list[str]) -> str:
+def _what_is_there(value: Any, walked: Sequence[str]) -> str:
     where = ".".join(walked) or "a reference"
     if isinstance(value, Mapping):
         names = ", ".join(sorted(cast("Mapping[str, Any]", value))[:20])
