@@ -56,7 +56,7 @@ async def test_a_disk_that_is_full_before_an_effect(bench: Bench, monkeypatch: p
 
 
 async def test_facts_that_cannot_be_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared, _ = failing(attempts.prepared, RuntimeError("too odd"), 2)
+    prepared, _ = failing(attempts.prepared, RuntimeError("too odd"), 4)  # two turns, each made anew
     monkeypatch.setattr(attempts, "prepared", prepared)
     id = await bench.finish(step("e", "file_edit", {"path": "x", "content": "y"}))
     assert bench.steps(id)["e"]["error"]["message"] == "RuntimeError: too odd"

@@ -68,6 +68,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._due: str | None = None
+        self._more = False
         self._clocks = (0, 0.0)
         self._stopping = False
         self._plugins_changed = False
@@ -78,6 +79,9 @@ class Engine:
         self.trouble: str | None = None
         """Why results cannot be written now, if they cannot."""
         self.turns = 0
+        self._at_once = False
+        """Whether operations may be done in the turn that claims them. Not after a crash: one of them may be why, which
+        is told by the attempt that it leaves open."""
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -89,7 +93,7 @@ class Engine:
             found = await self._past_faults(
                 lambda: self._ctx.transact(turns.begin, self.kinds, os.getpid(), not self._aside)
             )
-            self.boot = found.boot
+            self.boot, self._at_once = found.boot, found.clean
             self._clocks = self._ctx.now_ms(), time.monotonic()
             await self._judge(found, "the daemon was started again")
         except BaseException:
@@ -217,11 +221,9 @@ class Engine:
         self.turns += 1
         await self._note_jump()
         self._applying = sum(1 for each in work if isinstance(each, Apply))
-        found: Turn = await self._ctx.transact(
-            turns.turn, self.kinds, self.boot, work, self._room(), self.carrying.runs, boot_id()
-        )
+        found = await self._write_turn(work)
         self._applying = 0
-        self._due = found.due
+        self._due, self._more = found.due, found.more
         for prepared, go in zip((each for each in work if isinstance(each, Prepared)), found.go, strict=True):
             self.carrying.tell(prepared, go)
         for job in found.jobs:
@@ -236,10 +238,25 @@ class Engine:
             self.wake()
         self._hold()
 
+    async def _write_turn(self, work: Sequence[Work]) -> Turn:
+        """Make a turn, and where it fails once more with each attempt on disk before its effect.
+
+        One of those that were done at once may be why; then it is known which one.
+        """
+        given = self.kinds, self.boot, work, self._room(), self.carrying.runs, boot_id()
+        if self._at_once:
+            try:
+                return await self._ctx.transact(turns.turn, *given, True)
+            except Locked:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the same turn meets it again or does not
+                _log.warning("a turn is made anew, each attempt before its effect: %s", tell(error))
+        return await self._ctx.transact(turns.turn, *given, False)
+
     def _hold(self) -> None:
         """Keep the daemon from stopping for want of clients while steps are done, or are due soon."""
         soon = self._due is not None and parse_instant(self._due).timestamp() - self._ctx.now_ms() / 1000 < SOON_S
-        busy = bool(len(self.carrying) or self._work or soon) and not self._stopping
+        busy = bool(len(self.carrying) or self._work or self._more or soon) and not self._stopping
         if busy and self._at_work is None:
             self._at_work = self._ctx.at_work()
             self._at_work.__enter__()
@@ -344,7 +361,7 @@ class Engine:
     # -- attempts -----------------------------------------------------------------------------------------------------
 
     def _begin(self, job: Job) -> None:
-        if job.effect == "transactional" and job.state == "started":
+        if turns.is_one_commit(job):
             self._take(Apply(job))
         else:
             self.carrying.begin(job, self.kinds[job.kind])

@@ -19,7 +19,7 @@ from coder_plugins.execution.machine.aside import forgive
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
 from coder_plugins.execution.machine.faults import ASIDE, RunFault, blame
 from coder_plugins.execution.machine.live import Kinds, Live, Moves
-from coder_plugins.execution.machine.making import under
+from coder_plugins.execution.machine.making import Unsaved, under
 from coder_plugins.execution.machine.settling import settle
 from coder_plugins.execution.records import INLINE_LIMIT, LARGE
 from coder_plugins.execution.runs.records import Boot, RunResumed, Step, StepFault, Wait
@@ -85,10 +85,13 @@ def turn(
     room: Room,
     running: Sequence[str],
     machine: str,
+    at_once: bool,
 ) -> Turn:
     """Write what ended, let go what is due, and claim what may begin.
 
     `boot` is the start of the engine, `machine` that of the machine, `running` the runs with attempts of this engine.
+    With `at_once` operations that are one commit with their results run in the turn that claims them: intent, effect
+    and result are on disk together or not at all.
     """
     applied, left = _apply(tx, [each for each in work if isinstance(each, Apply)])
     due, fired = _next_due(tx), 0
@@ -103,28 +106,56 @@ def turn(
             fired = _fire_due(moves)
         settle(moves)
         jobs = _claim(moves, (boot, machine), room)
+        more = fired >= DUE_LIMIT
+        if at_once:
+            full = len(jobs) >= room.others
+            jobs, done = _do_at_once(moves, jobs)
+            more = more or (done and (full or any(live.ready for live in moves.lives.values())))
         stop = _to_stop(moves, running)
     if moves.times_moved:
         due = _next_due(tx)
-    return Turn(jobs, go, stop, list(left), due, fired >= DUE_LIMIT, moves.overdue)
+    return Turn(jobs, go, stop, [*left], due, more, moves.overdue)
 
 
-def _apply(tx: Transaction, applies: Sequence[Apply]) -> tuple[list[Ended], Sequence[Apply]]:
-    """Run operations, each in a part of its own, so that one that fails takes back only itself."""
+def is_one_commit(job: Job) -> bool:
+    """Tell whether an attempt changes nothing but the database, and so is one commit with its result."""
+    return job.effect == "transactional" and job.state == "started"
+
+
+def _do_at_once(moves: Moves, jobs: list[Job]) -> tuple[list[Job], bool]:
+    """Do what was just claimed and is one commit with its result; return the rest, and whether anything was done."""
+    done, left = _apply(moves.tx, [Apply(job) for job in jobs if is_one_commit(job)], unsaved=True)
+    for ended in done:
+        with blame(ended.run):
+            attempts.end(moves, ended)
+    settle(moves)
+    return [*(job for job in jobs if not is_one_commit(job)), *(job for (job,) in left)], bool(done)
+
+
+def _apply(tx: Transaction, applies: Sequence[Apply], *, unsaved: bool = False) -> tuple[list[Ended], list[Apply]]:
+    """Run operations, each in a part of its own, so that one that fails takes back only itself.
+
+    Return also those that were left: for want of time, or because they move runs and the turn's own are `unsaved`.
+    """
     begun = time.monotonic()
     ended: list[Ended] = []
-    for index, (job,) in enumerate(applies):
+    left: list[Apply] = []
+    for index, each in enumerate(applies):
         if ended and time.monotonic() - begun > BUDGET:
-            return ended, applies[index:]
-        ended.append(_apply_one(tx, job))
-    return ended, ()
+            return ended, [*left, *applies[index:]]
+        try:
+            ended.append(_apply_one(tx, each.job, unsaved=unsaved))
+        except Unsaved:
+            left.append(each)
+    return ended, left
 
 
-def _apply_one(tx: Transaction, job: Job) -> Ended:
+def _apply_one(tx: Transaction, job: Job, *, unsaved: bool) -> Ended:
     operation, input = job.input["operation"], job.input.get("input", {})
     begun = time.monotonic()
+    above = under(job.run, job.key, unsaved=unsaved)
     try:
-        with tx.acting(job.rights, f"execution.step:{job.run}") as part, under(job.run, job.key):
+        with tx.acting(job.rights, f"execution.step:{job.run}") as part, above:
             output = part.call(operation, **input)
     except Error as error:
         fault = StepFault(word=error.kind, message=error.message, data=error.to_wire())
@@ -310,6 +341,8 @@ class Begun(NamedTuple):
     """Attempts to be looked after: nobody knows what became of them."""
     after: str | None
     """The last attempt that was judged; None when there are no more."""
+    clean: bool = True
+    """Whether the start before came to an orderly end."""
 
 
 def begin(tx: Transaction, kinds: Kinds, pid: int, forgiving: bool) -> Begun:
@@ -322,7 +355,8 @@ def begin(tx: Transaction, kinds: Kinds, pid: int, forgiving: bool) -> Begun:
     kept = "SELECT id FROM execution_boots WHERE deleted_at IS NULL ORDER BY id DESC LIMIT :kept"
     for old in tx.select(Boot, f"id NOT IN ({kept})", limit=BOOTS, kept=BOOTS):
         tx.delete(old)
-    return judge(tx, kinds, tx.insert(Boot(pid=pid)).id, "", "the daemon was started again")
+    clean = all(before.stopped_at is not None for before in tx.select(Boot, order="id DESC", limit=1))
+    return judge(tx, kinds, tx.insert(Boot(pid=pid)).id, "", "the daemon was started again")._replace(clean=clean)
 
 
 def judge(tx: Transaction, kinds: Kinds, boot: str, after: str, reason: str) -> Begun:

@@ -8,7 +8,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from coder_local.api import Error, Refused, Rights, Safety, Unsupported, Value, WorkKind, parse_duration, parse_instant
+from coder_local.api import (
+    Error,
+    Refused,
+    Rights,
+    Safety,
+    Unsupported,
+    Value,
+    WorkKind,
+    parse_duration,
+    parse_instant,
+    replace,
+)
 from coder_plugins.execution.definitions.records import StepSpec
 from coder_plugins.execution.rules import retries
 from coder_plugins.execution.rules.references import ReferenceFault, resolve
@@ -80,6 +91,7 @@ class Ended(Value):
 def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | None:
     """Begin an attempt at a ready step; None if it must wait for a resource, or cannot be begun.
 
+    It is on disk when the transaction is, and must not have an effect before, but for one in this very transaction.
     `boot` is the start of the engine, and that of the machine: after another one no process is left to be adopted.
     """
     spec, step = live.spec(key), live.steps[key]
@@ -123,14 +135,12 @@ def claim(moves: Moves, live: Live, key: str, boot: tuple[str, str]) -> Job | No
     n = step.attempts + 1
     state: Literal["intent", "started"] = "intent" if prepares else "started"
     facts = {"machine": boot[1]} if step.process else {}
-    attempt = moves.tx.insert(
-        Attempt(
-            id=f"{step.id}/{n}", workspace_id=step.workspace_id, run=step.run, key=key, n=n, state=state, boot=boot[0],
-            effect=effect, input=input, facts=facts, idempotency_key=step.id,
-            timeout_ms=_timeout(spec, step.active_ms), started_at=moves.now,
-        )
+    attempt = live.running[key] = Attempt(
+        id=f"{step.id}/{n}", workspace_id=step.workspace_id, run=step.run, key=key, n=n, state=state, boot=boot[0],
+        effect=effect, input=input, facts=facts, idempotency_key=step.id,
+        timeout_ms=_timeout(spec, step.active_ms), started_at=moves.now,
     )  # fmt: skip
-    live.running[key] = attempt
+    live.new_attempts.add(key)
     live.set(key, status="running", attempts=n, started_at=step.started_at or moves.now, reason=None)
     _watch_deadline(moves, live, key)
     moves.say(StepStarted(step=step.id, run=step.run, key=key, attempt=n))
@@ -240,10 +250,7 @@ def end(moves: Moves, ended: Ended) -> None:
         return
     del live.running[ended.key]
     moves.close_wait(live, ended.key)
-    moves.tx.update(
-        attempt, state=ended.state, ended_at=moves.now, error=ended.error, exit_code=ended.exit_code,
-        signal=ended.signal, log_bytes=ended.log_bytes,
-    )  # fmt: skip
+    _write_end(moves, live, attempt, ended)
     key, step = ended.key, live.steps[ended.key]
     _keep(moves, attempt, ended.kept)
     active_ms = step.active_ms + ended.active_ms
@@ -263,6 +270,18 @@ def end(moves: Moves, ended: Ended) -> None:
     else:
         assert ended.error is not None  # noqa: S101 - the engine gives a failure its reason
         fail(moves, live, key, ended.error, retry=ended.retry)
+
+
+def _write_end(moves: Moves, live: Live, attempt: Attempt, ended: Ended) -> None:
+    changes: dict[str, Any] = {
+        "state": ended.state, "ended_at": moves.now, "error": ended.error, "exit_code": ended.exit_code,
+        "signal": ended.signal, "log_bytes": ended.log_bytes,
+    }  # fmt: skip
+    if ended.key in live.new_attempts:  # it began in this very transaction
+        live.new_attempts.discard(ended.key)
+        moves.tx.insert(replace(attempt, **changes))
+    else:
+        moves.tx.update(attempt, **changes)
 
 
 def _keep(moves: Moves, attempt: Attempt, kept: list[Kept]) -> None:

@@ -58,6 +58,8 @@ class Live:
         """Open waits, by step."""
         self.running: dict[str, Attempt] = {}
         """Attempts that go on, by step."""
+        self.new_attempts: set[str] = set()
+        """Steps whose attempts began in this transaction, and are not written yet."""
         self.todo: deque[str] = deque()
         """Steps to be looked at: what they need has moved."""
         self.stored: dict[str, Step] = {}
@@ -257,6 +259,10 @@ class Moves:
         """Write what was moved."""
         for live in self.lives.values():
             if live.dirty:
+                with blame(live.run.id):
+                    for key in sorted(live.new_attempts):
+                        live.running[key] = self.tx.insert(live.running[key])
+                    live.new_attempts.clear()
                 with blame(live.run.id, saving=True):
                     self._save(live)
 

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from coder_local.api import Found
-from coder_plugins.execution.engine import engine as engines
 from coder_plugins.execution.engine import turn as turns
 from coder_plugins.execution.machine import attempts, waiting
 from coder_plugins.execution.machine.attempts import Ended
@@ -50,32 +49,17 @@ def test_with_all_rules_nothing_is_found(plan: Plan) -> None:
 
 def test_without_an_intent_before_the_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log of results only: the attempt is written together with its end."""
-    end = attempts.end
+    claim, end = attempts.claim, attempts.end
 
-    class Forgetful:
-        def __init__(self, tx: Any) -> None:
-            self._tx = tx
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._tx, name)
-
-        def insert(self, record: Any) -> Any:
-            return record if isinstance(record, attempts.Attempt) else self._tx.insert(record)
-
-    claim = attempts.claim
-
-    def without(moves: Moves, *rest: Any) -> Any:
-        tx = moves.tx
-        moves.tx = Forgetful(tx)  # type: ignore[assignment]
-        try:
-            return claim(moves, *rest)
-        finally:
-            moves.tx = tx
+    def without(moves: Moves, live: Any, key: str, *rest: Any) -> Any:
+        job = claim(moves, live, key, *rest)
+        live.new_attempts.discard(key)
+        return job
 
     def late(moves: Moves, ended: Ended) -> None:
         live = moves.load(ended.run)
         if ended.key in live.running:
-            live.running[ended.key] = moves.tx.insert(live.running[ended.key])
+            live.new_attempts.add(ended.key)
         end(moves, ended)
 
     monkeypatch.setattr(attempts, "claim", without)
@@ -222,12 +206,7 @@ def test_when_waits_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_when_a_change_and_its_result_are_two_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operation runs as any other effect does, and its result is written afterwards."""
-    begin = engines.Engine._begin
-
-    def apart(self: Any, job: Any) -> None:
-        begin(self, msgspec.structs.replace(job, effect="repeatable") if job.state == "started" else job)
-
-    monkeypatch.setattr(engines.Engine, "_begin", apart)
+    monkeypatch.setattr(turns, "is_one_commit", lambda _: False)
     assert finds(MARK, "E5:")
 
 
