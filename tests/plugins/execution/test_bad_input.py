@@ -39,6 +39,15 @@ async def test_a_step_that_needs_itself(bench: Bench) -> None:
     assert bench.refused(work("a", "a")).data["cycle"] == ["a", "a"]
 
 
+async def test_steps_that_run_themselves_for_ever(bench: Bench) -> None:
+    itself = step("s", "sub_run", {"definition": "self"}, needs=["a"])
+    wrong(bench.refused(work("a"), itself), Invalid, "/steps/1/input/definition", "for ever", "when")
+    ends = {"value": "${{ inputs.go }}", "equals": True}
+    asks = step("a", "approval", {"prompt": "again?"})
+    for steps in ([work("a"), itself | {"when": ends}], [work("a"), itself | {"allow_failure": True}], [asks, itself]):
+        assert bench.call("execution.check", steps=steps, inputs={"go": True})["ok"]
+
+
 async def test_an_unknown_need(bench: Bench) -> None:
     wrong(bench.refused(work("build"), work("b", "biuld")), Invalid, "/steps/1/needs/0", "biuld", "did you mean build?")
     wrong(bench.refused(work("a"), work("b", "zzz")), Invalid, "/steps/1/needs/0", "there are a, b")

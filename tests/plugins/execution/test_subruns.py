@@ -88,7 +88,8 @@ async def test_a_definition_that_ran_before(bench: Bench) -> None:
 
 
 async def test_a_run_that_runs_itself_ends_16_deep(bench: Bench) -> None:
-    id = await bench.finish(step("s", "sub_run", {"definition": "self"}))
+    again = {"value": "${{ run.name }}", "not_equals": "enough"}
+    id = await bench.finish(step("s", "sub_run", {"definition": "self"}, when=again))
     assert bench.run(id)["status"] == "failed"
     runs = bench.call("execution.runs.list", limit=50)["items"]
     assert sorted(each["depth"] for each in runs) == list(range(17))

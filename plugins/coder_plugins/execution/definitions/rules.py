@@ -77,6 +77,7 @@ def _findings(
     """Return what is wrong with steps, and whether they are a graph. Without `inputs` nobody knows their names yet."""
     findings = list(_graph_findings(steps))
     sound = not findings
+    findings += _endless_findings(steps) if sound else ()
     for index in range(len(steps)):
         findings += _step_findings(read, kinds, steps, index, inputs, folder=folder, sound=sound)
     return findings, sound
@@ -120,6 +121,22 @@ def _graph_findings(steps: Sequence[StepSpec]) -> Iterator[Finding]:
     if ring := graph.cycle(known):
         hint = "take one of these needs away"
         yield _error(ring[0], "cycle", f"these steps wait for each other: {' > '.join(ring)}", "/steps", hint)
+
+
+def _endless_findings(steps: Sequence[StepSpec]) -> Iterator[Finding]:
+    by_key = {step.key: step for step in steps}
+    for index, step in enumerate(steps):
+        itself = step.kind == "sub_run" and step.input.get("definition") == "self" and not step.allow_failure
+        if itself and all(_always_begins(by_key[key]) for key in (step.key, *graph.before(steps, step.key))):
+            message = f"{step.key} runs these very steps again, and nothing keeps it from doing so for ever"
+            hint = "give it a condition (when), or a step that it needs"
+            yield _error(step.key, "endless", message, f"/steps/{index}/input/definition", hint)
+
+
+def _always_begins(step: StepSpec) -> bool:
+    """Tell whether a step begins in every run that goes well, and nobody is asked."""
+    many = step.foreach is not None or step.matrix is not None  # of none, perhaps
+    return step.when is None and not many and step.run_if != "failure()" and step.kind not in {"approval", "signal"}
 
 
 # -- one step ---------------------------------------------------------------------------------------------------------
