@@ -49,15 +49,28 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
 '''
 
 
+def make(folder: Path) -> Path:
+    """Write a checkout."""
+    (folder / "scripts").mkdir()
+    for name in ("_setup.py", "_running.py"):
+        shutil.copy(SCRIPTS / name, folder / "scripts")
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "backend.py").write_text(BACKEND)
+    (folder / "tiny.py").write_text("")
+    return folder
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    (tmp_path / "scripts").mkdir()
-    for name in ("_setup.py", "_running.py"):
-        shutil.copy(SCRIPTS / name, tmp_path / "scripts")
-    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
-    (tmp_path / "backend.py").write_text(BACKEND)
-    (tmp_path / "tiny.py").write_text("")
-    return tmp_path
+    return make(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkout that is set up; whoever harms it sets it up again."""
+    found = make(tmp_path_factory.mktemp("finished"))
+    set_up(found)
+    return found
 
 
 def start(checkout: Path) -> subprocess.Popen[str]:
@@ -132,22 +145,18 @@ def test_a_set_up_that_was_killed_is_done_anew(checkout: Path) -> None:
 
 
 @pytest.mark.alone
-def test_an_environment_whose_interpreter_is_gone_is_built_anew(checkout: Path) -> None:
-    set_up(checkout)
+def test_an_environment_whose_interpreter_is_gone_is_built_anew(finished: Path) -> None:
     folder, name = ("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")
-    (checkout / ".venv" / folder / name).unlink()
-    assert "it does not exist" in set_up(checkout)
-    assert can_import(checkout)
+    (finished / ".venv" / folder / name).unlink()
+    assert "it does not exist" in set_up(finished)
+    assert can_import(finished)
 
 
 @pytest.mark.alone
-def test_an_environment_that_was_copied_here_is_built_anew(
-    checkout: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    set_up(checkout)
-    copy = tmp_path_factory.mktemp("copy") / "checkout"
-    shutil.copytree(checkout, copy, symlinks=True)
-    assert f"it was made at {checkout}" in set_up(copy)
+def test_an_environment_that_was_copied_here_is_built_anew(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "checkout"
+    shutil.copytree(finished, copy, symlinks=True)
+    assert f"it was made at {finished}" in set_up(copy)
     assert str(copy) in (copy / ".venv" / "pyvenv.cfg").read_text()
 
 
