@@ -230,7 +230,7 @@ class Draft(WriteScope):
         return number
 
     @contextmanager
-    def acting(self, rights: Rights, operation: str = "") -> Generator[Transaction]:  # noqa: ARG002
+    def acting(self, rights: Rights, operation: str = "", *, without: str = "") -> Generator[Transaction]:  # noqa: ARG002
         raise unsupported("acting on behalf of somebody else")
         yield self
 

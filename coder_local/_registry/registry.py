@@ -26,6 +26,7 @@ from coder_local.api import (
     Rights,
     Settings,
     Unsupported,
+    Withheld,
 )
 from coder_local.api.errors import UnknownOperation
 
@@ -314,6 +315,9 @@ class Registry:
             inside = "command" if isinstance(scope, WriteScope) else "query"
             raise Invalid(f"{name} is {'an' if kind is Kind.ACTION else 'a'} {kind}: it cannot run inside a {inside}")
         assert isinstance(scope, ReadScope)  # noqa: S101 - for the type checker
+        if scope.without and name.partition(".")[0] == scope.without:
+            scope.withheld = True
+            raise Withheld(name)
         self._admit_inside(scope.caller, prepared.operation)
         decoded = prepared.signature.convert(values, strict=True)
         before, scope.running = scope.running, name

@@ -26,6 +26,7 @@ from coder_local.api import (
     Stale,
     TooLarge,
     Transaction,
+    Withheld,
 )
 from coder_local.api.errors import Unauthenticated
 
@@ -54,6 +55,10 @@ class ReadScope(Snapshot):
     """Raises when whoever asked was answered already: SQLite interrupts only a statement that runs, none to come."""
     running = ""
     """The operation whose function runs; empty for the caller's own."""
+    without = ""
+    """A domain whose operations are withheld here."""
+    withheld = False
+    """Whether one was called."""
 
     def __init__(self, connection: sqlite3.Connection, tables: Tables, calls: Calls, caller: Caller, ms: int) -> None:
         self.connection = connection
@@ -231,11 +236,12 @@ class WriteScope(ReadScope, Transaction):
     def write_log(self) -> None:
         self._log.write()
 
-    def acting(self, rights: Rights, operation: str = "") -> AbstractContextManager[Transaction]:
+    def acting(self, rights: Rights, operation: str = "", *, without: str = "") -> AbstractContextManager[Transaction]:
         if rights.token is not None and not self._is_valid(rights.token):
             raise Unauthenticated("this token was revoked", hint="make another with tokens.create")
         part = self.part(self.calls.acting(self.caller, rights, operation))
         part.inner.running = self.running or self.caller.operation
+        part.inner.without = without or self.without
         return part
 
     def _is_valid(self, token: str) -> bool:
@@ -248,7 +254,7 @@ class WriteScope(ReadScope, Transaction):
         If the block raises, the part is taken back and the exception goes on.
         """
         inner = WriteScope(self.connection, self.tables, self.calls, caller, self._clock, self._ids, self._log)
-        inner.ms = self.ms
+        inner.ms, inner.without = self.ms, self.without
         return Part(self, inner, self._log)
 
     def lose(self, error: BaseException) -> None:
@@ -433,16 +439,19 @@ class Part:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        connection = self.inner.connection
-        if error is None:
+        connection, withheld = self.inner.connection, self.inner.withheld
+        if error is None and not withheld:
             connection.execute("RELEASE part")
             self._outer.parts.append(self.inner)
-        elif not connection.in_transaction:  # a full disk or an interrupt took the whole transaction with it
+        elif error is not None and not connection.in_transaction:  # a full disk, or an interrupt, took all with it
             self._outer.lose(error)
         else:
             connection.execute("ROLLBACK TO part")
             connection.execute("RELEASE part")
             self._log.go_back(self._before)
+            if withheld:  # whatever was made of it inside
+                self._outer.withheld = bool(self._outer.without)
+                raise Withheld from error
 
 
 def missing(table: Table, id: str) -> NotFound:

@@ -28,7 +28,7 @@ from .operations import Index, Kind, Operation, Safety
 from .ranks import between, sequence
 from .records import Event, Page, Record, Settings, Value, replace
 from .rights import Rights
-from .scope import Context, Snapshot, Transaction
+from .scope import Context, Snapshot, Transaction, Withheld
 from .steps import Effect, Found, StepError, StepKind, StepRun, WorkKind
 from .values import (
     Currency,
@@ -99,6 +99,7 @@ __all__ = [
     "Transaction",
     "Unsupported",
     "Value",
+    "Withheld",
     "WorkKind",
     "ZonedTime",
     "between",

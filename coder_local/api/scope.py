@@ -111,6 +111,10 @@ class Snapshot(ABC):
         """The plugin's own folder in the data directory, for what is too large for the database."""
 
 
+class Withheld(BaseException):
+    """An operation was called where its domain is withheld, see `Transaction.acting`. Not for a command to catch."""
+
+
 class Transaction(Snapshot):
     """One unit of work: everything it writes and emits becomes visible together, or not at all."""
 
@@ -148,14 +152,15 @@ class Transaction(Snapshot):
         """Return the next number of a named counter, 1 first. A committed number is never given again."""
 
     @abstractmethod
-    def acting(self, rights: Rights, operation: str = "") -> AbstractContextManager[Transaction]:
+    def acting(self, rights: Rights, operation: str = "", *, without: str = "") -> AbstractContextManager[Transaction]:
         """Run a part of this transaction on behalf of someone else, inside a savepoint.
 
         If the block raises, all that was written and said in it is taken back, and the exception goes on; the rest of
         the transaction stands. What it wrote is a change set of its own under that actor, so that undo takes it back
         alone; it stands in history before what the rest wrote, under the name `operation` (without one, the name of the
-        operation that runs). Its `call` reaches what the rights reach. Raises `Unauthenticated` if the token of the
-        rights was revoked.
+        operation that runs). Its `call` reaches what the rights reach, but no operation of the domain `without`: there
+        it raises `Withheld`, and so does the block, whatever became of that inside. Raises `Unauthenticated` if the
+        token of the rights was revoked.
         """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from coder_local.api import (
     Safety,
     TimedOut,
     Transaction,
+    Withheld,
     replace,
 )
 from coder_local.api.errors import Unauthenticated
@@ -133,6 +135,27 @@ def replace_actor(actor: str) -> Rights:
 
 def replace_rights(**changes: Any) -> Rights:
     return replace(AGENT, **changes)  # type: ignore[type-var]
+
+
+def test_a_part_without_a_domain_is_taken_back_whatever_is_made_of_it_inside(box: Sandbox) -> None:
+    with box.tx() as tx:
+        tx.insert(Paper(text="one"))
+        for way in ("raised", "caught", "turned", "in a part"):
+            with pytest.raises(Withheld), tx.acting(AGENT, without="desk") as inner:
+                inner.insert(Paper(text="lost"))
+                if way == "raised":
+                    inner.call("desk.papers.list")
+                elif way == "in a part":
+                    with suppress(BaseException), inner.acting(AGENT) as deep:
+                        deep.call("desk.papers.list")
+                with suppress(BaseException):
+                    inner.call("desk.papers.list")
+                if way == "turned":
+                    raise Conflict("something else")
+        with tx.acting(AGENT, without="shelf") as inner:
+            assert inner.call("desk.papers.create", text="two")["text"] == "two"
+        assert tx.call("desk.papers.list")["items"], "the rest of the transaction has it"
+    assert [paper.text for paper in box.snapshot().select(Paper)] == ["one", "two"]
 
 
 def test_the_whole_transaction_takes_its_parts_with_it(box: Sandbox) -> None:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
+from coder_local._daemon.core.changes import declare
+from coder_local.api import Locked
+from coder_plugins.execution import domain as execution
 from coder_plugins.execution.engine import turn as turns
+from coder_plugins.execution.engine.engine import Engine
 from coder_plugins.execution.machine import attempts
 
-from .bench import Bench, operation
+from . import world as worlds
+from .bench import Bench, operation, work
 from .world import State
+
+
+@pytest.fixture
+def plugins() -> list[Any]:
+    return [execution, worlds.world, declare()]
+
 
 FAN = [operation("all", "world.add", text="${{ item }}", more={"foreach": ["a", "b", "c", "d", "e"]})]
 
@@ -71,17 +84,87 @@ async def test_a_turn_that_fails_is_made_anew_with_intents_before_the_effects(
     assert commits(bench, id) == 2, "the intents, and then the effects with their results"
 
 
-async def test_operations_that_move_runs_wait_until_the_turn_s_own_moves_are_written(bench: Bench) -> None:
-    begun = {"operation": "execution.start", "input": {"steps": [operation("x", "world.add", text="x")]}}
-    id = await bench.finish(
-        {"key": "start", "kind": "operation", "input": begun},
-        operation("add", "world.add", text="a"),
-    )
-    child = bench.steps(id)["start"]["output"]["run"]["id"]
+@pytest.mark.parametrize("name", ["execution.start", "world.first_add"])
+async def test_operations_that_move_runs_wait_until_the_turn_s_own_moves_are_written(bench: Bench, name: str) -> None:
+    given = {"steps": [operation("x", "world.add", text="x")]} if name == "execution.start" else {}
+    id = await bench.finish(operation("start", name, **given), operation("add", "world.add", text="a"))
+    output = bench.steps(id)["start"]["output"]
+    child = output["run"]["id"] if name == "execution.start" else output
     await bench.until(child)
     assert bench.run(child)["parent_run"] == id
-    assert bench.world.calls == ["a", "x"]
+    texts = [each["text"] for each in bench.call("world.things.list")["items"]]
+    assert sorted(texts) == sorted({"a", "x", *(["new"] if name == "world.first_add" else [])}), "each of them once"
     assert bench.statuses(id) == {"start": "succeeded", "add": "succeeded"}
+
+
+async def test_operations_that_look_at_runs_see_what_the_turn_has_moved(bench: Bench) -> None:
+    id = await bench.finish(
+        {"key": "c", "kind": "sub_run", "input": {"steps": [work("w", fails=1)]}, "allow_failure": True},
+        operation("r", "execution.runs.retry", "c", id="${{ steps.c.error.data.run }}"),
+    )
+    assert bench.statuses(id)["r"] == "succeeded", bench.steps(id)["r"]["error"]
+
+
+async def test_undo_takes_back_what_the_step_before_it_did(bench: Bench) -> None:
+    bench.call("world.add", text="old")
+    await bench.finish(operation("s", "world.first_add"), operation("u", "changes.undo", "s"))
+    texts = {each["text"] for each in bench.call("world.things.list")["items"]}
+    assert "old" in texts
+    assert "new" not in texts
+
+
+async def test_those_that_are_put_off_count_as_time_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "BUDGET", -1.0)
+    told: list[int] = []
+    real = turns._apply
+
+    def apply(*args: Any, **more: Any) -> Any:
+        ended, left = real(*args, **more)
+        told.append(len(ended))
+        return ended, left
+
+    monkeypatch.setattr(turns, "_apply", apply)
+    await bench.finish(*(operation(f"s{n}", "world.first_add") for n in range(4)))
+    assert max(told) == 1
+
+
+async def test_a_start_that_fails_after_a_crash_does_not_make_it_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.crash()
+    engine = Engine(bench.ctx)
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_judge", AsyncMock(side_effect=Locked("the disk is full")))
+        with pytest.raises(Locked):
+            await engine.start()
+        await engine.stop()
+    await bench.restart()
+    assert commits(bench, await bench.finish(operation("a", "world.add", text="a"))) == 2
+
+
+async def test_what_a_turn_claims_while_the_engine_stops_has_not_begun(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, claimed, go = bench.engine._write_turn, asyncio.Event(), asyncio.Event()
+
+    async def slow(given: Any) -> Any:
+        found = await real(given)
+        if found.jobs:
+            claimed.set()
+            await go.wait()
+        return found
+
+    monkeypatch.setattr(bench.engine, "_write_turn", slow)
+    id = bench.start(work("a", effect="once"))
+    await claimed.wait()
+    stopping = asyncio.ensure_future(bench.engine.stop())
+    await asyncio.sleep(0.05)
+    go.set()
+    await stopping
+    assert bench.world.begun == []
+    await bench.restart()
+    assert (await bench.until(id))["status"] == "succeeded"
+    assert bench.world.begun == ["a"]
 
 
 async def test_an_operation_that_cancels_its_own_run(bench: Bench, world: State) -> None:

@@ -187,3 +187,18 @@ async def test_combinations_that_cannot_be_called_by_their_values(bench: Bench, 
     id = await bench.finish(work("a"), work("m", "a", matrix={"axes": {"x": values}}, output="${{ matrix.x }}"))
     assert bench.steps(id)["m"]["output"] == values
     assert set(bench.statuses(id)) == {"a", "m", "m[0]", "m[1]"}
+
+
+async def test_an_empty_one_of_programs_needs_no_place_of_a_program(bench: Bench) -> None:
+    places = bench.engine._room().processes
+    hold = bench.start(*(pool(f"h{number}", hold=True) for number in range(places)))
+    await bench.until_step(hold, "h0", "running")
+    id = await bench.finish(step("f", "pool", {}, foreach=[]), work("after", "f"))
+    assert bench.statuses(id) == {"f": "succeeded", "after": "succeeded"}
+    bench.world.let_go()
+    await bench.until(hold)
+
+
+async def test_the_answer_of_a_retry_names_what_of_it_is_reused(bench: Bench) -> None:
+    id = await bench.finish(step("f", "work", {"fails": "${{ item }}"}, foreach=[0, 0, 1]))
+    assert bench.call("execution.runs.retry", id=id)["reused"] == ["f[0]", "f[1]"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from coder_local.api import (
@@ -230,6 +231,16 @@ def again(tx: Transaction) -> str:
     step = {"key": "again", "kind": "operation", "input": {"operation": "world.again"}}
     answer = tx.call("execution.start", steps=[step], name="again")
     return answer["run"]["id"]
+
+
+@world.command("world.first_add", safety=Safety.DESTRUCTIVE)
+def first_add(tx: Transaction) -> str:
+    """Keep a text, and start a run; whatever is in the way of that is ignored."""
+    tx.call("world.add", text="new")
+    with suppress(BaseException):
+        step = {"key": "x", "kind": "operation", "input": {"operation": "world.add", "input": {"text": "x"}}}
+        return str(tx.call("execution.start", steps=[step])["run"]["id"])
+    return "none"
 
 
 @world.action("world.again_outside", safety=Safety.DESTRUCTIVE)

@@ -27,7 +27,7 @@ from coder_local.api import (
 )
 from coder_plugins.execution.definitions.rules import kinds_of
 from coder_plugins.execution.machine.aside import forgive, set_aside
-from coder_plugins.execution.machine.attempts import Job
+from coder_plugins.execution.machine.attempts import Ended, Job
 from coder_plugins.execution.machine.faults import RunFault, tell
 from coder_plugins.execution.processes import boot_id
 from coder_plugins.execution.records import ExecutionSettings
@@ -63,7 +63,7 @@ class Engine:
         self.boot = ""
         self.kinds: dict[str, StepKind[Any]] = {}
         self.carrying = Carrying(ctx, self._take)
-        self._applying = 0
+        self._turning = False
         self._work: list[Work] = []
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -114,7 +114,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._hold()
-        if self.boot:
+        if self._tasks:  # else the start was not done, and what a crash left is still to be judged
             with contextlib.suppress(Error):
                 await self._ctx.transact(turns.end, self.boot)
 
@@ -122,7 +122,7 @@ class Engine:
         """Have written what has ended."""
         self.wake()
         end = time.monotonic() + 1.0
-        while (self._work or self._applying) and self.trouble is None and time.monotonic() < end:
+        while (self._work or self._turning) and self.trouble is None and time.monotonic() < end:
             await asyncio.sleep(0.01)
 
     def wake(self) -> None:
@@ -220,14 +220,19 @@ class Engine:
     async def _turn(self, work: Sequence[Work]) -> None:
         self.turns += 1
         await self._note_jump()
-        self._applying = sum(1 for each in work if isinstance(each, Apply))
-        found = await self._write_turn(work)
-        self._applying = 0
+        self._turning = True
+        try:
+            found = await self._write_turn(work)
+        finally:
+            self._turning = False
         self._due, self._more = found.due, found.more
         for prepared, go in zip((each for each in work if isinstance(each, Prepared)), found.go, strict=True):
             self.carrying.tell(prepared, go)
         for job in found.jobs:
-            self._begin(job)
+            if self._stopping:
+                self._take(Ended(run=job.run, key=job.key, n=job.n, state="lost"))
+            else:
+                self._begin(job)
         for run, grace_ms in found.stop:
             self.carrying.stop_run(run, grace_ms)
         for run, key in found.overdue:

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from coder_local.api import Error, Transaction
+from coder_local.api import Error, Transaction, Withheld
 from coder_plugins.execution.artifacts.adapters import put
 from coder_plugins.execution.machine import attempts, control, fanout, waiting
 from coder_plugins.execution.machine.aside import forgive
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
 from coder_plugins.execution.machine.faults import ASIDE, RunFault, blame
 from coder_plugins.execution.machine.live import Kinds, Live, Moves
-from coder_plugins.execution.machine.making import Unsaved, under
+from coder_plugins.execution.machine.making import under
 from coder_plugins.execution.machine.settling import settle
 from coder_plugins.execution.records import INLINE_LIMIT, LARGE
 from coder_plugins.execution.runs.records import Boot, RunResumed, Step, StepFault, Wait
@@ -57,6 +57,13 @@ class Room(NamedTuple):
     processes: int
     others: int
 
+    def less(self, others: int) -> Room:
+        """Return what is left of it when so many others have taken their places."""
+        return Room(self.processes, max(0, self.others - others))
+
+
+NO_ROOM = Room(0, 0)
+
 
 class Turn(NamedTuple):
     """What a turn came to."""
@@ -91,9 +98,13 @@ def turn(
 
     `boot` is the start of the engine, `machine` that of the machine, `running` the runs with attempts of this engine.
     With `at_once` operations that are one commit with their results run in the turn that claims them: intent, effect
-    and result are on disk together or not at all.
+    and result are on disk together or not at all. Then a turn that applies what was left claims nothing, for what it
+    did is not in history yet, where an operation may look for it.
     """
     applied, left = _apply(tx, [each for each in work if isinstance(each, Apply)])
+    room = room.less(len(left))
+    if at_once and applied:
+        room = NO_ROOM
     due, fired = _next_due(tx), 0
     with Moves(tx, kinds) as moves:
         go = [
@@ -106,7 +117,7 @@ def turn(
             fired = _fire_due(moves)
         settle(moves)
         jobs = _claim(moves, (boot, machine), room)
-        more = fired >= DUE_LIMIT
+        more = fired >= DUE_LIMIT or room is NO_ROOM
         if at_once:
             full = len(jobs) >= room.others
             jobs, done = _do_at_once(moves, jobs)
@@ -124,7 +135,7 @@ def is_one_commit(job: Job) -> bool:
 
 def _do_at_once(moves: Moves, jobs: list[Job]) -> tuple[list[Job], bool]:
     """Do what was just claimed and is one commit with its result; return the rest, and whether anything was done."""
-    done, left = _apply(moves.tx, [Apply(job) for job in jobs if is_one_commit(job)], unsaved=True)
+    done, left = _apply(moves.tx, [Apply(job) for job in jobs if is_one_commit(job)], without="execution")
     for ended in done:
         with blame(ended.run):
             attempts.end(moves, ended)
@@ -132,30 +143,30 @@ def _do_at_once(moves: Moves, jobs: list[Job]) -> tuple[list[Job], bool]:
     return [*(job for job in jobs if not is_one_commit(job)), *(job for (job,) in left)], bool(done)
 
 
-def _apply(tx: Transaction, applies: Sequence[Apply], *, unsaved: bool = False) -> tuple[list[Ended], list[Apply]]:
+def _apply(tx: Transaction, applies: Sequence[Apply], *, without: str = "") -> tuple[list[Ended], list[Apply]]:
     """Run operations, each in a part of its own, so that one that fails takes back only itself.
 
-    Return also those that were left: for want of time, or because they move runs and the turn's own are `unsaved`.
+    Return also those that were left: for want of time, or because they call what they are to do `without`. What the
+    turn itself has moved is not in the database yet, so whoever looked at runs, or moved them, would be led astray.
     """
     begun = time.monotonic()
     ended: list[Ended] = []
     left: list[Apply] = []
     for index, each in enumerate(applies):
-        if ended and time.monotonic() - begun > BUDGET:
+        if (ended or left) and time.monotonic() - begun > BUDGET:
             return ended, [*left, *applies[index:]]
         try:
-            ended.append(_apply_one(tx, each.job, unsaved=unsaved))
-        except Unsaved:
+            ended.append(_apply_one(tx, each.job, without))
+        except Withheld:
             left.append(each)
     return ended, left
 
 
-def _apply_one(tx: Transaction, job: Job, *, unsaved: bool) -> Ended:
+def _apply_one(tx: Transaction, job: Job, without: str) -> Ended:
     operation, input = job.input["operation"], job.input.get("input", {})
-    begun = time.monotonic()
-    above = under(job.run, job.key, unsaved=unsaved)
+    begun, cause = time.monotonic(), f"execution.step:{job.run}"
     try:
-        with tx.acting(job.rights, f"execution.step:{job.run}") as part, above:
+        with tx.acting(job.rights, cause, without=without) as part, under(job.run, job.key):
             output = part.call(operation, **input)
     except Error as error:
         fault = StepFault(word=error.kind, message=error.message, data=error.to_wire())

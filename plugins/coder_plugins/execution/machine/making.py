@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -19,35 +19,21 @@ from coder_plugins.execution.runs.records import Run, RunForked, RunQueued, Step
 from .live import Live, Moves
 
 HOUR_MS = 3_600_000
-
-
-class _Above(NamedTuple):
-    run: str
-    key: str
-    unsaved: bool
-
-
-_above: ContextVar[_Above | None] = ContextVar("execution_above", default=None)
+_above: ContextVar[tuple[str, str] | None] = ContextVar("execution_above", default=None)
 """The step whose operation runs now: a run that it starts stands below that step's run."""
 
 
-class Unsaved(BaseException):
-    """Runs were to be moved inside a turn that has moved some and not written them yet. No plugin is to catch it."""
-
-
 class under:  # noqa: N801 - it stands where a function would, and a generator takes three times as long
-    """Have the runs that are made meanwhile stand below a run, for one that starts itself must come to an end.
+    """Have the runs that are made meanwhile stand below a run, for one that starts itself must come to an end."""
 
-    With `unsaved` none may be moved: what the turn around it has moved is not in the database yet.
-    """
+    __slots__ = ("_key", "_run", "_token")
 
-    __slots__ = ("_above", "_token")
-
-    def __init__(self, run: str, key: str, *, unsaved: bool = False) -> None:
-        self._above = _Above(run, key, unsaved)
+    def __init__(self, run: str, key: str) -> None:
+        self._run = run
+        self._key = key
 
     def __enter__(self) -> None:
-        self._token = _above.set(self._above)
+        self._token = _above.set((self._run, self._key))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -55,17 +41,10 @@ class under:  # noqa: N801 - it stands where a function would, and a generator t
         _above.reset(self._token)
 
 
-def refuse_unsaved() -> None:
-    """Raise `Unsaved` where runs may not be moved."""
-    found = _above.get()
-    if found is not None and found.unsaved:
-        raise Unsaved
-
-
 def above(moves: Moves) -> tuple[Run | None, str | None]:
     """Return the run and the step that a new run stands below, if an operation of a step makes it."""
     found = _above.get()
-    return (None, None) if found is None else (moves.tx.get(Run, found.run), found.key)
+    return (None, None) if found is None else (moves.tx.get(Run, found[0]), found[1])
 
 
 class NewRun(msgspec.Struct, kw_only=True):

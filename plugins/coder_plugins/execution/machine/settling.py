@@ -201,7 +201,7 @@ def _fan_out(moves: Moves, live: Live, key: str) -> None:
     if moves.expands:
         fanout.expand(moves, live, key)
     else:
-        live.set(key, status="ready", ready_at=moves.now)
+        live.set(key, status="ready", ready_at=moves.now, process=False)  # to be expanded takes no place of a program
 
 
 def _begin_waiting(moves: Moves, live: Live, key: str, spec: StepSpec, kind: IdleKind[Any]) -> None:

@@ -14,7 +14,6 @@ from coder_plugins.execution.definitions.records import Checked, Inputs, StepSpe
 from coder_plugins.execution.definitions.rules import check, kinds_of
 from coder_plugins.execution.machine.faults import RunFault
 from coder_plugins.execution.machine.live import Moves
-from coder_plugins.execution.machine.making import refuse_unsaved
 from coder_plugins.execution.machine.settling import settle
 from coder_plugins.execution.records import ExecutionSettings, refuse
 from coder_plugins.execution.rules.expansion import of_list, of_matrix
@@ -121,7 +120,6 @@ class Moving(Moves):
     expands = False
 
     def __init__(self, tx: Transaction) -> None:
-        refuse_unsaved()
         super().__init__(tx, kinds_of(tx))
 
     def save(self) -> None:

@@ -119,6 +119,7 @@ def _fork(
     checked = checked_steps(tx, body.steps, inputs, old.folder, body.parallel)
     rights = agreed(tx.rights(), checked, external=external or old.mode == "dry")
     with Moving(tx) as moves:
+        moves.expands = True  # the answer names what is reused
         parent, parent_step = above(moves)
         live = make(
             moves,
