@@ -84,7 +84,7 @@ def domain_words(registry: Registry) -> dict[str, str]:
         found.update({each.__module__: domain.name for each in declared if each is not None})
         if plugin.module is not None:
             prefix = f"{plugin.module.__name__}."
-            found.update({name: domain.name for name in sys.modules if name.startswith(prefix)})
+            found.update({name: domain.name for name in sys.modules.copy() if name.startswith(prefix)})
     return found
 
 

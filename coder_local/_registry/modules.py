@@ -21,7 +21,7 @@ def below(name: str, root: str) -> bool:
 
 def of(root: str) -> dict[str, ModuleType]:
     """Return the loaded modules of a root, by name."""
-    return {name: module for name, module in list(sys.modules.items()) if below(name, root)}
+    return {name: module for name, module in sys.modules.copy().items() if below(name, root)}
 
 
 def take(root: str) -> dict[str, ModuleType]:

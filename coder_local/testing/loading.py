@@ -99,12 +99,12 @@ def load_folder(folder: Path) -> Plugin:
         raise DeclarationError(f"{folder} is no plugin: it has no __init__.py")
     name = folder.resolve().name
     plugin = Plugin(name, Source.FOLDER, str(folder.resolve()))
-    for module in list(sys.modules.values()):
+    for module in sys.modules.copy().values():
         if getattr(module, "__file__", None) == str(init) and isinstance(getattr(module, "domain", None), Domain):
             plugin.module, plugin.domain = module, module.domain
             return plugin
     own = f"coder_local_plugin_{name}"  # what another folder of that name left behind would be taken for this one's
-    for each in [each for each in sys.modules if each == own or each.startswith(f"{own}.")]:
+    for each in [each for each in sys.modules.copy() if each == own or each.startswith(f"{own}.")]:
         del sys.modules[each]
     if plugin.load() is None:
         raise DeclarationError(f"{name} cannot be loaded: {plugin.reason}")

@@ -147,7 +147,7 @@ def _first_migration(package: Path) -> str:
     finally:
         sys.dont_write_bytecode = before
         own = f"coder_local_plugin_{package.name}"
-        for each in [each for each in sys.modules if each == own or each.startswith(f"{own}.")]:
+        for each in [each for each in sys.modules.copy() if each == own or each.startswith(f"{own}.")]:
             del sys.modules[each]
     tables = [subject.registry.tables.of(record) for record in subject.domain.tables]
     return migrated.script(tables, f"The records of {package.name} as they were first declared.")
