@@ -235,9 +235,7 @@ _LOOKS: dict[str, _Look] = {
     **{event: _look_at_file(place) for event, place in _FILES.items()},
     **dict.fromkeys(_PAIRS, Fence.pair),
     "os.symlink": Fence.symlink,
-    **dict.fromkeys(
-        ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", _FORK_EXEC), Fence.start
-    ),
+    **dict.fromkeys(_STARTS, Fence.start),
     **dict.fromkeys(("os.fork", "os.forkpty"), Fence.fork),
     **dict.fromkeys(("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"), Fence.resolve),
     **dict.fromkeys(("socket.connect", "socket.sendto", "socket.sendmsg"), Fence.connect),

@@ -291,9 +291,8 @@ class WriteScope(ReadScope, Transaction):
         return new
 
     def update(self, record: R, /, **changes: Any) -> R:
-        if not _NOT_WRITTEN.isdisjoint(changes):
-            wrong = ", ".join(sorted(_NOT_WRITTEN & changes.keys()))
-            raise ValueError(f"{wrong}: written by the store, not by update()")
+        if wrong := _NOT_WRITTEN & changes.keys():
+            raise ValueError(f"{', '.join(sorted(wrong))}: written by the store, not by update()")
         return self._write(record, changes, "updated")
 
     def delete(self, record: R, /) -> R:
@@ -305,8 +304,7 @@ class WriteScope(ReadScope, Transaction):
     def _erase(self, table: Table, record: R) -> R:
         """Take a record away for good, and return it as it would stand there as deleted."""
         now = self.now()
-        if self.expected is not None or self._holds:
-            self._hold(table, record)
+        self._hold(table, record)
         gone = msgspec.structs.replace(record, deleted_at=now, updated_at=now, rev=record.rev + 1)
         self._check(table, record, gone)
         self._refuse_lost()
@@ -333,8 +331,7 @@ class WriteScope(ReadScope, Transaction):
     def _write(self, record: R, changes: dict[str, Any], verb: str) -> R:
         table = self.tables.of(type(record))
         changes = {name: value for name, value in changes.items() if getattr(record, name) != value}
-        if self.expected is not None or self._holds:
-            self._hold(table, record)
+        self._hold(table, record)
         if not changes:
             return record
         new = msgspec.structs.replace(record, **changes, rev=record.rev + 1, updated_at=self.now())
@@ -355,6 +352,8 @@ class WriteScope(ReadScope, Transaction):
 
     def _hold(self, table: Table, record: Record) -> None:
         """Hold the record to the caller's `if_rev`, once: later writes of the same command have moved its rev."""
+        if self.expected is None and not self._holds:
+            return
         names = {record.id, table.key_of(record)}
         revs = [hold.rev for hold in self._holds if hold.meets(names)]
         if self.expected is not None and self.expected[0] in names:

@@ -96,8 +96,7 @@ class Update:
         """Return what SQLite keeps of a record in those columns."""
         values: list[Any] = list(self._values(record))
         for index, column in self._special:
-            if (value := values[index]) is not None:
-                values[index] = column.to_sql(value)
+            values[index] = column.to_sql(values[index])
         return values
 
 
@@ -193,8 +192,7 @@ class Table:
         """Return the values of a record in the order of the columns."""
         row: list[Any] = list(msgspec.structs.astuple(record))
         for index, _ in self._special:
-            if (value := row[index]) is not None:
-                row[index] = self.columns[index].to_sql(value)
+            row[index] = self.columns[index].to_sql(row[index])
         return row
 
     def from_row(self, row: Sequence[Any]) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coder_local._registry import modules
 from coder_local._registry.kernel import Kernel
 from coder_local._registry.plugins import Plugin, Source
 from coder_local._registry.principal import MILD
@@ -103,9 +104,7 @@ def load_folder(folder: Path) -> Plugin:
         if getattr(module, "__file__", None) == str(init) and isinstance(getattr(module, "domain", None), Domain):
             plugin.module, plugin.domain = module, module.domain
             return plugin
-    own = f"coder_local_plugin_{name}"  # what another folder of that name left behind would be taken for this one's
-    for each in [each for each in sys.modules.copy() if each == own or each.startswith(f"{own}.")]:
-        del sys.modules[each]
+    modules.take(f"coder_local_plugin_{name}")  # what another folder of that name left would be taken for this one's
     if plugin.load() is None:
         raise DeclarationError(f"{name} cannot be loaded: {plugin.reason}")
     return plugin

@@ -14,7 +14,7 @@ from string import Template
 from typing import Any
 
 from coder_local._daemon.core import core_domains
-from coder_local._registry import plugins
+from coder_local._registry import modules, plugins
 from coder_local._registry.kernel import Kernel
 
 from . import conformance, migrated, templates
@@ -146,9 +146,7 @@ def _first_migration(package: Path) -> str:
         subject = conformance.subject_of(package)
     finally:
         sys.dont_write_bytecode = before
-        own = f"coder_local_plugin_{package.name}"
-        for each in [each for each in sys.modules.copy() if each == own or each.startswith(f"{own}.")]:
-            del sys.modules[each]
+        modules.take(f"coder_local_plugin_{package.name}")
     tables = [subject.registry.tables.of(record) for record in subject.domain.tables]
     return migrated.script(tables, f"The records of {package.name} as they were first declared.")
 

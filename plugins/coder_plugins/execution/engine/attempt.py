@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString
 
 import msgspec
 
@@ -17,7 +15,7 @@ from coder_plugins.execution.artifacts.adapters import put
 from coder_plugins.execution.logs.adapters.files import LogWriter, attempt_folder, output_bytes
 from coder_plugins.execution.machine.attempts import Ended, Job, Kept
 from coder_plugins.execution.machine.making import under
-from coder_plugins.execution.processes import STDERR, STDOUT
+from coder_plugins.execution.processes import STDERR, STDOUT, unbroken
 from coder_plugins.execution.processes.shim.frames import NAME
 from coder_plugins.execution.records import INLINE_LIMIT, LARGE
 from coder_plugins.execution.rules.clear import mask
@@ -33,7 +31,6 @@ LEAST_S = 30.0
 
 
 _LONG = 256 * 1024
-T = TypeVar("T")
 
 
 class Attempting(StepRun):
@@ -102,7 +99,7 @@ class Attempting(StepRun):
             return 0
         if size < _LONG:
             return output_bytes(self._folder)
-        return await _whole(asyncio.to_thread(output_bytes, self._folder))
+        return (await unbroken(asyncio.to_thread(output_bytes, self._folder)))[0]
 
     def close(self) -> None:
         """Let go of the log."""
@@ -164,7 +161,7 @@ async def _settle(step: Attempting, ended: Ended, begun: float) -> Ended:
         ended = _failed(step.job, "output", f"its output is no JSON: {reason}", {}, retry=False)
         output, error, encoded = None, ended.error, b""
     if len(encoded) > INLINE_LIMIT:
-        artifact = await _whole(_keep_large(step, encoded))
+        artifact, _ = await unbroken(_keep_large(step, encoded))  # it has ended, and that must be written
         output = None
     data = {} if error is None else error.data
     log_bytes = await step.log_bytes()
@@ -191,15 +188,6 @@ async def _keep_large(step: Attempting, encoded: bytes) -> str:
                 raise asyncio.CancelledError from error  # its attempt stands open, and the next start judges it
             _log.warning("the output of %s/%s waits to be written: %s", step.run, step.key, error)
             await asyncio.sleep(AGAIN_S)
-
-
-async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Carry something to its end though the attempt is cancelled: its step has ended, and that must be written."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    return task.result()
 
 
 def failed(job: Job, error: StepError) -> Ended:

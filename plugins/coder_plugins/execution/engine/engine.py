@@ -336,7 +336,7 @@ class Engine:
 
     def _room(self) -> Room:
         if self._stopping:
-            return Room(0, 0)
+            return turns.NO_ROOM
         settings = self._ctx.settings(ExecutionSettings)
         processes = self.carrying.processes
         others = len(self.carrying) - processes

@@ -102,9 +102,8 @@ def turn(
     did is not in history yet, where an operation may look for it.
     """
     applied, left = _apply(tx, [each for each in work if isinstance(each, Apply)])
-    room = room.less(len(left))
-    if at_once and applied:
-        room = NO_ROOM
+    puts_off = at_once and bool(applied)
+    room = NO_ROOM if puts_off else room.less(len(left))
     due, fired = _next_due(tx), 0
     with Moves(tx, kinds) as moves:
         go = [
@@ -117,7 +116,7 @@ def turn(
             fired = _fire_due(moves)
         settle(moves)
         jobs = _claim(moves, (boot, machine), room)
-        more = fired >= DUE_LIMIT or room is NO_ROOM
+        more = fired >= DUE_LIMIT or puts_off
         if at_once:
             full = len(jobs) >= room.others
             jobs, done = _do_at_once(moves, jobs)

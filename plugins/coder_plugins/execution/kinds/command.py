@@ -10,9 +10,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -31,6 +31,7 @@ from coder_plugins.execution.processes import (
     iterate_frames,
     start,
     tail_frames,
+    unbroken,
 )
 from coder_plugins.execution.processes.shim.frames import NAME, STDOUT
 from coder_plugins.execution.rules.clear import SCHEME
@@ -40,7 +41,6 @@ from .folders import inside, is_absolute, leads_out, outside
 from .records import CommandInput
 from .secrets import in_clear
 
-T = TypeVar("T")
 _TAIL = 64 * 1024
 """Bytes of standard output that stand in the output of the step; the log has more."""
 _JSON_LIMIT = 16 * 1024 * 1024
@@ -90,7 +90,8 @@ class CommandKind(WorkKind[CommandInput]):
 
     async def run(self, step: StepRun, input: CommandInput, /) -> Any:
         try:
-            child, cancelled = await _unbroken(start(step.folder, await _command(step, input)))
+            # it may run already, and who does not know it cannot stop it
+            child, cancelled = await unbroken(start(step.folder, await _command(step, input)))
         except LaunchError as error:
             raise StepError(
                 error.message, word="not_found", retry=False, data={"field": error.field, "hint": error.hint}
@@ -100,7 +101,7 @@ class CommandKind(WorkKind[CommandInput]):
         return await _watch(step, input, child)
 
     async def recover(self, step: StepRun, input: CommandInput, /) -> Found:
-        found, cancelled = await _unbroken(asyncio.to_thread(find, step.folder, step.facts.get("machine")))
+        found, cancelled = await unbroken(asyncio.to_thread(find, step.folder, step.facts.get("machine")))
         if cancelled and isinstance(found, (NotBegun, Vanished)):
             raise asyncio.CancelledError
         stopped = (step.folder / _STOPPED).exists()
@@ -130,20 +131,6 @@ def _program_faults(folder: Path, input: CommandInput) -> Iterable[Fault]:
             yield Fault("/run/0", f"there is no program {name} on the PATH", "give its path, or a PATH in env")
     elif not Path(name).is_file() and folder.resolve() not in Path(name).resolve().parents:
         yield Fault("/run/0", f"there is no program {name}", "give the path of one that is there")
-
-
-async def _unbroken(work: Awaitable[T]) -> tuple[T, bool]:
-    """Carry something to its end though the step is cancelled; return what came of it, and whether it was cancelled.
-
-    For what tells of a program that runs: who does not know it cannot stop it.
-    """
-    task, cancelled = asyncio.ensure_future(work), False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    return task.result(), cancelled
 
 
 async def _watch(step: StepRun, input: CommandInput, child: Child) -> Any:
@@ -303,7 +290,7 @@ async def _run_check(step: StepRun, input: CommandInput, asked: Command) -> Exit
     """Run a check to its end, or stop it when the step is cancelled. Raises `LaunchError` if it cannot be begun."""
     folder = next(each for n in itertools.count(1) if not (each := step.folder / f"check{n}").exists())
     folder.mkdir(mode=0o700)  # one for each time: a daemon may have died while it checked
-    child, cancelled = await _unbroken(start(folder, asked))
+    child, cancelled = await unbroken(start(folder, asked))
     try:
         if cancelled:
             raise asyncio.CancelledError

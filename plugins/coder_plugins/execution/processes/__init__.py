@@ -20,6 +20,7 @@ from .shim.frames import read as read_frames
 from .shim.frames import tail as tail_frames
 from .shim.identity import boot_id
 from .shim.members import MARK
+from .waiting import unbroken
 
 __all__ = [
     "GAP",
@@ -41,5 +42,6 @@ __all__ = [
     "read_frames",
     "start",
     "tail_frames",
+    "unbroken",
     "warm",
 ]

@@ -11,7 +11,7 @@ import msgspec
 
 from .shim import identity, records
 from .shim.identity import Identity
-from .waiting import wait_ended
+from .waiting import unbroken, wait_ended
 
 if sys.platform == "win32":
     from .windows import climb
@@ -106,15 +106,9 @@ class Child:
         ladder = asyncio.create_task(climb(self, grace), name=f"stop of process {self.pid}")
         self._ladders.add(ladder)
         ladder.add_done_callback(self._ladders.discard)
-        cancelled: asyncio.CancelledError | None = None
-        while not ladder.done():
-            try:
-                await asyncio.shield(ladder)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        survivors = ladder.result()
-        if cancelled is not None:
-            raise cancelled
+        survivors, cancelled = await unbroken(ladder)
+        if cancelled:
+            raise asyncio.CancelledError
         if survivors:
             return Exit(lost=True, started_at_ms=self.started_at_ms, survivors=survivors)
         return await self.wait()

@@ -6,13 +6,28 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
+from typing import TypeVar
 
 from .shim import identity
 from .shim.identity import Identity
 
 _FIRST_POLL = 0.005
 _LAST_POLL = 0.2
+
+
+T = TypeVar("T")
+
+
+async def unbroken(work: Awaitable[T]) -> tuple[T, bool]:
+    """Carry something to its end though the caller is cancelled; return what came of it, and whether he was."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    return task.result(), cancelled
 
 
 async def wait_ended(processes: Collection[Identity], limit: float | None = None) -> bool:
